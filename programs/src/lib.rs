@@ -1,0 +1,16 @@
+//! Ordinary GL programs that know nothing of virgld.
+//!
+//! They talk EGL and GLES to whatever Mesa is installed, so one binary runs on llvmpipe, on virpipe and
+//! on virgld without a change: a difference in what they print is a difference between drivers.
+
+pub mod bench;
+pub mod check;
+pub mod egl;
+pub mod fence;
+pub mod gbm;
+pub mod gl;
+pub mod image;
+pub mod picture;
+pub mod scene;
+pub mod share;
+pub mod stop;

@@ -1,0 +1,169 @@
+//! The channel between a client and the Linux door: memory that both map, and a socket for descriptors.
+//!
+//! An open DRM file is a connection to a listening socket of the daemon, one socket per node. A process that
+//! uses the file opens a channel: it sends [`Hello`] on that connection together with one end of a socket pair.
+//! The daemon answers on the pair with [`Welcome`] and three descriptors: the channel's memory, a doorbell
+//! (an eventfd that the client writes), and nothing else that would let the client reach another's memory.
+//!
+//! ```text
+//! offset 0        header: counters, one cache line each
+//! SLOTS_OFFSET    16 slot headers, 64 bytes each: where a call waits for its answer
+//! ANSWERS_OFFSET  16 areas of 64 KiB: the answers' bytes
+//! RING_OFFSET     1 MiB: a ring of records, client to daemon
+//! ```
+//!
+//! The client appends a record to the ring and advances `tail`; the daemon takes it and advances `head`. Both
+//! count bytes and never wrap back to 0. A record is never split: one that does not fit before the end of the
+//! ring is preceded by a filler. A call that wants an answer names a slot; the daemon writes the answer there
+//! and wakes the slot's futex. Calls without an answer cost the client no system call while the daemon is
+//! awake.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// First word of [`Hello`]: "VGLD".
+pub const MAGIC: u32 = 0x444c_4756;
+/// Version of this interface; both ends must agree.
+pub const VERSION: u32 = 1;
+
+/// Header: bytes ever written by the client (u64).
+pub const TAIL: usize = 0x000;
+/// Header: bytes ever taken by the daemon (u64); its low half is the futex on which a client waits for room.
+pub const HEAD: usize = 0x040;
+/// Header: the client waits for room and wants the futex at [`HEAD`] woken (u32).
+pub const ROOM_WANTED: usize = 0x048;
+/// Header: the daemon sleeps and wants the doorbell (u32).
+pub const DOORBELL_WANTED: usize = 0x080;
+/// Header: the serial of the last record such that everything asynchronous up to it has retired (u64).
+pub const RETIRED: usize = 0x0c0;
+/// Header: not 0 if another channel of the same file exists, so that [`RETIRED`] says nothing (u32).
+pub const FILE_SHARED: usize = 0x100;
+
+/// Where the slot headers begin.
+pub const SLOTS_OFFSET: usize = 0x1000;
+/// How many slots there are.
+pub const SLOTS: usize = 16;
+/// Bytes from one slot header to the next.
+pub const SLOT_STRIDE: usize = 64;
+/// Where the answers begin.
+pub const ANSWERS_OFFSET: usize = 0x1_0000;
+/// Bytes of each answer area.
+pub const ANSWER_BYTES: usize = 0x1_0000;
+/// Where the ring begins.
+pub const RING_OFFSET: usize = ANSWERS_OFFSET + SLOTS * ANSWER_BYTES;
+/// Bytes of the ring.
+pub const RING_BYTES: usize = 0x10_0000;
+/// Bytes of the channel's memory.
+pub const CHANNEL_BYTES: usize = RING_OFFSET + RING_BYTES;
+/// The largest record, header included.
+pub const MAX_RECORD: usize = RING_BYTES / 2;
+/// Records begin at multiples of this.
+pub const RECORD_ALIGN: usize = 16;
+
+/// A slot's header.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Slot {
+    /// One of the `SLOT_*` values; the futex.
+    pub state: u32,
+    /// 0, or the error number of the refusal.
+    pub errno: i32,
+    /// Bytes of the answer.
+    pub bytes: u32,
+    /// Descriptors that come with it on the channel's socket, tagged with the record's serial.
+    pub descriptors: u32,
+}
+
+/// Free.
+pub const SLOT_FREE: u32 = 0;
+/// A call is under way; its caller looks at the slot now and then.
+pub const SLOT_PENDING: u32 = 1;
+/// A call is under way and its caller sleeps on the futex.
+pub const SLOT_SLEEPING: u32 = 2;
+/// The answer is there.
+pub const SLOT_ANSWERED: u32 = 3;
+
+/// The head of a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Record {
+    /// Bytes with this head, a multiple of [`RECORD_ALIGN`].
+    pub length: u32,
+    /// One of the `KIND_*` values.
+    pub kind: u16,
+    /// Number of the ioctl, or one of the `SERVICE_*` values.
+    pub number: u8,
+    /// Slot for the answer, or [`NO_SLOT`].
+    pub slot: u8,
+    /// Counts the records of the channel, from 1; fillers are not counted.
+    pub serial: u64,
+    /// Bytes of payload that follow.
+    pub payload: u32,
+    /// Descriptors that go with it on the channel's socket, tagged with `serial`.
+    pub descriptors: u32,
+    /// Zero.
+    pub reserved: u64,
+}
+
+/// Nothing: takes up the end of the ring.
+pub const KIND_FILLER: u16 = 0;
+/// An ioctl in the encoding of [`crate::client`].
+pub const KIND_IOCTL: u16 = 1;
+/// A service of the channel itself.
+pub const KIND_SERVICE: u16 = 2;
+/// No answer is wanted.
+pub const NO_SLOT: u8 = 0xff;
+
+/// Service: fences in advance. Payload: how many (u32). Answer: as many tokens (u32 each) with as many
+/// descriptors. An EXECBUFFER that wants a fence names one of the tokens in `fence_fd`, and the client hands out
+/// that descriptor without asking.
+pub const SERVICE_FENCES: u8 = 0;
+/// Service: the memory behind an offset that MAP gave. Payload: offset and length (u64 each). Answer: [`Mapped`]
+/// with one descriptor.
+pub const SERVICE_MAP: u8 = 1;
+/// Service: a fence that signals when two others have. Two descriptors go; one comes.
+pub const SERVICE_MERGE: u8 = 2;
+/// Service: from a tool of the daemon's owner, the state of the daemon as text. Payload: none. Answer: JSON.
+pub const SERVICE_STATUS: u8 = 3;
+
+/// The most fences that one [`SERVICE_FENCES`] gives.
+pub const MAX_FENCES: usize = 16;
+
+/// Answer of [`SERVICE_MAP`].
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Mapped {
+    /// Where to map the descriptor, in bytes.
+    pub offset: u64,
+    /// The first offset of this file that the descriptor covers (what MAP gave, less `offset`).
+    pub base: u64,
+    /// How many bytes from `base` on the descriptor covers: a client may keep it for later maps there.
+    pub covers: u64,
+}
+
+/// Opens a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Hello {
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// [`VERSION`].
+    pub version: u32,
+}
+
+/// Answers [`Hello`], with the channel's memory and the doorbell as descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Welcome {
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// [`VERSION`].
+    pub version: u32,
+}
+
+/// Goes on the channel's socket with descriptors, in either direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Attachment {
+    /// Serial of the record that they belong to.
+    pub serial: u64,
+}

@@ -1,0 +1,79 @@
+//! What an actor is.
+
+use std::time::Duration;
+
+/// Monotonic time in nanoseconds since the daemon began. Actors are told it; they never ask a clock, so a
+/// simulation can make it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The moment `duration` later; the end of time if that cannot be expressed.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long it is from `earlier` until this moment; zero if that lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Who sent a message: a number that whoever minted the capability chose and that its holder can neither
+/// read nor change. A receiver that serves many senders keys their state by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Badge(pub u64);
+
+/// An actor's own invariant broke, or the device broke its word in a way that the actor cannot mend. The actor
+/// stops; the supervisor decides what follows.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct Fault {
+    /// What happened, to whom.
+    pub what: String,
+}
+
+impl Fault {
+    /// A fault described by `what`.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into() }
+    }
+}
+
+/// The circumstances of one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// Now.
+    pub now: Time,
+    /// The badge of the capability that the message came through.
+    pub badge: Badge,
+}
+
+/// A state machine with a mailbox. It never blocks and holds no authority but the capabilities in its fields.
+pub trait Actor: Send {
+    /// What it hears.
+    type Message: Send + 'static;
+
+    /// Takes one message.
+    fn handle(&mut self, turn: Turn, message: Self::Message) -> Result<(), Fault>;
+
+    /// When it wants [`Actor::wake`] called, if nothing else happens first.
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+
+    /// Its deadline has come.
+    fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        let _ = now;
+        Ok(())
+    }
+
+    /// Whether [`Actor::settle`] is to be called at all.
+    const SETTLES: bool = false;
+
+    /// All messages that are waiting now have been handled, here and in every actor of the stage: the moment
+    /// to ring a doorbell once for many.
+    fn settle(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+//! The actor runtime of virgld: capabilities, mailboxes, stages, and memory shared with a device.
+//!
+//! It knows no GPU. An actor is a value with a mailbox; a capability ([`Cap`]) is the only way to put a
+//! message into it; a [`Stage`] is the thread that runs a set of actors to completion. Which actor may speak
+//! to which is decided where they are wired together, by handing out capabilities, and nowhere else.
+#![forbid(unsafe_code)]
+
+mod actor;
+mod cap;
+pub mod dma;
+pub mod io;
+pub mod link;
+mod mailbox;
+pub mod memory;
+mod stage;
+
+pub use actor::{Actor, Badge, Fault, Time, Turn};
+pub use cap::{Cap, Dead, Interface};
+pub use mailbox::Mailbox;
+pub use stage::{Casualty, SlotId, Spawner, Stage, Wake};

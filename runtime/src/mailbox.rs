@@ -1,0 +1,88 @@
+//! Mailboxes: where messages to an actor wait, and the only place where capabilities to it are made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::actor::Badge;
+use crate::cap::{Cap, Interface};
+use crate::stage::{SlotId, StageShared};
+
+/// A message and the badge of who sent it.
+pub(crate) struct Envelope<M> {
+    pub(crate) badge: Badge,
+    pub(crate) message: M,
+}
+
+/// The part of a mailbox that capabilities refer to.
+pub(crate) struct Shared<M> {
+    sender: Sender<Envelope<M>>,
+    /// The incarnation whose capabilities are honoured; 0 when the actor is dead.
+    epoch: AtomicU64,
+    /// Whether the stage knows already that messages wait.
+    scheduled: AtomicBool,
+    slot: SlotId,
+    stage: Arc<StageShared>,
+}
+
+impl<M> Shared<M> {
+    pub(crate) fn post(&self, epoch: u64, badge: Badge, message: M) -> bool {
+        if !self.is_current(epoch) || self.sender.send(Envelope { badge, message }).is_err() {
+            return false;
+        }
+        if !self.scheduled.swap(true, Ordering::AcqRel) {
+            self.stage.schedule(self.slot);
+        }
+        true
+    }
+
+    pub(crate) fn is_current(&self, epoch: u64) -> bool {
+        self.epoch.load(Ordering::Acquire) == epoch
+    }
+}
+
+/// The receiving end. Whoever owns it is the actor; dropping it makes every capability to it dead.
+pub struct Mailbox<M> {
+    receiver: Receiver<Envelope<M>>,
+    shared: Arc<Shared<M>>,
+    epoch: u64,
+}
+
+impl<M: Send + 'static> Mailbox<M> {
+    pub(crate) fn new(stage: Arc<StageShared>, slot: SlotId, epoch: u64) -> Self {
+        let (sender, receiver) = unbounded();
+        let shared = Shared {
+            sender,
+            epoch: AtomicU64::new(epoch),
+            scheduled: AtomicBool::new(false),
+            slot,
+            stage,
+        };
+        Self { receiver, shared: Arc::new(shared), epoch }
+    }
+
+    /// Mints a capability to speak `I` to the owner of this mailbox, who will see `badge` on what it brings.
+    pub fn open<I: Interface<Whole = M>>(&self, badge: Badge) -> Cap<I> {
+        Cap::mint(self.shared.clone(), badge, self.epoch)
+    }
+
+    pub(crate) fn slot(&self) -> SlotId {
+        self.shared.slot
+    }
+
+    /// Says that the messages that wait are about to be taken: the next to come must schedule again.
+    pub(crate) fn begin(&self) {
+        self.shared.scheduled.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn take(&self) -> Option<Envelope<M>> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl<M> Drop for Mailbox<M> {
+    fn drop(&mut self) {
+        self.shared.epoch.store(0, Ordering::Release);
+    }
+}
