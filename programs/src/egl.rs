@@ -97,7 +97,8 @@ impl Display {
 
     /// A window surface on a GBM surface of `format`.
     pub fn window(&self, native: &gbm::Surface, format: u32) -> Verdict<Window<'_>> {
-        let wanted = [egl::SURFACE_TYPE, egl::WINDOW_BIT, egl::RENDERABLE_TYPE, egl::OPENGL_ES3_BIT, egl::NONE];
+        let wanted =
+            [egl::SURFACE_TYPE, egl::WINDOW_BIT, egl::RENDERABLE_TYPE, egl::OPENGL_ES3_BIT, egl::NONE];
         let mut configs = Vec::with_capacity(256);
         self.api.choose_config(self.raw, &wanted, &mut configs)?;
         let visual = |config: &egl::Config| {
@@ -109,9 +110,8 @@ impl Display {
             .ok_or_else(|| Stop::skipped("no window configuration of that format"))?;
         let attributes = [egl::ATTRIB_NONE];
         // SAFETY: the GBM surface is live, and the caller keeps it as long as the window.
-        let raw = unsafe {
-            self.api.create_platform_window_surface(self.raw, config, native.raw(), &attributes)
-        }?;
+        let raw =
+            unsafe { self.api.create_platform_window_surface(self.raw, config, native.raw(), &attributes) }?;
         Ok(Window { display: self, raw })
     }
 }
@@ -205,6 +205,8 @@ pub struct ShareToken<'d> {
 
 // SAFETY: a context may be named on any thread; it is only made current by its own `Context`.
 unsafe impl Send for ShareToken<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for ShareToken<'_> {}
 
 impl<'d> ShareToken<'d> {
     /// A sharing context, current on the calling thread.

@@ -74,7 +74,7 @@ impl<'d> Image<'d> {
         attributes.extend([LINUX_DRM_FOURCC, fourcc as usize, DMA_BUF_PLANE0_FD, fd]);
         attributes.extend([DMA_BUF_PLANE0_OFFSET, offset as usize, DMA_BUF_PLANE0_PITCH, stride as usize]);
         if modifier != INVALID_MODIFIER && display.has("EGL_EXT_image_dma_buf_import_modifiers") {
-            let [low, high] = [modifier & 0xffff_ffff, modifier >> 32].map(|half| usize::try_from(half));
+            let [low, high] = [modifier & 0xffff_ffff, modifier >> 32].map(usize::try_from);
             let (low, high) = (low.unwrap_or(0), high.unwrap_or(0));
             attributes.extend([DMA_BUF_PLANE0_MODIFIER_LO, low, DMA_BUF_PLANE0_MODIFIER_HI, high]);
         }
@@ -121,8 +121,12 @@ impl<'d> Image<'d> {
         let export = self.display.function("eglExportDMABUFImageMESA");
         ensure(!query.is_null() && !export.is_null(), || "no export functions".to_owned())?;
         // SAFETY: the extension is offered, so these are its functions and signatures.
-        let (query, export): (ExportQuery, Export) =
-            unsafe { (std::mem::transmute(query), std::mem::transmute(export)) };
+        let (query, export) = unsafe {
+            (
+                std::mem::transmute::<*const c_void, ExportQuery>(query),
+                std::mem::transmute::<*const c_void, Export>(export),
+            )
+        };
 
         let (mut fourcc, mut planes, mut modifiers) = (0, 0, [0; 4]);
         // SAFETY: one integer each; a modifier for each of at most four planes.
@@ -132,9 +136,8 @@ impl<'d> Image<'d> {
 
         let (mut fds, mut strides, mut offsets) = ([-1; 4], [0; 4], [0; 4]);
         // SAFETY: room for four planes each.
-        let exported = unsafe {
-            export(display, image, fds.as_mut_ptr(), strides.as_mut_ptr(), offsets.as_mut_ptr())
-        };
+        let exported =
+            unsafe { export(display, image, fds.as_mut_ptr(), strides.as_mut_ptr(), offsets.as_mut_ptr()) };
         ensure(exported == egl::TRUE && fds[0] >= 0, || format!("export failed: descriptor {}", fds[0]))?;
         // SAFETY: EGL gave us a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fds[0]) };

@@ -63,11 +63,7 @@ impl Picture {
     }
 
     /// As [`expect`](Self::expect), but pixels for which `color` has no opinion may be anything.
-    pub fn expect_some(
-        &self,
-        tolerance: u8,
-        mut color: impl FnMut(i32, i32) -> Option<[u8; 4]>,
-    ) -> Verdict {
+    pub fn expect_some(&self, tolerance: u8, mut color: impl FnMut(i32, i32) -> Option<[u8; 4]>) -> Verdict {
         for y in 0..self.height {
             for x in 0..self.width {
                 let seen = self.at(x, y);

@@ -174,7 +174,8 @@ fn transform_feedback(stage: &Stage<'_>) -> Verdict {
         void main() { square = number * number; pair = vec2(number, float(gl_VertexID)); gl_Position = vec4(0.0); }";
     const NOTHING: &str = "#version 300 es
         void main() {}";
-    let gl = stage.gl();
+    // Even a draw that discards its pixels needs a complete framebuffer.
+    let (gl, _canvas) = (stage.gl(), stage.canvas(1, 1)?);
     let program = gl.create_program()?;
     gl.add_stage(program, glow::VERTEX_SHADER, SQUARES)?;
     gl.add_stage(program, glow::FRAGMENT_SHADER, NOTHING)?;
@@ -196,8 +197,10 @@ fn transform_feedback(stage: &Stage<'_>) -> Verdict {
     gl.end_query(glow::TRANSFORM_FEEDBACK_PRIMITIVES_WRITTEN);
     gl.disable(glow::RASTERIZER_DISCARD);
     let seen = gl.map(output, 0, 1200, glow::MAP_READ_BIT, |bytes| floats(bytes))?;
-    let wanted: Vec<f32> =
-        (0..100u8).zip(&numbers).flat_map(|(index, &number)| [number * number, number, f32::from(index)]).collect();
+    let wanted: Vec<f32> = (0..100u8)
+        .zip(&numbers)
+        .flat_map(|(index, &number)| [number * number, number, f32::from(index)])
+        .collect();
     let wrong = seen.iter().zip(&wanted).position(|(seen, wanted)| seen != wanted);
     if let Some(at) = wrong {
         return Err(format!("expected {}, saw {}, at float {at}", wanted[at], seen[at]).into());

@@ -57,5 +57,7 @@ fn float(stage: &Stage<'_>) -> Verdict {
     clear(gl, wanted);
     let layout = Layout { format: glow::RGBA, kind: glow::FLOAT, alignment: 4 };
     let seen = crate::gl::floats(&gl.read(Region::size(8, 8), layout));
-    ensure(seen.chunks(4).all(|pixel| pixel == wanted), || format!("expected {wanted:?}, saw {:?}", &seen[..4]))
+    ensure(seen.chunks(4).all(|pixel| pixel == wanted), || {
+        format!("expected {wanted:?}, saw {:?}", &seen[..4])
+    })
 }

@@ -82,5 +82,6 @@ fn render(stage: &Stage<'_>) -> Verdict {
     gl.disable(glow::SCISSOR_TEST);
     gl.finish();
     let inside = |x, y| (10..30).contains(&x) && (10..30).contains(&y);
-    mapped(&buffer, 100, 50)?.expect(0, |x, y| if inside(x, y) { [255, 255, 0, 255] } else { [0, 0, 255, 255] })
+    mapped(&buffer, 100, 50)?
+        .expect(0, |x, y| if inside(x, y) { [255, 255, 0, 255] } else { [0, 0, 255, 255] })
 }

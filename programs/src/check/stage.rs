@@ -162,12 +162,7 @@ pub(crate) fn fill(gl: &Gl, program: Program, color: [f32; 4]) {
 }
 
 /// Draws level `level` of a texture over the bound framebuffer, and reads it.
-pub(crate) fn sampled(
-    stage: &Stage<'_>,
-    texture: Texture,
-    level: i32,
-    size: (i32, i32),
-) -> Verdict<Picture> {
+pub(crate) fn sampled(stage: &Stage<'_>, texture: Texture, level: i32, size: (i32, i32)) -> Verdict<Picture> {
     sampled_in(stage.gl(), texture, level, size)
 }
 

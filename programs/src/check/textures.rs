@@ -40,13 +40,7 @@ fn odd_sizes(stage: &Stage<'_>) -> Verdict {
     Ok(())
 }
 
-fn odd_size(
-    stage: &Stage<'_>,
-    internal: u32,
-    layout: Layout,
-    channels: usize,
-    size: (i32, i32),
-) -> Verdict {
+fn odd_size(stage: &Stage<'_>, internal: u32, layout: Layout, channels: usize, size: (i32, i32)) -> Verdict {
     let gl = stage.gl();
     let mut rows = vec![0xee; layout.bytes(Region::size(size.0, size.1))];
     for (y, row) in (0..).zip(rows.chunks_mut(layout.row(size.0))) {
@@ -73,7 +67,8 @@ fn sub_image(stage: &Stage<'_>) -> Verdict {
     let texture = gl.texture(1, 100, 60)?;
     let mut wanted = Picture::plain(100, 60, [10, 20, 30, 255]);
     gl.upload(0, Region::size(100, 60), Layout::RGBA8, wanted.bytes());
-    let parts = [(0, 0, 1, 1), (99, 59, 1, 1), (3, 5, 41, 17), (20, 10, 33, 50), (0, 30, 100, 1), (50, 0, 1, 60)];
+    let parts =
+        [(0, 0, 1, 1), (99, 59, 1, 1), (3, 5, 41, 17), (20, 10, 33, 50), (0, 30, 100, 1), (50, 0, 1, 60)];
     for (step, (x, y, width, height)) in (1..).zip(parts) {
         let texel = |px: i32, py: i32| [low_byte(px * 3), low_byte(py * 5), step * 40, 255];
         let part = Picture::compute(width, height, |px, py| texel(x + px, y + py));
@@ -81,9 +76,13 @@ fn sub_image(stage: &Stage<'_>) -> Verdict {
         gl.upload(0, Region { x, y, width, height }, Layout::RGBA8, part.bytes());
         let inside = |px, py| (x..x + width).contains(&px) && (y..y + height).contains(&py);
         let before = wanted;
-        wanted = Picture::compute(100, 60, |px, py| {
-            if inside(px, py) { texel(px, py) } else { before.at(px, py) }
-        });
+        wanted = Picture::compute(
+            100,
+            60,
+            |px, py| {
+                if inside(px, py) { texel(px, py) } else { before.at(px, py) }
+            },
+        );
     }
     sampled(stage, texture, 0, (100, 60))?.expect(0, |x, y| wanted.at(x, y))
 }
