@@ -117,7 +117,8 @@ impl DmaPool {
         while let Ok((class, offset)) = self.returned.try_recv() {
             self.classes[class].1.push(offset);
         }
-        let fits = |(_, (block, free)): &(usize, &mut (usize, Vec<usize>))| *block >= size && !free.is_empty();
+        let fits =
+            |(_, (block, free)): &(usize, &mut (usize, Vec<usize>))| *block >= size && !free.is_empty();
         let (class, (block, free)) = self.classes.iter_mut().enumerate().find(fits)?;
         let offset = free.pop()?;
         Some(DmaSlice {

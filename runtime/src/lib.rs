@@ -12,9 +12,11 @@ pub mod io;
 pub mod link;
 mod mailbox;
 pub mod memory;
+mod respond;
 mod stage;
 
 pub use actor::{Actor, Badge, Fault, Time, Turn};
 pub use cap::{Cap, Dead, Interface};
 pub use mailbox::Mailbox;
+pub use respond::Respond;
 pub use stage::{Casualty, SlotId, Spawner, Stage, Wake};

@@ -52,13 +52,8 @@ pub struct Mailbox<M> {
 impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn new(stage: Arc<StageShared>, slot: SlotId, epoch: u64) -> Self {
         let (sender, receiver) = unbounded();
-        let shared = Shared {
-            sender,
-            epoch: AtomicU64::new(epoch),
-            scheduled: AtomicBool::new(false),
-            slot,
-            stage,
-        };
+        let shared =
+            Shared { sender, epoch: AtomicU64::new(epoch), scheduled: AtomicBool::new(false), slot, stage };
         Self { receiver, shared: Arc::new(shared), epoch }
     }
 

@@ -266,12 +266,7 @@ impl Stage {
     }
 
     /// Lets one actor act; a fault or a panic costs that actor alone.
-    fn step(
-        &mut self,
-        now: Time,
-        id: SlotId,
-        act: impl FnOnce(&mut dyn Run) -> Result<(), Fault>,
-    ) -> bool {
+    fn step(&mut self, now: Time, id: SlotId, act: impl FnOnce(&mut dyn Run) -> Result<(), Fault>) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         // The cell is dropped after a panic, so nobody sees the state it left.
         let outcome = catch_unwind(AssertUnwindSafe(|| act(slot.cell.as_mut())))

@@ -1,0 +1,93 @@
+//! What a context actor hears. There is one per GL context, and it can submit for itself alone.
+
+use virgld_runtime::Interface;
+use virgld_runtime::dma::DmaSlice;
+
+use super::ctrlq::{ContextEvent, DebugName, Transfer};
+use crate::errno::Errno;
+use crate::ids::{ResourceId, RingIndex, Serial};
+
+/// Everything a context hears.
+#[derive(Debug)]
+pub enum Message {
+    /// From the scheme.
+    Scheme(Request),
+    /// From the control queue.
+    Control(ContextEvent),
+}
+
+/// What the scheme asks of a context.
+#[derive(Debug)]
+pub enum Request {
+    /// Come into being on the device. First, and once.
+    Open {
+        /// A name for the host's log.
+        name: DebugName,
+        /// Capability set, or 0 for the device's default.
+        capset: u32,
+    },
+    /// Let the context's command streams name a resource.
+    Attach {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// No longer.
+    Detach {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// Execute a command stream.
+    Submit(Submit),
+    /// Move bytes between a resource and its memory, in order with the streams.
+    Transfer(Transfer),
+    /// What the held submit of this serial waited for has happened, or has not in time.
+    Release {
+        /// Which.
+        serial: Serial,
+        /// An error here makes the submit fail unexecuted.
+        result: Result<(), Errno>,
+    },
+    /// Leave the device. Nothing may follow.
+    Close,
+}
+
+/// A command stream to execute.
+#[derive(Debug)]
+pub struct Submit {
+    /// The stream, at [`super::ctrlq::STREAM_OFFSET`].
+    pub stream: DmaSlice,
+    /// Its length in bytes.
+    pub length: u32,
+    /// The ring, for a context that has rings.
+    pub ring: Option<RingIndex>,
+    /// Its place in the order of the file.
+    pub serial: Serial,
+    /// Whether it must wait for [`Request::Release`]. What follows it waits too.
+    pub held: bool,
+}
+
+/// What the scheme may say.
+pub struct FromScheme;
+
+impl Interface for FromScheme {
+    type Message = Request;
+    type Whole = Message;
+    const NAME: &'static str = "context::FromScheme";
+
+    fn widen(message: Request) -> Message {
+        Message::Scheme(message)
+    }
+}
+
+/// What the control queue may say.
+pub struct FromControl;
+
+impl Interface for FromControl {
+    type Message = ContextEvent;
+    type Whole = Message;
+    const NAME: &'static str = "context::FromControl";
+
+    fn widen(message: ContextEvent) -> Message {
+        Message::Control(message)
+    }
+}

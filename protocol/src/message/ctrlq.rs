@@ -1,0 +1,342 @@
+//! What the control-queue actor hears. It turns typed commands into bytes, gives fences their numbers, holds the
+//! deadlines and matches answers to commands.
+
+use virgld_runtime::dma::DmaSlice;
+use virgld_runtime::{Cap, Interface, Respond};
+
+use super::context::FromControl;
+use super::transport::{Event as TransportEvent, TABLE_BYTES};
+use crate::client::Box3d;
+use crate::errno::Errno;
+use crate::ids::{ContextId, ResourceId, RingIndex, Serial, Token};
+
+/// Where in a command's slice the response lies.
+pub const RESPONSE_OFFSET: usize = TABLE_BYTES;
+/// Room for the response of a command that answers with a header alone.
+pub const RESPONSE_BYTES: usize = 64;
+/// Where a command stream lies in its slice: right behind the header of SUBMIT_3D, so that both are one segment.
+pub const STREAM_OFFSET: usize = RESPONSE_OFFSET + RESPONSE_BYTES + SUBMIT_HEADER_BYTES;
+/// Bytes of `struct virtio_gpu_cmd_submit`.
+pub const SUBMIT_HEADER_BYTES: usize = 32;
+
+/// Everything the control queue hears.
+#[derive(Debug)]
+pub enum Message {
+    /// From a context; the badge is its number on the device.
+    Context(ContextCommand),
+    /// From the resource actor.
+    Resource(ResourceCommand),
+    /// From the transport.
+    Transport(TransportEvent),
+    /// From whoever starts contexts.
+    Register(Register),
+    /// From the daemon itself.
+    Report(Respond<Report>),
+}
+
+/// A context is to be heard from: where its events go.
+#[derive(Debug)]
+pub struct Register {
+    /// Its number, the badge of its commands.
+    pub context: ContextId,
+    /// Where its events go.
+    pub events: Cap<FromControl>,
+}
+
+/// The control queue's account.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Report {
+    /// Whether there is a device.
+    pub up: bool,
+    /// Contexts on the device.
+    pub contexts: usize,
+    /// Commands that the device has.
+    pub in_flight: usize,
+    /// Fenced commands among them.
+    pub fences: usize,
+    /// Commands ever sent.
+    pub sent: u64,
+    /// Answers that were errors.
+    pub errors: u64,
+    /// Commands that outlived their deadline or their device.
+    pub lost: u64,
+}
+
+/// What a context may have the device do. Which context is meant is the badge of the capability.
+#[derive(Debug)]
+pub enum ContextCommand {
+    /// CTX_CREATE.
+    Create {
+        /// For people who debug the host.
+        name: DebugName,
+        /// Capability set, where the device offers CONTEXT_INIT; else 0.
+        capset: u32,
+    },
+    /// CTX_DESTROY. Nothing may follow.
+    Destroy,
+    /// CTX_ATTACH_RESOURCE.
+    Attach {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// CTX_DETACH_RESOURCE.
+    Detach {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// SUBMIT_3D, fenced.
+    Submit {
+        /// The stream, at [`STREAM_OFFSET`].
+        stream: DmaSlice,
+        /// Its length in bytes.
+        length: u32,
+        /// The ring, for a context that has rings.
+        ring: Option<RingIndex>,
+        /// Comes back with [`ContextEvent::Completed`].
+        serial: Serial,
+    },
+    /// TRANSFER_TO_HOST_3D or TRANSFER_FROM_HOST_3D.
+    Transfer(Transfer),
+}
+
+/// A transfer between a resource and the memory behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct Transfer {
+    /// Which way.
+    pub to_host: bool,
+    /// Which resource.
+    pub resource: ResourceId,
+    /// Which texels.
+    pub region: Box3d,
+    /// Mipmap level.
+    pub level: u32,
+    /// Where in the memory, in bytes.
+    pub offset: u64,
+    /// Bytes per row; 0 for the natural.
+    pub stride: u32,
+    /// Bytes per layer; 0 for the natural.
+    pub layer_stride: u32,
+    /// Comes back with [`ContextEvent::Completed`].
+    pub serial: Serial,
+}
+
+/// A context's name for the host's log, at most 64 bytes (virtio 1.2, `struct virtio_gpu_ctx_create`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DebugName {
+    /// The bytes.
+    pub bytes: [u8; 64],
+    /// How many are meant.
+    pub length: u32,
+}
+
+impl DebugName {
+    /// As much of `name` as fits.
+    pub fn new(name: &str) -> Self {
+        let mut bytes = [0; 64];
+        let mut length = 0;
+        for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+            *to = from;
+            length += 1;
+        }
+        Self { bytes, length }
+    }
+}
+
+/// What the control queue tells a context.
+#[derive(Debug)]
+pub enum ContextEvent {
+    /// A submit or a transfer is done.
+    Completed {
+        /// Which.
+        serial: Serial,
+        /// Whether the device said OK.
+        result: Result<(), Errno>,
+    },
+    /// The device answered CTX_CREATE with an error, or lost the context.
+    Lost,
+    /// The device answered CTX_DESTROY: its number is free.
+    Destroyed,
+}
+
+/// What the resource actor may have the device do.
+#[derive(Debug)]
+pub enum ResourceCommand {
+    /// RESOURCE_CREATE_3D.
+    Create3d {
+        /// Its number.
+        resource: ResourceId,
+        /// What it is.
+        description: Description,
+    },
+    /// RESOURCE_ATTACH_BACKING with one range of memory.
+    AttachBacking {
+        /// Which.
+        resource: ResourceId,
+        /// Where the device sees the memory.
+        address: u64,
+        /// Bytes.
+        length: u32,
+    },
+    /// RESOURCE_DETACH_BACKING.
+    DetachBacking {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// RESOURCE_UNREF; reported by [`ResourceEvent::Unreferenced`], after which the device no longer knows the
+    /// number nor uses the memory.
+    Unreference {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// GET_CAPSET_INFO.
+    CapsetInfo {
+        /// Comes back.
+        token: Token,
+        /// Which of those the configuration counts.
+        index: u32,
+    },
+    /// GET_CAPSET.
+    Capset {
+        /// Comes back.
+        token: Token,
+        /// Its number.
+        id: u32,
+        /// Its version.
+        version: u32,
+        /// Its size in bytes as CapsetInfo told.
+        size: u32,
+    },
+}
+
+/// What a 3D resource is (virtio 1.2, `struct virtio_gpu_resource_create_3d`; same meaning as in
+/// [`crate::client::ResourceCreate`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names of the specification")]
+pub struct Description {
+    pub target: u32,
+    pub format: u32,
+    pub bind: u32,
+    pub width: u32,
+    pub height: u32,
+    pub depth: u32,
+    pub array_size: u32,
+    pub last_level: u32,
+    pub nr_samples: u32,
+    pub flags: u32,
+}
+
+/// What the control queue tells the resource actor.
+#[derive(Debug)]
+pub enum ResourceEvent {
+    /// The device is ready for commands and has no resources.
+    Up {
+        /// Negotiated feature bits.
+        features: u64,
+        /// How many capability sets it has.
+        capsets: u32,
+    },
+    /// The device is gone.
+    Down,
+    /// The device refused to create the resource or to take its memory.
+    Failed {
+        /// Which.
+        resource: ResourceId,
+        /// Why.
+        errno: Errno,
+    },
+    /// RESOURCE_UNREF is answered.
+    Unreferenced {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// GET_CAPSET_INFO is answered.
+    CapsetInfo {
+        /// As asked.
+        token: Token,
+        /// Number, newest version and size; an error if the device refused.
+        result: Result<CapsetInfo, Errno>,
+    },
+    /// GET_CAPSET is answered.
+    Capset {
+        /// As asked.
+        token: Token,
+        /// The bytes.
+        result: Result<Vec<u8>, Errno>,
+    },
+}
+
+/// A capability set that the device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapsetInfo {
+    /// Its number: 1 VIRGL, 2 VIRGL2, 4 VENUS.
+    pub id: u32,
+    /// Its newest version.
+    pub max_version: u32,
+    /// Its size in bytes.
+    pub max_size: u32,
+}
+
+/// What a context may say; its badge is the context's number.
+pub struct ContextCommands;
+
+impl Interface for ContextCommands {
+    type Message = ContextCommand;
+    type Whole = Message;
+    const NAME: &'static str = "ctrlq::ContextCommands";
+
+    fn widen(message: ContextCommand) -> Message {
+        Message::Context(message)
+    }
+}
+
+/// What the resource actor may say.
+pub struct ResourceCommands;
+
+impl Interface for ResourceCommands {
+    type Message = ResourceCommand;
+    type Whole = Message;
+    const NAME: &'static str = "ctrlq::ResourceCommands";
+
+    fn widen(message: ResourceCommand) -> Message {
+        Message::Resource(message)
+    }
+}
+
+/// What the transport may say.
+pub struct FromTransport;
+
+impl Interface for FromTransport {
+    type Message = TransportEvent;
+    type Whole = Message;
+    const NAME: &'static str = "ctrlq::FromTransport";
+
+    fn widen(message: TransportEvent) -> Message {
+        Message::Transport(message)
+    }
+}
+
+/// What whoever starts contexts may say.
+pub struct Registrar;
+
+impl Interface for Registrar {
+    type Message = Register;
+    type Whole = Message;
+    const NAME: &'static str = "ctrlq::Registrar";
+
+    fn widen(message: Register) -> Message {
+        Message::Register(message)
+    }
+}
+
+/// What the daemon may ask.
+pub struct FromDaemon;
+
+impl Interface for FromDaemon {
+    type Message = Respond<Report>;
+    type Whole = Message;
+    const NAME: &'static str = "ctrlq::FromDaemon";
+
+    fn widen(message: Respond<Report>) -> Message {
+        Message::Report(message)
+    }
+}

@@ -1,0 +1,139 @@
+//! What a door hears from the scheme. A door is where clients come in: on Linux sockets and shared memory, on
+//! Redox a scheme.
+
+use std::fmt;
+use std::sync::Arc;
+
+use virgld_runtime::memory::Memory;
+use virgld_runtime::{Interface, io::Ready};
+
+use super::scheme::{ExportKey, SyncobjKey};
+use crate::channel::Mapped;
+use crate::client::Reply;
+use crate::errno::Errno;
+use crate::ids::{FenceKey, FileId, Serial, Token};
+
+/// Everything a door hears.
+#[derive(Debug)]
+pub enum Message {
+    /// From the scheme.
+    Command(Command),
+    /// From the reactor.
+    Ready(Ready),
+}
+
+/// What the scheme asks of a door.
+#[derive(Debug)]
+pub enum Command {
+    /// Answers a call.
+    Answer {
+        /// Which.
+        token: Token,
+        /// The outcome.
+        result: Result<Reply, Errno>,
+        /// What goes with it.
+        attach: Option<Attach>,
+    },
+    /// A fence has signalled: every descriptor for it becomes readable. A fence that signalled with an error says
+    /// so in its status.
+    Signal {
+        /// Which.
+        fence: FenceKey,
+        /// How.
+        result: Result<(), Errno>,
+    },
+    /// All asynchronous work of a file up to `serial` has retired.
+    Retired {
+        /// The file.
+        file: FileId,
+        /// The serial.
+        serial: Serial,
+    },
+    /// Nothing in the daemon needs this exported buffer any more: report
+    /// [`super::scheme::DoorEvent::ExportUnused`] as soon as nobody outside holds a descriptor of it.
+    WatchExport {
+        /// Which.
+        export: ExportKey,
+    },
+    /// Forget an export that was reported unused.
+    ForgetExport {
+        /// Which.
+        export: ExportKey,
+    },
+    /// Bytes to be read from the DRM file (events).
+    Event {
+        /// The file.
+        file: FileId,
+        /// One event, whole.
+        bytes: Vec<u8>,
+    },
+    /// The file has broken the rules: cut it off.
+    Expel {
+        /// The file.
+        file: FileId,
+    },
+}
+
+/// A descriptor to pass to a client.
+pub enum Attach {
+    /// A buffer. The descriptor's memory is `memory` and nothing else.
+    Buffer {
+        /// By which an import will name it.
+        export: ExportKey,
+        /// What it gives access to.
+        memory: Arc<dyn Memory>,
+    },
+    /// A fence.
+    Fence {
+        /// Which.
+        fence: FenceKey,
+        /// Set if it has signalled already.
+        result: Option<Result<(), Errno>>,
+    },
+    /// A synchronisation object.
+    Syncobj(SyncobjKey),
+    /// Memory to map, and how.
+    Memory {
+        /// The memory.
+        memory: Arc<dyn Memory>,
+        /// Where in it.
+        mapped: Mapped,
+    },
+}
+
+impl fmt::Debug for Attach {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Buffer { export, .. } => write!(formatter, "Buffer({export:?})"),
+            Self::Fence { fence, result } => write!(formatter, "Fence({fence:?}, {result:?})"),
+            Self::Syncobj(syncobj) => write!(formatter, "Syncobj({syncobj:?})"),
+            Self::Memory { mapped, .. } => write!(formatter, "Memory({mapped:?})"),
+        }
+    }
+}
+
+/// What the scheme may say to a door.
+pub struct FromScheme;
+
+impl Interface for FromScheme {
+    type Message = Command;
+    type Whole = Message;
+    const NAME: &'static str = "door::FromScheme";
+
+    fn widen(message: Command) -> Message {
+        Message::Command(message)
+    }
+}
+
+/// How the reactor reports readiness.
+pub struct FromReactor;
+
+impl Interface for FromReactor {
+    type Message = Ready;
+    type Whole = Message;
+    const NAME: &'static str = "door::FromReactor";
+
+    fn widen(message: Ready) -> Message {
+        Message::Ready(message)
+    }
+}

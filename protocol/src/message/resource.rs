@@ -1,0 +1,201 @@
+//! What the resource actor hears. It holds the truth on resources: their numbers, their memory, who pays for them.
+
+use std::sync::Arc;
+
+use virgld_runtime::link::Region;
+use virgld_runtime::{Interface, Respond};
+
+use super::ctrlq::{CapsetInfo, Description, ResourceEvent};
+use super::transport::RegionEvent;
+use crate::errno::Errno;
+use crate::ids::{FileId, ResourceId, Token};
+
+/// Everything the resource actor hears.
+#[derive(Debug)]
+pub enum Message {
+    /// From the scheme.
+    Scheme(Request),
+    /// From the control queue.
+    Control(ResourceEvent),
+    /// From the transport.
+    Region(RegionEvent),
+    /// From the daemon itself.
+    Report(Respond<Report>),
+}
+
+/// What the scheme asks about resources.
+#[derive(Debug)]
+pub enum Request {
+    /// Make one.
+    Create {
+        /// Comes back with the answer.
+        token: Token,
+        /// Who pays.
+        owner: FileId,
+        /// What it is.
+        description: Description,
+        /// Bytes of memory behind it.
+        bytes: u64,
+        /// Whether it is likely to be shared: then its memory is its own, not a part of its owner's arena.
+        shareable: bool,
+    },
+    /// Move its memory out of the owner's arena, so that it can be shared.
+    Isolate {
+        /// Comes back with the answer.
+        token: Token,
+        /// Which.
+        resource: ResourceId,
+    },
+    /// Nobody names it any more.
+    Release {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// The file is closed: its arena goes as soon as the last resource in it has.
+    Retire {
+        /// Which.
+        owner: FileId,
+    },
+}
+
+/// What the resource actor tells the scheme.
+#[derive(Debug)]
+pub enum Notice {
+    /// The device is there.
+    DeviceUp {
+        /// Negotiated feature bits.
+        features: u64,
+        /// Its capability sets.
+        capsets: Vec<Capset>,
+    },
+    /// The device is gone; all contexts with it.
+    DeviceDown,
+    /// A resource was made.
+    Created {
+        /// As asked.
+        token: Token,
+        /// Its number.
+        resource: ResourceId,
+        /// Its memory.
+        backing: Backing,
+    },
+    /// A resource's memory is its own now.
+    Isolated {
+        /// As asked.
+        token: Token,
+        /// Which.
+        resource: ResourceId,
+        /// Its memory.
+        backing: Backing,
+    },
+    /// Something that was asked for can't be had.
+    Refused {
+        /// As asked.
+        token: Token,
+        /// Why.
+        errno: Errno,
+    },
+    /// The device refused a resource that was already handed out: what names it draws nothing.
+    Failed {
+        /// Which.
+        resource: ResourceId,
+        /// Why.
+        errno: Errno,
+    },
+}
+
+/// A capability set of the host renderer.
+#[derive(Debug, Clone)]
+pub struct Capset {
+    /// Its number and newest version.
+    pub info: CapsetInfo,
+    /// Its contents.
+    pub bytes: Arc<[u8]>,
+}
+
+/// The memory behind a resource.
+#[derive(Debug, Clone)]
+pub struct Backing {
+    /// The region that it is part of.
+    pub region: Region,
+    /// Where in the region.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// Whether the region holds nothing else.
+    pub isolated: bool,
+}
+
+/// The resource actor's account.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Every resource that the device knows or is about to.
+    pub resources: Vec<ResourceReport>,
+    /// Regions of memory.
+    pub regions: usize,
+}
+
+/// One resource.
+#[derive(Debug, Clone)]
+pub struct ResourceReport {
+    /// Its number.
+    pub resource: ResourceId,
+    /// Who pays.
+    pub owner: FileId,
+    /// Bytes of memory behind it.
+    pub bytes: u64,
+    /// Whether it only waits for the device to forget it.
+    pub released: bool,
+}
+
+/// What the scheme may say.
+pub struct FromScheme;
+
+impl Interface for FromScheme {
+    type Message = Request;
+    type Whole = Message;
+    const NAME: &'static str = "resource::FromScheme";
+
+    fn widen(message: Request) -> Message {
+        Message::Scheme(message)
+    }
+}
+
+/// What the control queue may say.
+pub struct FromControl;
+
+impl Interface for FromControl {
+    type Message = ResourceEvent;
+    type Whole = Message;
+    const NAME: &'static str = "resource::FromControl";
+
+    fn widen(message: ResourceEvent) -> Message {
+        Message::Control(message)
+    }
+}
+
+/// What the transport may say.
+pub struct FromTransport;
+
+impl Interface for FromTransport {
+    type Message = RegionEvent;
+    type Whole = Message;
+    const NAME: &'static str = "resource::FromTransport";
+
+    fn widen(message: RegionEvent) -> Message {
+        Message::Region(message)
+    }
+}
+
+/// What the daemon may ask.
+pub struct FromDaemon;
+
+impl Interface for FromDaemon {
+    type Message = Respond<Report>;
+    type Whole = Message;
+    const NAME: &'static str = "resource::FromDaemon";
+
+    fn widen(message: Respond<Report>) -> Message {
+        Message::Report(message)
+    }
+}

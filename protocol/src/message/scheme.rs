@@ -1,0 +1,242 @@
+//! What the scheme actor hears: from the doors, from the contexts and from the resource actor.
+
+use virgld_runtime::dma::DmaSlice;
+use virgld_runtime::{Interface, Respond};
+
+use super::resource::Notice as ResourceNotice;
+use crate::client::Call;
+use crate::errno::Errno;
+use crate::ids::{FenceKey, FileId, Serial, Token};
+
+/// Everything the scheme hears.
+#[derive(Debug)]
+pub enum Message {
+    /// From a door.
+    Door(DoorEvent),
+    /// From the context of a file; the badge says which.
+    Context(ContextNotice),
+    /// From the resource actor.
+    Resource(ResourceNotice),
+    /// From the daemon itself.
+    Service(Service),
+}
+
+/// Which node was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Node {
+    /// `card0`: rendering and mode setting.
+    Card,
+    /// `renderD128`: rendering only.
+    Render,
+}
+
+/// Who opened it, as the kernel tells (`SO_PEERCRED`, Redox's `CallerCtx`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// A descriptor that came with a call, as the door recognised it. Whoever holds a descriptor was given it by
+/// the kernel, so a recognised one is authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached {
+    /// A buffer that the scheme exported under this key.
+    Buffer(ExportKey),
+    /// A fence: one of ours, or a foreign one that the door watches from now on. It is reported once, by
+    /// [`DoorEvent::FenceSignalled`], if it is foreign.
+    Fence(FenceKey),
+    /// A synchronisation object that the scheme exported under this key.
+    Syncobj(SyncobjKey),
+    /// Nothing known here.
+    Unknown,
+}
+
+/// Names an exported buffer between scheme and door; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExportKey(pub u64);
+
+/// Names an exported synchronisation object between scheme and door; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SyncobjKey(pub u64);
+
+/// What a door saw.
+#[derive(Debug)]
+pub enum DoorEvent {
+    /// A node was opened.
+    Opened {
+        /// The new file.
+        file: FileId,
+        /// Which node.
+        node: Node,
+        /// By whom.
+        credentials: Credentials,
+    },
+    /// The last descriptor of a file is gone. Nothing about it comes after this.
+    Closed {
+        /// The file.
+        file: FileId,
+    },
+    /// An ioctl.
+    Call(CallEvent),
+    /// `mmap` of an offset that MAP gave: which memory is that?
+    Map {
+        /// The file.
+        file: FileId,
+        /// To be answered with [`super::door::Attach::Memory`].
+        token: Token,
+        /// The offset.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// A fence is wanted that signals when both have.
+    Merge {
+        /// The file through which it was asked.
+        file: FileId,
+        /// To be answered with [`super::door::Attach::Fence`].
+        token: Token,
+        /// The two.
+        fences: [Attached; 2],
+    },
+    /// A foreign fence that the door watched has signalled.
+    FenceSignalled {
+        /// Which.
+        fence: FenceKey,
+        /// Whether well.
+        result: Result<(), Errno>,
+    },
+    /// No descriptor of an exported buffer is left outside the daemon.
+    ExportUnused {
+        /// Which.
+        export: ExportKey,
+    },
+    /// No descriptor of an exported synchronisation object is left outside the daemon.
+    SyncobjUnused {
+        /// Which.
+        syncobj: SyncobjKey,
+    },
+}
+
+/// An ioctl as a door took it from a client.
+#[derive(Debug)]
+pub struct CallEvent {
+    /// The file it was made on.
+    pub file: FileId,
+    /// The call.
+    pub call: Call,
+    /// Its bulk array (the command stream of EXECBUFFER), copied once, at [`super::ctrlq::STREAM_OFFSET`] of
+    /// device memory; its length is what the call's count says.
+    pub bulk: Option<DmaSlice>,
+    /// The answer that is wanted; none if the client does not wait for one.
+    pub token: Option<Token>,
+    /// Where in the file's order of asynchronous work this is: reported back by [`super::door::Command::Retired`]
+    /// if the call is EXECBUFFER or a transfer, whether it succeeds or not.
+    pub serial: Serial,
+    /// The descriptor that came with it.
+    pub attached: Option<Attached>,
+    /// The fence, given in advance, that the caller wants signalled.
+    pub fence_out: Option<FenceKey>,
+}
+
+/// What a context tells the scheme. The badge of the message is the file.
+#[derive(Debug)]
+pub enum ContextNotice {
+    /// Work has retired.
+    Retired {
+        /// All up to here has.
+        through: Serial,
+    },
+    /// One piece of work, perhaps ahead of its predecessors, is complete.
+    Completed {
+        /// Which.
+        serial: Serial,
+        /// Whether the device executed it.
+        result: Result<(), Errno>,
+    },
+    /// The context is gone from the device.
+    Ended,
+}
+
+/// What the daemon asks.
+#[derive(Debug)]
+pub enum Service {
+    /// Describe what there is.
+    Report(Respond<Report>),
+}
+
+/// The scheme's account.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// One entry per open file.
+    pub files: Vec<FileReport>,
+}
+
+/// One open file.
+#[derive(Debug, Clone)]
+pub struct FileReport {
+    /// The file.
+    pub file: FileId,
+    /// Which node.
+    pub node: Node,
+    /// Who opened it.
+    pub credentials: Credentials,
+    /// GEM handles.
+    pub handles: usize,
+}
+
+/// What a door may say.
+pub struct FromDoor;
+
+impl Interface for FromDoor {
+    type Message = DoorEvent;
+    type Whole = Message;
+    const NAME: &'static str = "scheme::FromDoor";
+
+    fn widen(message: DoorEvent) -> Message {
+        Message::Door(message)
+    }
+}
+
+/// What a context may say.
+pub struct FromContext;
+
+impl Interface for FromContext {
+    type Message = ContextNotice;
+    type Whole = Message;
+    const NAME: &'static str = "scheme::FromContext";
+
+    fn widen(message: ContextNotice) -> Message {
+        Message::Context(message)
+    }
+}
+
+/// What the resource actor may say.
+pub struct FromResource;
+
+impl Interface for FromResource {
+    type Message = ResourceNotice;
+    type Whole = Message;
+    const NAME: &'static str = "scheme::FromResource";
+
+    fn widen(message: ResourceNotice) -> Message {
+        Message::Resource(message)
+    }
+}
+
+/// What the daemon may ask.
+pub struct FromDaemon;
+
+impl Interface for FromDaemon {
+    type Message = Service;
+    type Whole = Message;
+    const NAME: &'static str = "scheme::FromDaemon";
+
+    fn widen(message: Service) -> Message {
+        Message::Service(message)
+    }
+}

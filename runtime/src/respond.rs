@@ -1,0 +1,24 @@
+//! Answers to questions that come from outside the actors.
+
+use std::fmt;
+
+/// Takes one answer, once.
+pub struct Respond<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Respond<T> {
+    /// Calls `with` with the answer.
+    pub fn new(with: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(with))
+    }
+
+    /// Answers.
+    pub fn answer(self, answer: T) {
+        (self.0)(answer);
+    }
+}
+
+impl<T> fmt::Debug for Respond<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Respond")
+    }
+}
