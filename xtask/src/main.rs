@@ -1,10 +1,115 @@
 //! The two commands of virgld and the checks behind them.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Context, Result};
+use crate::packages::{BENCH, DEVICE, PROGRAMS};
+use crate::workspace::Workspace;
+
+mod compositor;
+mod daemon;
+mod demo;
 mod failure;
+mod follow;
 mod packages;
 mod process;
+mod redox_toolchain;
 mod report;
 mod setup;
+mod sheet;
+mod steps;
 mod workspace;
-fn main(){}
+
+/// Everything there is to do in this repository, each with its own set-up.
+///
+/// On a fresh Debian 12 machine with Rust, start with `cargo xtask demo` to see GL programs render through
+/// virgld, or `cargo xtask test` to check everything. Missing Debian packages are installed if you are root;
+/// otherwise you are shown the command that installs them. No GPU and no /dev/dri are needed.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the Debian packages that demo and bench need, or show the command that does.
+    ///
+    /// The other commands do this by themselves, each for what it needs; `test` needs piglit too (2 GB).
+    Setup,
+    /// Check everything that must hold, step by step; fails where a step does.
+    ///
+    /// Prints a table of the steps at the end, and as its last line `N passed, N failed, N skipped`. The
+    /// steps from glcheck on run programs on a daemon and a device process of their own. Some examples:
+    ///
+    ///     cargo xtask test
+    ///     cargo xtask test --only fmt,clippy,unit
+    ///     cargo xtask test --only piglit
+    #[command(verbatim_doc_comment)]
+    Test {
+        /// Run only these steps, separated by commas.
+        #[arg(long, value_name = "STEP", value_delimiter = ',')]
+        only: Vec<String>,
+        /// List the steps and end.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Run several unmodified GL programs at once through virgld and keep pictures of what they rendered.
+    ///
+    /// Shows each program's renderer and frame rate. The pictures lie in target/demo/; all.png has them all.
+    Demo,
+    /// Measure virgld beside its floor, llvmpipe and virpipe with virgl_test_server.
+    ///
+    /// Everything after `bench` goes to the program virgld-bench: `cargo xtask bench --help` shows its options.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Arguments of virgld-bench.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Find the files and functions that docs/follow-execbuffer.md names and that are gone.
+    Follow,
+}
+
+fn main() -> ExitCode {
+    match process::catch_interrupts().and_then(|()| run(Arguments::parse().command)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what was asked; tells whether all that was checked holds.
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Setup => {
+            setup::ensure(&[&DEVICE, &PROGRAMS, &BENCH]).map(|()| println!("nothing is missing"))?
+        }
+        Command::Test { list: true, .. } => steps::list(),
+        Command::Test { only, .. } => return steps::run(&only),
+        Command::Demo => {
+            setup::ensure(&[&DEVICE, &PROGRAMS])?;
+            demo::run(&Workspace::load()?)?;
+        }
+        Command::Bench { arguments } => bench(&arguments)?,
+        Command::Follow => follow::run(&Workspace::load()?.root)?,
+    }
+    Ok(true)
+}
+
+/// Runs the benchmark in this terminal until it ends.
+fn bench(arguments: &[String]) -> Result<()> {
+    setup::ensure(&[&DEVICE, &PROGRAMS, &BENCH])?;
+    let workspace = Workspace::load()?;
+    workspace.build_release()?;
+    let program = workspace.release("virgld-bench");
+    let task = process::Task::new(&program).args(arguments).folder(&workspace.root);
+    task.limit(std::time::Duration::from_secs(3600)).show().context(|| "the benchmark".into())
+}

@@ -72,7 +72,8 @@ fn install(packages: &[&str]) -> Result<()> {
 /// Whether the package lists offer a version of every package.
 pub(crate) fn lists_know(packages: &[&str]) -> Result<bool> {
     let policy = Task::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C").output()?;
-    let offered = policy.lines().filter(|line| line.trim().starts_with("Candidate:") && !line.ends_with("(none)"));
+    let offered =
+        policy.lines().filter(|line| line.trim().starts_with("Candidate:") && !line.ends_with("(none)"));
     Ok(offered.count() == packages.len())
 }
 
@@ -91,7 +92,8 @@ mod tests {
 
     #[test]
     fn knows_what_is_installed() {
-        let answer = "libgbm1:amd64 installed\nweston not-installed\ndpkg-query: no packages found matching piglit\n";
+        let answer =
+            "libgbm1:amd64 installed\nweston not-installed\ndpkg-query: no packages found matching piglit\n";
         assert_eq!(not_installed(&["libgbm1", "weston", "piglit", "weston"], answer), ["piglit", "weston"]);
     }
 }

@@ -1,0 +1,97 @@
+//! The compiler that can check for Redox: Debian's packages, unpacked into a folder of their own.
+//!
+//! rustup ships no library source here, and Debian's compiler must not replace the machine's. So the packages
+//! are downloaded and unpacked, never installed, and a wrapper script stands for the compiler.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::failure::{Context, Failure, Result};
+use crate::packages::{REDOX_COMPILER, REDOX_PREFIXES, REDOX_SOURCE};
+use crate::process::Task;
+use crate::setup::{apt_get, lists_know};
+use crate::workspace::Workspace;
+
+/// The wrapper that stands for the compiler; fetched and unpacked on first use.
+pub(crate) fn compiler(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.kept_folder("redox-toolchain")?;
+    let wrapper = folder.join("rustc");
+    if !wrapper.exists() {
+        let packages = packages()?;
+        println!("fetching the compiler for Redox (140 MB, 850 MB unpacked): {}", packages.join(" "));
+        fetch(&folder.join("packages"), &packages)?;
+        unpack(&folder.join("packages"), &folder.join("root"))?;
+        write_wrapper(&folder.join("root"), &wrapper)?;
+    }
+    Ok(wrapper)
+}
+
+/// The compiler's package, those of its dependencies that belong to it, and the library's source.
+fn packages() -> Result<Vec<String>> {
+    if !lists_know(&[REDOX_COMPILER, REDOX_SOURCE])? {
+        apt_get(&["update"]).show()?;
+    }
+    let kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
+    let listing = Task::new("apt-cache")
+        .args(["depends", "--recurse"])
+        .args(kinds.map(|kind| format!("--no-{kind}")))
+        .arg(REDOX_COMPILER)
+        .output()?;
+    let mut packages: Vec<String> = own_packages(&listing).map(str::to_owned).collect();
+    if packages.len() < 3 {
+        return Err(Failure::new(format!(
+            "apt offers no {REDOX_COMPILER} with its library: is this Debian 12?"
+        )));
+    }
+    packages.push(REDOX_SOURCE.into());
+    Ok(packages)
+}
+
+/// The names in apt-cache's listing that start a paragraph and belong to the compiler.
+fn own_packages(listing: &str) -> impl Iterator<Item = &str> {
+    listing.lines().filter(|line| REDOX_PREFIXES.iter().any(|prefix| line.starts_with(prefix)))
+}
+
+fn fetch(folder: &Path, packages: &[String]) -> Result<()> {
+    fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
+    let mut task = apt_get(&["download"]);
+    if rustix::process::geteuid().is_root() {
+        task = task.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    task.args(packages).folder(folder).show()
+}
+
+fn unpack(packages: &Path, root: &Path) -> Result<()> {
+    for entry in fs::read_dir(packages).context(|| format!("cannot list {}", packages.display()))?.flatten() {
+        println!("unpacking {}", entry.file_name().display());
+        Task::new("dpkg-deb").arg("-x").arg(entry.path()).arg(root).limit(Duration::from_secs(300)).show()?;
+    }
+    fs::remove_dir_all(packages).context(|| format!("cannot remove {}", packages.display()))
+}
+
+/// Written last: that it is there says that the toolchain is complete.
+fn write_wrapper(root: &Path, wrapper: &Path) -> Result<()> {
+    let usr = root.join("usr");
+    let script = format!(
+        "#!/bin/sh\nLD_LIBRARY_PATH='{0}/lib/x86_64-linux-gnu' exec '{0}/bin/rustc' \"$@\"\n",
+        usr.display()
+    );
+    fs::write(wrapper, script)
+        .and_then(|()| fs::set_permissions(wrapper, fs::Permissions::from_mode(0o755)))
+        .context(|| format!("cannot write {}", wrapper.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_belongs_to_the_compiler() {
+        let listing = "rustc-web\n  Depends: libstd-rust-web-dev\nlibc6\nlibstd-rust-web-dev\n\
+                       libstd-rust-web-1.96\nlibllvm22\ngcc-12\n";
+        let expected = ["rustc-web", "libstd-rust-web-dev", "libstd-rust-web-1.96", "libllvm22"];
+        assert!(own_packages(listing).eq(expected));
+    }
+}

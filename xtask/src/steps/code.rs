@@ -1,0 +1,60 @@
+//! Steps that look at the code alone.
+
+use crate::failure::Result;
+use crate::process::{Finished, Task};
+use crate::report::Outcome;
+use crate::steps::Session;
+
+/// The crates whose tests need nothing that Miri lacks: no sockets, no device, no child process.
+const UNDER_MIRI: &[&str] = &["virgld-protocol", "virgld-runtime"];
+
+/// The code is formatted.
+pub(crate) fn fmt(session: &Session) -> Result<Outcome> {
+    session.workspace.cargo(["fmt", "--all", "--check"]).show()?;
+    Ok(Outcome::Passed("formatted".into()))
+}
+
+/// Clippy has nothing to say.
+pub(crate) fn clippy(session: &Session) -> Result<Outcome> {
+    session.workspace.cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).show()?;
+    Ok(Outcome::Passed("no warning".into()))
+}
+
+/// Unit, property and contract tests, and the examples in documentation.
+pub(crate) fn unit(session: &Session) -> Result<Outcome> {
+    session.workspace.cargo(["test", "--workspace"]).show()?;
+    Ok(Outcome::Passed("all tests pass".into()))
+}
+
+/// The portable crates' tests under Miri.
+pub(crate) fn miri(session: &Session) -> Result<Outcome> {
+    let Some(toolchain) = toolchain_with_miri()? else {
+        return Ok(Outcome::Skipped(
+            "Miri is not installed: rustup component add miri --toolchain nightly".into(),
+        ));
+    };
+    let crates = UNDER_MIRI.iter().flat_map(|name| ["--package", name]);
+    Task::new("cargo")
+        .args([toolchain, "miri", "test", "--lib"])
+        .args(crates)
+        .folder(&session.workspace.root)
+        .without_env("CARGO")
+        .without_env("RUSTUP_TOOLCHAIN")
+        .limit(std::time::Duration::from_secs(600))
+        .show()?;
+    Ok(Outcome::Passed(UNDER_MIRI.join(", ")))
+}
+
+/// The toolchain argument by which `cargo miri` answers, if any does.
+fn toolchain_with_miri() -> Result<Option<&'static str>> {
+    for toolchain in ["+nightly", "+stable"] {
+        let answer = Task::new("cargo")
+            .args([toolchain, "miri", "--version"])
+            .without_env("RUSTUP_TOOLCHAIN")
+            .capture();
+        if answer.as_ref().is_ok_and(Finished::success) {
+            return Ok(Some(toolchain));
+        }
+    }
+    Ok(None)
+}
