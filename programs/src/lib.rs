@@ -4,6 +4,7 @@
 //! on virgld without a change: a difference in what they print is a difference between drivers.
 
 pub mod bench;
+pub mod canvas;
 pub mod check;
 pub mod egl;
 pub mod fence;

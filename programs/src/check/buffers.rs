@@ -1,7 +1,8 @@
 //! Buffers: mapping, pixel transfers, uniform blocks, transform feedback.
 
-use super::stage::{COVER, Stage, clear, cover, sampled};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{COVER, clear, cover, sampled};
 use crate::gl::{Gl, Layout, Region, bytes, floats};
 use crate::picture::{Picture, color, low_byte, pattern};
 use crate::stop::ensure;
@@ -138,7 +139,7 @@ fn pbo_upload(stage: &Stage<'_>) -> Verdict {
     gl.buffer(glow::PIXEL_UNPACK_BUFFER, &source)?;
     gl.upload_from_buffer(0, Region::size(61, 43), Layout::RGBA8, 128);
     gl.bind_buffer(glow::PIXEL_UNPACK_BUFFER, None);
-    sampled(stage, texture, 0, (61, 43))?.expect(0, pattern)
+    sampled(stage.gl(), texture, 0, (61, 43))?.expect(0, pattern)
 }
 
 /// Three draws, each with its own range of one buffer and its own strip of the target.

@@ -1,7 +1,8 @@
 //! Clears.
 
-use super::stage::{Stage, clear, complete};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{clear, complete};
 use crate::gl::{Layout, Region};
 use crate::picture::color;
 use crate::stop::ensure;

@@ -2,8 +2,9 @@
 
 use std::thread;
 
-use super::stage::{COVER, Canvas, FILL, Stage, clear, fill, sampled_in};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{COVER, Canvas, FILL, clear, fill, sampled};
 use crate::egl::{Context, Display, ShareToken};
 use crate::gl::{Layout, Region};
 use crate::picture::{Picture, color, pattern};
@@ -82,7 +83,7 @@ fn shared(stage: &Stage<'_>) -> Verdict {
     first.gl().finish();
 
     let second = first.sharing()?;
-    sampled_in(second.gl(), texture, 0, (30, 20))?.expect(0, pattern)?;
+    sampled(second.gl(), texture, 0, (30, 20))?.expect(0, pattern)?;
     Canvas::around(second.gl(), texture, 30, 20)?;
     clear(second.gl(), [1.0, 0.0, 1.0, 1.0]);
     second.gl().finish();
@@ -90,7 +91,7 @@ fn shared(stage: &Stage<'_>) -> Verdict {
     drop(second);
 
     first.activate()?;
-    sampled_in(first.gl(), texture, 0, (30, 20))?.expect_plain(0, [255, 0, 255, 255])
+    sampled(first.gl(), texture, 0, (30, 20))?.expect_plain(0, [255, 0, 255, 255])
 }
 
 /// Two threads upload, a third reads what they made once they are done.
@@ -102,7 +103,7 @@ fn shared_threads(stage: &Stage<'_>) -> Verdict {
     context.gl().finish();
     join(&textures.map(|(texture, shift)| move || upload_shared(token, texture, shift)))?;
     for (texture, shift) in textures {
-        let seen = sampled_in(context.gl(), texture, 0, (64, 64))?;
+        let seen = sampled(context.gl(), texture, 0, (64, 64))?;
         seen.expect(0, |x, y| pattern(x + shift, y))?;
     }
     Ok(())

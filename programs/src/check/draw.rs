@@ -1,7 +1,8 @@
 //! Draws: shading, texturing, vertex sources, blending, many triangles.
 
-use super::stage::{COVER, FILL, Stage, clear, cover, fill, sampled};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{COVER, FILL, clear, cover, fill, sampled};
 use crate::gl::{Layout, Region, bytes, size};
 use crate::picture::{Picture, channel, color, pattern};
 use crate::stop::ensure;
@@ -62,9 +63,9 @@ fn textured(stage: &Stage<'_>) -> Verdict {
     let texture = gl.texture(1, 64, 32)?;
     let picture = Picture::compute(64, 32, pattern);
     gl.upload(0, Region::size(64, 32), Layout::RGBA8, picture.bytes());
-    sampled(stage, texture, 0, (64, 32))?.expect(0, pattern)?;
+    sampled(stage.gl(), texture, 0, (64, 32))?.expect(0, pattern)?;
     // Twice as large: each texel becomes two by two pixels.
-    sampled(stage, texture, 0, (128, 64))?.expect(0, |x, y| pattern(x / 2, y / 2))
+    sampled(stage.gl(), texture, 0, (128, 64))?.expect(0, |x, y| pattern(x / 2, y / 2))
 }
 
 /// Two small quads from one buffer by 16-bit indices at an offset.

@@ -1,7 +1,8 @@
 //! Framebuffers: rendering into textures, multisampling, blits, and reading back.
 
-use super::stage::{COVER, FILL, Stage, clear, complete, cover, fill, read_picture, sampled};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{COVER, FILL, clear, complete, cover, fill, read_picture, sampled};
 use crate::gl::{Gl, Layout, Region, bytes};
 use crate::picture::{Picture, pattern};
 use crate::stop::{Stop, ensure};
@@ -139,7 +140,7 @@ fn render_to_texture(stage: &Stage<'_>) -> Verdict {
         gl.use_program(Some(program));
         gl.uniform_1_f32(gl.at(program, "phase").as_ref(), phase);
         cover(gl, program);
-        let seen = sampled(stage, inner.texture, 0, (40, 24))?;
+        let seen = sampled(stage.gl(), inner.texture, 0, (40, 24))?;
         seen.expect(0, |x, y| [if (x / 4 + y / 4) % 2 == 0 { 0 } else { 255 }, green, 0, 255])?;
     }
     stage.shot(&inner).map(drop)

@@ -1,7 +1,8 @@
 //! GBM: rendering into a surface's buffers, and what the CPU sees of buffers.
 
-use super::stage::{COVER, Canvas, FILL, Stage, clear, fill, sampled_in};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{COVER, Canvas, FILL, clear, fill, sampled};
 use crate::gbm::{ARGB8888, Buffer, Device, XRGB8888};
 use crate::image::Image;
 use crate::picture::{Picture, color, pattern};
@@ -57,7 +58,7 @@ fn map(stage: &Stage<'_>) -> Verdict {
     mapped(&buffer, 100, 50)?.expect(0, pattern)?;
     let image = Image::import(stage.display(), &buffer.export()?)?;
     let texture = image.texture(stage.gl())?;
-    sampled_in(stage.gl(), texture, 0, (100, 50))?.expect(0, pattern)
+    sampled(stage.gl(), texture, 0, (100, 50))?.expect(0, pattern)
 }
 
 fn export(stage: &Stage<'_>) -> Verdict {

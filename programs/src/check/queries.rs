@@ -1,7 +1,8 @@
 //! Occlusion queries and fences of GL itself.
 
-use super::stage::{COVER, FILL, Stage, clear, fill};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{COVER, FILL, clear, fill};
 use crate::gl::{Gl, Query};
 use crate::stop::{Stop, ensure};
 

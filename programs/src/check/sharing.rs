@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::stage::{COVER, Canvas, FILL, Stage, clear, fill, sampled_in};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{COVER, Canvas, FILL, clear, fill, sampled};
 use crate::fence;
 use crate::gl::{Layout, Region};
 use crate::image::Image;
@@ -47,7 +48,7 @@ fn fence_in(stage: &Stage<'_>) -> Verdict {
         let fence = fence::export(stage.display())?;
         second.activate()?;
         fence::wait_on(stage.display(), fence)?;
-        sampled_in(second.gl(), canvas.texture, 0, (64, 64))?.expect_plain(1, color(wanted))?;
+        sampled(second.gl(), canvas.texture, 0, (64, 64))?.expect_plain(1, color(wanted))?;
     }
     Ok(())
 }
@@ -73,7 +74,7 @@ fn dmabuf_import(stage: &Stage<'_>) -> Verdict {
     let other = display.context()?;
     let image = Image::import(display, &dmabuf)?;
     let imported = image.texture(other.gl())?;
-    sampled_in(other.gl(), imported, 0, (128, 64))?.expect(0, pattern)?;
+    sampled(other.gl(), imported, 0, (128, 64))?.expect(0, pattern)?;
     other.gl().check()
 }
 

@@ -1,7 +1,8 @@
 //! Depth and stencil tests.
 
-use super::stage::{Stage, clear};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::clear;
 use crate::gl::{Gl, Program};
 
 pub(super) const CASES: &[Listed] = &[("depth-test", depth), ("stencil-test", stencil)];
@@ -22,7 +23,7 @@ struct Painter<'g> {
 
 impl<'g> Painter<'g> {
     fn new(gl: &'g Gl) -> Verdict<Self> {
-        Ok(Self { gl, program: gl.program(RECTANGLE, super::stage::FILL)? })
+        Ok(Self { gl, program: gl.program(RECTANGLE, crate::canvas::FILL)? })
     }
 
     fn rectangle(&self, corners: [f32; 4], depth: f32, color: [f32; 4]) {

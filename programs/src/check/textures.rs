@@ -1,7 +1,8 @@
 //! Textures: uploads of awkward sizes, parts, mipmaps, layers, and very many of them.
 
-use super::stage::{COVER, Canvas, Stage, cover, sampled};
+use super::stage::Stage;
 use super::{Listed, Verdict};
+use crate::canvas::{COVER, Canvas, cover, sampled};
 use crate::gl::{Layout, Region, length};
 use crate::picture::{Picture, low_byte, pattern};
 use crate::stop::Stop;
@@ -52,7 +53,7 @@ fn odd_size(stage: &Stage<'_>, internal: u32, layout: Layout, channels: usize, s
     gl.bind_texture(glow::TEXTURE_2D, Some(texture));
     gl.filter(glow::NEAREST, glow::NEAREST);
     gl.define_texels(internal, size, layout, &rows);
-    let seen = sampled(stage, texture, 0, size)?;
+    let seen = sampled(stage.gl(), texture, 0, size)?;
     gl.delete_texture(texture);
     seen.expect(0, |x, y| {
         let mut wanted = [0, 0, 0, 255];
@@ -84,7 +85,7 @@ fn sub_image(stage: &Stage<'_>) -> Verdict {
             },
         );
     }
-    sampled(stage, texture, 0, (100, 60))?.expect(0, |x, y| wanted.at(x, y))
+    sampled(stage.gl(), texture, 0, (100, 60))?.expect(0, |x, y| wanted.at(x, y))
 }
 
 /// Each level has contents of its own, and is sampled at its own size.
@@ -103,7 +104,7 @@ fn mipmaps(stage: &Stage<'_>) -> Verdict {
     }
     for level in 0..7 {
         let size = 64 >> level;
-        let seen = sampled(stage, texture, level, (size, size))?;
+        let seen = sampled(stage.gl(), texture, level, (size, size))?;
         let outcome = seen.expect(0, |x, y| texel(level, x, y));
         outcome.map_err(|stop| Stop::failed(format!("level {level}: {stop}")))?;
     }
@@ -118,10 +119,10 @@ fn generated_mipmap(stage: &Stage<'_>) -> Verdict {
     let columns = Picture::compute(32, 32, |x, _| if x / 2 % 2 == 0 { [0, 0, 0, 255] } else { [255; 4] });
     gl.upload(0, Region::size(32, 32), Layout::RGBA8, columns.bytes());
     gl.generate_mipmap(glow::TEXTURE_2D);
-    let half = sampled(stage, texture, 1, (16, 16))?;
+    let half = sampled(stage.gl(), texture, 1, (16, 16))?;
     half.expect(1, |x, _| if x % 2 == 0 { [0, 0, 0, 255] } else { [255; 4] })?;
-    sampled(stage, texture, 2, (8, 8))?.expect_plain(2, [128, 128, 128, 255])?;
-    sampled(stage, texture, 5, (1, 1))?.expect_plain(2, [128, 128, 128, 255])
+    sampled(stage.gl(), texture, 2, (8, 8))?.expect_plain(2, [128, 128, 128, 255])?;
+    sampled(stage.gl(), texture, 5, (1, 1))?.expect_plain(2, [128, 128, 128, 255])
 }
 
 fn layers(stage: &Stage<'_>) -> Verdict {
@@ -161,7 +162,7 @@ fn large(stage: &Stage<'_>) -> Verdict {
     let texel = |x: i32, y: i32| [low_byte(x), low_byte(x >> 8) | low_byte(y >> 8) << 4, low_byte(y), 255];
     let picture = Picture::compute(2048, 2048, texel);
     gl.upload(0, Region::size(2048, 2048), Layout::RGBA8, picture.bytes());
-    let seen = sampled(stage, texture, 0, (2048, 2048))?;
+    let seen = sampled(stage.gl(), texture, 0, (2048, 2048))?;
     if seen == picture { Ok(()) } else { seen.expect(0, texel) }
 }
 
@@ -177,7 +178,7 @@ fn thousand(stage: &Stage<'_>) -> Verdict {
     }
     // A walk with a step that shares no factor with 1000 looks random and repeats itself on each run.
     let canvas = Canvas::new(gl, 16, 16)?;
-    let program = gl.program(COVER, super::stage::SAMPLE)?;
+    let program = gl.program(COVER, crate::canvas::SAMPLE)?;
     for step in 0..100 {
         let index = (step * 387 + 91) % 1000;
         gl.bind_texture(glow::TEXTURE_2D, Some(textures[length(index)]));
