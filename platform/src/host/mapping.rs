@@ -1,0 +1,94 @@
+//! The raw mapping behind [`super::memory::SharedMemory`]: every pointer into shared memory is made here.
+//!
+//! Invariant: `start` is page-aligned and `size` bytes from it stay mapped, readable and writable, for as long
+//! as the value lives. The file behind it is sealed against shrinking, so no access can fault.
+
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use virgld_runtime::memory::{OutOfBounds, check};
+
+/// A mapped range of a file.
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: the mapping is plain memory and belongs to no thread.
+unsafe impl Send for Mapping {}
+// SAFETY: no Rust reference is ever made to the bytes but to atomics; concurrent copies may mix old and new
+// bytes, which its users expect anyway, because another process writes there too.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `size` bytes of `file`, which must be at least that long and must not shrink.
+    pub(super) fn map(file: impl AsFd, size: usize) -> Result<Self, Errno> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+        // SAFETY: no address is asked for, so the kernel picks a range that nothing else uses.
+        let start = unsafe { mmap(ptr::null_mut(), size, protection, flags, file, 0) }?;
+        Ok(Self { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, size })
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), OutOfBounds> {
+        check(offset, into.len(), self.size)?;
+        // SAFETY: the range was checked to lie in the mapping; `into` is ours alone, and Rust memory never
+        // overlaps the mapping.
+        unsafe { ptr::copy_nonoverlapping(self.start.as_ptr().add(offset), into.as_mut_ptr(), into.len()) };
+        Ok(())
+    }
+
+    pub(super) fn write(&self, offset: usize, from: &[u8]) -> Result<(), OutOfBounds> {
+        check(offset, from.len(), self.size)?;
+        // SAFETY: the range was checked to lie in the mapping; Rust memory never overlaps the mapping.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), self.start.as_ptr().add(offset), from.len()) };
+        Ok(())
+    }
+
+    pub(super) fn zero(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
+        check(offset, length, self.size)?;
+        // SAFETY: the range was checked to lie in the mapping.
+        unsafe { ptr::write_bytes(self.start.as_ptr().add(offset), 0, length) };
+        Ok(())
+    }
+
+    /// The atomic word at `offset`; nothing if the offset is not a multiple of its size.
+    pub(super) fn word<W: Word>(&self, offset: usize) -> Result<Option<&W>, OutOfBounds> {
+        check(offset, size_of::<W>(), self.size)?;
+        if !offset.is_multiple_of(size_of::<W>()) {
+            return Ok(None);
+        }
+        // SAFETY: the word lies in the mapping and is aligned (the mapping begins at a page); `Word` promises
+        // that any bytes are a legal value and that shared access is fine. It lives as long as `self`.
+        Ok(Some(unsafe { self.start.add(offset).cast::<W>().as_ref() }))
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is ours, and every reference into it borrowed `self`. Unmapping a range that was
+        // mapped in one piece cannot fail.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.size) };
+    }
+}
+
+/// A type that may lie in memory which another process writes.
+///
+/// # Safety
+///
+/// The type must be an atomic integer, aligned to its size.
+pub(super) unsafe trait Word {}
+
+// SAFETY: an atomic integer; its alignment is its size.
+unsafe impl Word for AtomicU16 {}
+// SAFETY: as above.
+unsafe impl Word for AtomicU32 {}
+// SAFETY: as above; on targets where it is aligned to less, it does not exist.
+unsafe impl Word for AtomicU64 {}

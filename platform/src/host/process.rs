@@ -1,0 +1,368 @@
+//! A device process of our own: started with its vhost-user socket in hand, ended with us.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal,
+    set_parent_process_death_signal, waitid,
+};
+
+use super::reactor::Source;
+use super::vhost_user::dial;
+
+/// Which program to start, and how.
+#[derive(Debug, Clone)]
+pub struct DeviceProgram {
+    /// The program: a path, or a name to be looked for in /usr/lib/qemu, /usr/libexec and PATH.
+    pub program: PathBuf,
+    /// Its arguments, but for the one that names the socket.
+    pub arguments: Vec<OsString>,
+    /// How it gets its socket.
+    pub socket: DeviceSocket,
+    /// The package that holds it, for the message when it is missing.
+    pub package: &'static str,
+}
+
+/// How a device process gets its vhost-user socket.
+#[derive(Debug, Clone)]
+pub enum DeviceSocket {
+    /// It inherits one end of a pair, as descriptor 0, named by `--fd=0`. No other process can connect.
+    Inherited,
+    /// It listens at this path, named by `--socket-path`, for one client. The directory should be ours alone.
+    Listening(PathBuf),
+}
+
+impl DeviceProgram {
+    /// QEMU's vhost-user-gpu with 3D, on the GPU of `render_node`, or on llvmpipe where there is none.
+    pub fn qemu(render_node: Option<&Path>) -> Self {
+        let mut node = OsString::from("--render-node=");
+        node.push(render_node.unwrap_or(Path::new("/dev/null")));
+        Self {
+            program: "vhost-user-gpu".into(),
+            arguments: vec!["--virgl".into(), node],
+            socket: DeviceSocket::Inherited,
+            package: "qemu-system-common libvirglrenderer1 libgl1-mesa-dri libegl1 libgbm1",
+        }
+    }
+
+    /// rust-vmm's vhost-device-gpu with virglrenderer, listening at `socket`.
+    pub fn rust_vmm(socket: PathBuf) -> Self {
+        Self {
+            program: "vhost-device-gpu".into(),
+            arguments: vec!["--gpu-mode=virglrenderer".into()],
+            socket: DeviceSocket::Listening(socket),
+            package: "libvirglrenderer1 (the program itself: cargo install vhost-device-gpu)",
+        }
+    }
+
+    /// Where the program is.
+    fn find(&self) -> Result<PathBuf, StartError> {
+        if self.program.components().count() > 1 {
+            return Some(self.program.clone()).filter(|path| path.is_file()).ok_or_else(|| self.missing());
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let known = ["/usr/lib/qemu", "/usr/libexec"].map(PathBuf::from).into_iter();
+        let mut candidates =
+            known.chain(std::env::split_paths(&path)).map(|folder| folder.join(&self.program));
+        candidates.find(|candidate| candidate.is_file()).ok_or_else(|| self.missing())
+    }
+
+    fn missing(&self) -> StartError {
+        StartError::Missing { program: self.program.clone(), package: self.package }
+    }
+}
+
+/// A device process could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no such program.
+    #[error(
+        "the device program {} is not in /usr/lib/qemu, /usr/libexec or PATH; install it: apt install {package}",
+        program.display()
+    )]
+    Missing {
+        /// The program.
+        program: PathBuf,
+        /// The packages it needs.
+        package: &'static str,
+    },
+    /// It could not be run.
+    #[error("cannot run {}: {source}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It did not open its socket.
+    #[error(
+        "{} {what} before it listened at {}; its own output, in our log, says why",
+        program.display(), path.display()
+    )]
+    NotListening {
+        /// The program.
+        program: PathBuf,
+        /// The socket.
+        path: PathBuf,
+        /// What it did instead.
+        what: String,
+    },
+    /// The system failed us.
+    #[error("cannot {doing}: {source}; check the limits of open files and processes")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A running device process. Dropping it kills the process and waits for its end.
+pub struct DeviceProcess {
+    pid: Pid,
+    pidfd: Arc<OwnedFd>,
+}
+
+impl DeviceProcess {
+    /// Starts `program` and returns it with the connected socket for [`super::vhost_user::connect`]. What it
+    /// writes to its standard error goes to the log. `deadline` is how long it may take to open a socket it
+    /// listens at.
+    pub fn start(program: &DeviceProgram, deadline: Duration) -> Result<(Self, UnixStream), StartError> {
+        let path = program.find()?;
+        let mut command = Command::new(&path);
+        command.args(&program.arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        for name in NOT_FOR_THE_DEVICE {
+            command.env_remove(name);
+        }
+        let ours = match &program.socket {
+            DeviceSocket::Inherited => {
+                let (ours, theirs) = UnixStream::pair().map_err(system("make a socket"))?;
+                command.arg("--fd=0").stdin(OwnedFd::from(theirs));
+                Some(ours)
+            }
+            DeviceSocket::Listening(socket) => {
+                command.arg("--socket-path").arg(socket).stdin(Stdio::null());
+                None
+            }
+        };
+        let process = Self::spawn(command, &path)?;
+        let socket = match (ours, &program.socket) {
+            (Some(ours), _) => ours,
+            (None, DeviceSocket::Listening(socket)) => process.dial(&path, socket, deadline)?,
+            (None, DeviceSocket::Inherited) => unreachable!("the arm above made our end"),
+        };
+        Ok((process, socket))
+    }
+
+    /// Its process id. It stays taken until this value is dropped, even if the process ends before.
+    pub fn id(&self) -> Pid {
+        self.pid
+    }
+
+    /// A descriptor that becomes readable when the process ends.
+    pub fn end(&self) -> Source {
+        self.pidfd.clone()
+    }
+
+    /// Whether the process has ended, and how, in words.
+    pub fn ended(&self) -> Option<String> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(self.pidfd.as_fd()), options).ok().flatten().as_ref().map(describe)
+    }
+
+    fn spawn(command: Command, path: &Path) -> Result<Self, StartError> {
+        let (tell, told) = mpsc::sync_channel(1);
+        let name = path.file_name().unwrap_or(OsStr::new("device")).to_string_lossy().into_owned();
+        std::thread::Builder::new()
+            .name("device-log".into())
+            .spawn(move || keep(command, &name, &tell))
+            .map_err(system("start a thread"))?;
+        let started = told.recv().map_err(|_| StartError::System {
+            doing: "hear from a thread",
+            source: io::ErrorKind::BrokenPipe.into(),
+        })?;
+        let (pid, pidfd) =
+            started.map_err(|source| StartError::Spawn { program: path.to_owned(), source })?;
+        tracing::info!(program = %path.display(), pid = pid.as_raw_nonzero(), "device process started");
+        Ok(Self { pid, pidfd })
+    }
+
+    /// Connects as soon as the process listens.
+    fn dial(&self, program: &Path, path: &Path, deadline: Duration) -> Result<UnixStream, StartError> {
+        let end = Instant::now() + deadline;
+        let failed = |what| StartError::NotListening { program: program.into(), path: path.into(), what };
+        loop {
+            if let Ok(socket) = dial(path) {
+                return Ok(socket);
+            }
+            if let Some(how) = self.ended() {
+                return Err(failed(how));
+            }
+            if Instant::now() >= end {
+                return Err(failed(format!("took more than {deadline:?}")));
+            }
+            std::thread::sleep(DIAL_PAUSE);
+        }
+    }
+}
+
+impl Drop for DeviceProcess {
+    fn drop(&mut self) {
+        let pidfd = self.pidfd.as_fd();
+        // It fails only if the process has ended.
+        let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        if !wait_readable(pidfd, Some(END_DEADLINE)) {
+            tracing::warn!(pid = self.pid.as_raw_nonzero(), "the device process does not die; left behind");
+            return;
+        }
+        if let Ok(Some(status)) = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
+            tracing::debug!(pid = self.pid.as_raw_nonzero(), "device process {}", describe(&status));
+        }
+    }
+}
+
+type Started = io::Result<(Pid, Arc<OwnedFd>)>;
+
+/// Starts the process, logs what it says, and stays until it has ended: the kernel kills the process when the
+/// thread that started it ends, so that thread must live as long.
+fn keep(mut command: Command, name: &str, tell: &mpsc::SyncSender<Started>) {
+    // SAFETY: between fork and exec the closure makes a single system call, which is safe there.
+    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
+    let (stderr, pidfd) = match spawn(&mut command) {
+        Ok((child, pid, pidfd)) => {
+            let _ = tell.send(Ok((pid, pidfd.clone())));
+            (child.stderr, pidfd)
+        }
+        Err(error) => {
+            let _ = tell.send(Err(error));
+            return;
+        }
+    };
+    // The socket that the command holds for its child must not outlive the child in us.
+    drop(command);
+    if let Some(stderr) = stderr {
+        log(stderr, name);
+    }
+    wait_readable(pidfd.as_fd(), None);
+}
+
+fn spawn(command: &mut Command) -> io::Result<(Child, Pid, Arc<OwnedFd>)> {
+    let mut child = command.spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pidfd = pid.ok_or(Errno::SRCH).and_then(|pid| Ok((pid, pidfd_open(pid, PidfdFlags::empty())?)));
+    match pidfd {
+        Ok((pid, pidfd)) => Ok((child, pid, Arc::new(pidfd))),
+        Err(error) => {
+            child.kill()?;
+            child.wait()?;
+            Err(error.into())
+        }
+    }
+}
+
+fn log(stderr: ChildStderr, name: &str) {
+    for line in BufReader::new(stderr).split(b'\n') {
+        let Ok(line) = line else { return };
+        let line = String::from_utf8_lossy(&line);
+        if HARMLESS.iter().any(|harmless| line.contains(harmless)) {
+            tracing::debug!(device = name, "{line}");
+        } else if !line.trim().is_empty() {
+            tracing::warn!(device = name, "{line}");
+        }
+    }
+}
+
+/// Waits until `file` is readable; says whether it is.
+fn wait_readable(file: BorrowedFd<'_>, limit: Option<Duration>) -> bool {
+    let end = limit.map(|limit| Instant::now() + limit);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut [PollFd::from_borrowed_fd(file, PollFlags::IN)], timeout.as_ref()) {
+            Ok(count) => return count > 0,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+fn describe(status: &WaitIdStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn system(doing: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::System { doing, source }
+}
+
+/// Variables that are meant for our clients and would mislead the device's own GL.
+const NOT_FOR_THE_DEVICE: [&str; 5] =
+    ["LD_PRELOAD", "MESA_LOADER_DRIVER_OVERRIDE", "EGL_PLATFORM", "GBM_BACKEND", "GALLIUM_DRIVER"];
+
+/// What devices say though nothing is wrong.
+const HARMLESS: [&str; 1] = ["MESA-LOADER: failed to retrieve device information"];
+
+const DIAL_PAUSE: Duration = Duration::from_millis(5);
+/// SIGKILL takes milliseconds unless the process is stuck in the kernel.
+const END_DEADLINE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(program: &str, arguments: &[&str], socket: DeviceSocket) -> DeviceProgram {
+        let arguments = arguments.iter().map(OsString::from).collect();
+        DeviceProgram { program: program.into(), arguments, socket, package: "some-package" }
+    }
+
+    #[test]
+    fn a_missing_program_is_told_with_its_package() {
+        for name in ["no-such-device", "/nonexistent/no-such-device"] {
+            let program = program(name, &[], DeviceSocket::Inherited);
+            let error = DeviceProcess::start(&program, Duration::ZERO).err().unwrap().to_string();
+            assert!(
+                error.contains("no-such-device") && error.contains("apt install some-package"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn dropping_it_kills_it_and_its_end_can_be_watched() {
+        let shell = program("sh", &["-c", "echo hello >&2; sleep 1000", "sh"], DeviceSocket::Inherited);
+        let (process, _socket) = DeviceProcess::start(&shell, Duration::ZERO).unwrap();
+        let (pid, end) = (process.id(), process.end());
+        assert_eq!(process.ended(), None);
+        assert!(!wait_readable((*end).as_fd(), Some(Duration::ZERO)));
+        drop(process);
+        assert!(wait_readable((*end).as_fd(), Some(Duration::ZERO)));
+        assert_eq!(rustix::process::test_kill_process(pid), Err(Errno::SRCH));
+    }
+
+    #[test]
+    fn a_program_that_ends_before_it_listens_is_told() {
+        let socket = DeviceSocket::Listening("/nonexistent/socket".into());
+        let shell = program("sh", &["-c", "exit 3", "sh"], socket);
+        let error = DeviceProcess::start(&shell, Duration::from_secs(20)).err().unwrap().to_string();
+        assert!(error.contains("exited with code 3 before it listened at /nonexistent/socket"), "{error}");
+    }
+
+    #[test]
+    fn the_preloaded_client_library_is_not_passed_on() {
+        assert!(NOT_FOR_THE_DEVICE.contains(&"LD_PRELOAD"));
+    }
+}
