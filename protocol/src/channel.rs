@@ -1,16 +1,20 @@
 //! The channel between a client and the Linux door: memory that both map, and a socket for descriptors.
 //!
 //! An open DRM file is a connection to a listening socket of the daemon, one socket per node. A process that
-//! uses the file opens a channel: it sends [`Hello`] on that connection together with one end of a socket pair.
-//! The daemon answers on the pair with [`Welcome`] and three descriptors: the channel's memory, a doorbell
-//! (an eventfd that the client writes), and nothing else that would let the client reach another's memory.
+//! uses the file opens a channel: it sends [`Hello`] on that connection together with one end of a socket pair
+//! (SOCK_SEQPACKET, as the connection is). The daemon answers on the pair with [`Welcome`] and two descriptors:
+//! the channel's memory, and a doorbell, which is an eventfd that the client writes. Either end closes the pair
+//! when the channel is over; so a client that finds it closed has lost its file or its daemon.
 //!
 //! ```text
 //! offset 0        header: counters, one cache line each
-//! SLOTS_OFFSET    16 slot headers, 64 bytes each: where a call waits for its answer
-//! ANSWERS_OFFSET  16 areas of 64 KiB: the answers' bytes
+//! SLOTS_OFFSET    64 slot headers, 64 bytes each: where a call waits for its answer
+//! ANSWERS_OFFSET  64 areas of 64 KiB: the answers' bytes (those never used take no memory)
 //! RING_OFFSET     1 MiB: a ring of records, client to daemon
 //! ```
+//!
+//! Numbers are little-endian. On the connection itself the daemon sends nothing but events, to be read as from
+//! a DRM file, and the client nothing but [`Hello`].
 //!
 //! The client appends a record to the ring and advances `tail`; the daemon takes it and advances `head`. Both
 //! count bytes and never wrap back to 0. A record is never split: one that does not fit before the end of the
@@ -19,6 +23,8 @@
 //! awake.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::client::MAX_ARRAYS;
 
 /// First word of [`Hello`]: "VGLD".
 pub const MAGIC: u32 = 0x444c_4756;
@@ -33,15 +39,16 @@ pub const HEAD: usize = 0x040;
 pub const ROOM_WANTED: usize = 0x048;
 /// Header: the daemon sleeps and wants the doorbell (u32).
 pub const DOORBELL_WANTED: usize = 0x080;
-/// Header: the serial of the last record such that everything asynchronous up to it has retired (u64).
+/// Header: the serial of the last record such that everything asynchronous up to it has retired (u64). EXECBUFFER
+/// and the transfers are asynchronous, whether they want an answer or not.
 pub const RETIRED: usize = 0x0c0;
 /// Header: not 0 if another channel of the same file exists, so that [`RETIRED`] says nothing (u32).
 pub const FILE_SHARED: usize = 0x100;
 
 /// Where the slot headers begin.
 pub const SLOTS_OFFSET: usize = 0x1000;
-/// How many slots there are.
-pub const SLOTS: usize = 16;
+/// How many slots there are: so many calls of one process can wait for their answers at a time.
+pub const SLOTS: usize = 64;
 /// Bytes from one slot header to the next.
 pub const SLOT_STRIDE: usize = 64;
 /// Where the answers begin.
@@ -56,8 +63,8 @@ pub const RING_BYTES: usize = 0x10_0000;
 pub const CHANNEL_BYTES: usize = RING_OFFSET + RING_BYTES;
 /// The largest record, header included.
 pub const MAX_RECORD: usize = RING_BYTES / 2;
-/// Records begin at multiples of this.
-pub const RECORD_ALIGN: usize = 16;
+/// Records begin at multiples of this: wherever one ends, there is room for the head of a filler.
+pub const RECORD_ALIGN: usize = size_of::<Record>();
 
 /// A slot's header.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -128,6 +135,20 @@ pub const SERVICE_STATUS: u8 = 3;
 /// The most fences that one [`SERVICE_FENCES`] gives.
 pub const MAX_FENCES: usize = 16;
 
+/// The most descriptors in one message of the channel's socket.
+pub const MAX_DESCRIPTORS: usize = 16;
+
+/// Heads the answer to an ioctl: what follows it. The answer to a service has no head.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Answer {
+    /// Bytes of the fixed part, which comes first: all of it, or 0 if nothing in it changed.
+    pub fixed: u32,
+    /// Bytes of each outgoing array, in the order of the table and by its index there; they follow one another.
+    /// What the client has more room for is left as it was.
+    pub arrays: [u32; MAX_ARRAYS],
+}
+
 /// Answer of [`SERVICE_MAP`].
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -151,13 +172,18 @@ pub struct Hello {
 }
 
 /// Answers [`Hello`], with the channel's memory and the doorbell as descriptors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Welcome {
     /// [`MAGIC`].
     pub magic: u32,
     /// [`VERSION`].
     pub version: u32,
+    /// The largest bulk array that the daemon takes, in bytes. A client refuses a larger one itself: nobody would
+    /// be told of the refusal of a call that wants no answer.
+    pub largest_bulk: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Goes on the channel's socket with descriptors, in either direction.
