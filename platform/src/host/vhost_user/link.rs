@@ -19,6 +19,8 @@ use crate::host::reactor::{Interest, Registrar, Registration, Source, Trigger, s
 /// A running virtio-gpu device behind a vhost-user socket. Dropping it closes the connection, at which the
 /// device process ends; its memory lives on for whoever holds it.
 ///
+/// An interrupt may come without a used buffer: QEMU's device sends one per queue when it is started.
+///
 /// After [`LinkEvent::Down`] it reports nothing of the device any more, and regions that were being opened are
 /// never answered for: the transport is to be restarted with a new link.
 pub struct VhostUserLink {

@@ -23,9 +23,8 @@ pub(super) fn send(
 ) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let files: Vec<BorrowedFd<'_>> = file.into_iter().collect();
-    if !files.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&files));
+    if file.is_some() {
+        control.push(SendAncillaryMessage::ScmRights(file.as_slice()));
     }
     let parts = [IoSlice::new(header.as_bytes()), IoSlice::new(payload)];
     let length = Header::SIZE + payload.len();
