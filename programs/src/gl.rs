@@ -86,6 +86,7 @@ calls! {
     draw_arrays(mode: u32, first: i32, count: i32);
     draw_arrays_instanced(mode: u32, first: i32, count: i32, instances: i32);
     draw_elements(mode: u32, count: i32, kind: u32, offset: i32);
+    draw_elements_instanced(mode: u32, count: i32, kind: u32, offset: i32, instances: i32);
     enable(capability: u32);
     enable_vertex_attrib_array(index: u32);
     end_query(target: u32);

@@ -17,14 +17,14 @@ use crate::gl::{Framebuffer, Gl, Program};
 use crate::picture::Picture;
 use crate::stop::Verdict;
 use label::Label;
-use mesh::{Mesh, Vertex};
+use mesh::{Mesh, Place, Triangles};
 
 /// What sets one scene apart from the others.
 struct Design {
     name: &'static str,
-    mesh: fn() -> Vec<Vertex>,
+    mesh: fn() -> Triangles,
     /// Where each copy of the mesh stands at a moment.
-    places: fn(f32) -> Vec<Mat4>,
+    places: fn(f32) -> Vec<Place>,
     /// The camera's place.
     eye: Vec3,
     /// How far the floor that mirrors lies below the middle.
@@ -127,7 +127,8 @@ impl<'c> Scene<'c> {
         let mirror =
             Mat4::from_translation(Vec3::Y * 2.0 * floor) * Mat4::from_scale(Vec3::new(1.0, -1.0, 1.0));
         let places = (self.design.places)(moment);
-        let mirrored: Vec<Mat4> = places.iter().map(|place| mirror * *place).collect();
+        let mirrored: Vec<Place> =
+            places.iter().map(|place| Place { matrix: mirror * place.matrix, ..*place }).collect();
         gl.enable(glow::BLEND);
         gl.blend_func(glow::SRC_ALPHA, glow::ONE_MINUS_SRC_ALPHA);
         self.mesh.draw(gl, &mirrored);

@@ -5,7 +5,7 @@ use std::f32::consts::TAU;
 use glam::{Mat4, Vec3};
 
 use super::Design;
-use super::mesh::Vertex;
+use super::mesh::{Place, Triangles, Vertex};
 
 const SIDES: u8 = 7;
 const SHARDS: u8 = 14;
@@ -14,15 +14,15 @@ pub(super) const DESIGN: Design = Design {
     name: "crystal",
     mesh,
     places,
-    eye: Vec3::new(0.0, 0.9, 5.4),
-    floor: -1.55,
-    horizon: Vec3::new(0.42, 0.13, 0.34),
-    depths: Vec3::new(0.018, 0.006, 0.030),
+    eye: Vec3::new(0.0, 1.0, 5.9),
+    floor: -1.38,
+    horizon: Vec3::new(0.26, 0.035, 0.17),
+    depths: Vec3::new(0.007, 0.001, 0.012),
     hue: 0.78,
 };
 
 /// A tall gem: two tips, and two rings of corners turned against each other by half a side.
-fn mesh() -> Vec<Vertex> {
+fn mesh() -> Triangles {
     let ring = |height: f32, radius: f32, side: f32| {
         let (sine, cosine) = (side * TAU / f32::from(SIDES)).sin_cos();
         Vec3::new(cosine * radius, height, sine * radius)
@@ -37,7 +37,9 @@ fn mesh() -> Vec<Vertex> {
     }
     let tints = [0.0, 0.13, 0.05, 0.22, 0.09, 0.18, 0.03];
     let facets = facets.into_iter().zip(tints.into_iter().cycle());
-    facets.flat_map(|(corners, tint)| facet(corners, tint)).collect()
+    let corners: Vec<Vertex> = facets.flat_map(|(corners, tint)| facet(corners, tint)).collect();
+    // Corners are not shared: each facet is flat.
+    Triangles { indices: (0..).take(corners.len()).collect(), corners }
 }
 
 fn facet(corners: [Vec3; 3], tint: f32) -> [Vertex; 3] {
@@ -46,9 +48,9 @@ fn facet(corners: [Vec3; 3], tint: f32) -> [Vertex; 3] {
     corners.map(|position| Vertex { position, normal: outward, tint })
 }
 
-fn places(moment: f32) -> Vec<Mat4> {
+fn places(moment: f32) -> Vec<Place> {
     let middle = Mat4::from_rotation_z(0.16) * Mat4::from_rotation_y(moment * 0.6 + 0.3);
-    let mut places = vec![middle];
+    let mut places = vec![Place { matrix: middle, tint: 0.0 }];
     for shard in (0..SHARDS).map(f32::from) {
         let angle = shard * TAU / f32::from(SHARDS) + moment * 0.35;
         let distance = 1.65 + 0.28 * (shard * 2.4).sin();
@@ -56,10 +58,8 @@ fn places(moment: f32) -> Vec<Mat4> {
         let at = Vec3::new(angle.cos() * distance, height, angle.sin() * distance);
         let turn = Mat4::from_rotation_z(shard + 0.4) * Mat4::from_rotation_y(shard * 2.0 + moment * 1.4);
         let size = 0.15 + 0.05 * (shard * 3.1).cos();
-        let mut place = Mat4::from_translation(at) * turn * Mat4::from_scale(Vec3::splat(size));
-        // The tint shift rides in the last row: see `Mesh::draw`.
-        place.x_axis.w = shard * 0.05;
-        places.push(place);
+        let matrix = Mat4::from_translation(at) * turn * Mat4::from_scale(Vec3::splat(size));
+        places.push(Place { matrix, tint: shard * 0.05 });
     }
     places
 }

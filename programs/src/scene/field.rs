@@ -5,18 +5,18 @@ use std::f32::consts::TAU;
 use glam::{Mat4, Vec3};
 
 use super::Design;
-use super::mesh::{Vertex, patches};
+use super::mesh::{Place, Vertex, patches};
 
-const SIDE: u8 = 12;
+const SIDE: u8 = 11;
 
 pub(super) const DESIGN: Design = Design {
     name: "field",
-    mesh: || patches(9, 16, sphere),
+    mesh: || patches(9, 15, sphere),
     places,
     eye: Vec3::new(0.0, 3.1, 5.3),
-    floor: -1.25,
-    horizon: Vec3::new(0.10, 0.34, 0.36),
-    depths: Vec3::new(0.006, 0.016, 0.026),
+    floor: -1.0,
+    horizon: Vec3::new(0.020, 0.15, 0.17),
+    depths: Vec3::new(0.001, 0.006, 0.010),
     hue: 0.30,
 };
 
@@ -26,21 +26,19 @@ fn sphere(down: f32, about: f32) -> Vertex {
     Vertex { position: normal, normal, tint: 0.0 }
 }
 
-fn places(moment: f32) -> Vec<Mat4> {
+fn places(moment: f32) -> Vec<Place> {
     let cells = (0..SIDE).flat_map(|row| (0..SIDE).map(move |column| (f32::from(row), f32::from(column))));
     let middle = f32::from(SIDE - 1) / 2.0;
     let turn = Mat4::from_rotation_y(0.6 + moment * 0.12);
     cells
         .map(|(row, column)| {
-            let (x, z) = ((column - middle) * 0.36, (row - middle) * 0.36);
+            let (x, z) = ((column - middle) * 0.42, (row - middle) * 0.42);
             let wave = ((x * x + z * z).sqrt() * 2.6 - moment * 2.0).sin();
             let fade = (-(x * x + z * z) * 0.06).exp();
             let at = Vec3::new(x, wave * fade * 0.55 - 0.25, z);
-            let mut place =
-                turn * Mat4::from_translation(at) * Mat4::from_scale(Vec3::splat(0.145 + 0.035 * wave));
-            // The tint shift rides in the last row: see `Mesh::draw`.
-            place.x_axis.w = wave * 0.17 + (x + z) * 0.05;
-            place
+            let size = Mat4::from_scale(Vec3::splat(0.15 + 0.03 * wave));
+            let matrix = turn * Mat4::from_translation(at) * size;
+            Place { matrix, tint: wave * 0.17 + (x + z) * 0.05 }
         })
         .collect()
 }

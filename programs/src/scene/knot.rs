@@ -5,19 +5,20 @@ use std::f32::consts::TAU;
 use glam::{Mat4, Vec3};
 
 use super::Design;
-use super::mesh::{Vertex, patches};
+use super::mesh::{Place, Vertex, patches};
 
 pub(super) const DESIGN: Design = Design {
     name: "knot",
     mesh: || patches(300, 28, tube),
     places: |moment| {
         let tilt = Mat4::from_rotation_x(0.35 + (moment * 0.4).sin() * 0.25);
-        vec![Mat4::from_translation(Vec3::Y * 0.12) * tilt * Mat4::from_rotation_y(moment * 0.7 + 0.5)]
+        let turned = tilt * Mat4::from_rotation_y(moment * 0.7 + 0.5);
+        vec![Place { matrix: Mat4::from_translation(Vec3::Y * 0.22) * turned, tint: 0.0 }]
     },
-    eye: Vec3::new(0.0, 1.1, 5.2),
-    floor: -1.45,
-    horizon: Vec3::new(0.16, 0.22, 0.50),
-    depths: Vec3::new(0.008, 0.010, 0.035),
+    eye: Vec3::new(0.0, 1.0, 5.7),
+    floor: -1.12,
+    horizon: Vec3::new(0.050, 0.085, 0.30),
+    depths: Vec3::new(0.002, 0.003, 0.014),
     hue: 0.55,
 };
 

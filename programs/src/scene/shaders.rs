@@ -25,6 +25,7 @@ layout(location = 0) in vec3 position;
 layout(location = 1) in vec3 normal;
 layout(location = 2) in float tint;
 layout(location = 3) in mat4 model;
+layout(location = 7) in float shift;
 uniform mat4 camera;
 out vec3 world;
 out vec3 facing;
@@ -33,7 +34,7 @@ void main() {
     vec4 at = model * vec4(position, 1.0);
     world = at.xyz;
     facing = mat3(model) * normal;
-    shade = tint + model[0][3];
+    shade = tint + shift;
     gl_Position = camera * vec4(at.xyz, 1.0);
 }";
 
