@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use rustix::event::{PollFd, PollFlags};
 use virgld_platform::host::memory::SharedMemory;
-use virgld_platform::host::process::{DeviceProcess, DeviceProgram};
+use virgld_platform::host::process::{DeviceProcess, DeviceProgram, DeviceSocket};
 use virgld_platform::host::reactor::Reactor;
 use virgld_platform::host::vhost_user::{
     ConnectError, DeviceSetup, Request, VhostUserLink, connect, dial, gpu_feature,
@@ -322,6 +322,26 @@ fn a_device_that_cannot_render_is_told() {
     let (_process, socket) = DeviceProcess::start(&program, DEADLINE).unwrap();
     let error = attempt(socket, &DeviceSetup::default());
     assert!(matches!(error, ConnectError::Closed { step: Request::SET_FEATURES }), "{error}");
+}
+
+#[test]
+fn a_device_that_listens_at_a_path_is_reached_and_leaves_nothing() {
+    let folder = std::env::temp_dir().join(format!("virgld-test-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("device.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    let mut program = DeviceProgram::qemu(None);
+    program.socket = DeviceSocket::Listening(path.clone());
+    for _ in 0..2 {
+        let (process, socket) = DeviceProcess::start(&program, DEADLINE).unwrap();
+        let reactor = Reactor::new().unwrap();
+        let mut sink = || -> ReadySink { Box::new(|_| true) };
+        let link = connect(socket, &DeviceSetup::default(), &reactor.registrar(), &mut sink).unwrap();
+        assert!(link.queue(0).is_some());
+        drop(process);
+        assert!(!path.exists());
+    }
+    std::fs::remove_dir(&folder).unwrap();
 }
 
 #[test]

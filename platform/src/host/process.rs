@@ -1,8 +1,9 @@
 //! A device process of our own: started with its vhost-user socket in hand, ended with us.
 
-use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufReader};
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,120 +19,16 @@ use rustix::process::{
     set_parent_process_death_signal, waitid,
 };
 
+pub use super::program::{DeviceProgram, DeviceSocket, StartError};
 use super::reactor::Source;
 use super::vhost_user::dial;
-
-/// Which program to start, and how.
-#[derive(Debug, Clone)]
-pub struct DeviceProgram {
-    /// The program: a path, or a name to be looked for in /usr/lib/qemu, /usr/libexec and PATH.
-    pub program: PathBuf,
-    /// Its arguments, but for the one that names the socket.
-    pub arguments: Vec<OsString>,
-    /// How it gets its socket.
-    pub socket: DeviceSocket,
-    /// The package that holds it, for the message when it is missing.
-    pub package: &'static str,
-}
-
-/// How a device process gets its vhost-user socket.
-#[derive(Debug, Clone)]
-pub enum DeviceSocket {
-    /// It inherits one end of a pair, as descriptor 0, named by `--fd=0`. No other process can connect.
-    Inherited,
-    /// It listens at this path, named by `--socket-path`, for one client. The directory should be ours alone.
-    Listening(PathBuf),
-}
-
-impl DeviceProgram {
-    /// QEMU's vhost-user-gpu with 3D, on the GPU of `render_node`, or on llvmpipe where there is none.
-    pub fn qemu(render_node: Option<&Path>) -> Self {
-        let mut node = OsString::from("--render-node=");
-        node.push(render_node.unwrap_or(Path::new("/dev/null")));
-        Self {
-            program: "vhost-user-gpu".into(),
-            arguments: vec!["--virgl".into(), node],
-            socket: DeviceSocket::Inherited,
-            package: "qemu-system-common libvirglrenderer1 libgl1-mesa-dri libegl1 libgbm1",
-        }
-    }
-
-    /// rust-vmm's vhost-device-gpu with virglrenderer, listening at `socket`.
-    pub fn rust_vmm(socket: PathBuf) -> Self {
-        Self {
-            program: "vhost-device-gpu".into(),
-            arguments: vec!["--gpu-mode=virglrenderer".into()],
-            socket: DeviceSocket::Listening(socket),
-            package: "libvirglrenderer1 (the program itself: cargo install vhost-device-gpu)",
-        }
-    }
-
-    /// Where the program is.
-    fn find(&self) -> Result<PathBuf, StartError> {
-        if self.program.components().count() > 1 {
-            return Some(self.program.clone()).filter(|path| path.is_file()).ok_or_else(|| self.missing());
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let known = ["/usr/lib/qemu", "/usr/libexec"].map(PathBuf::from).into_iter();
-        let mut candidates =
-            known.chain(std::env::split_paths(&path)).map(|folder| folder.join(&self.program));
-        candidates.find(|candidate| candidate.is_file()).ok_or_else(|| self.missing())
-    }
-
-    fn missing(&self) -> StartError {
-        StartError::Missing { program: self.program.clone(), package: self.package }
-    }
-}
-
-/// A device process could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// There is no such program.
-    #[error(
-        "the device program {} is not in /usr/lib/qemu, /usr/libexec or PATH; install it: apt install {package}",
-        program.display()
-    )]
-    Missing {
-        /// The program.
-        program: PathBuf,
-        /// The packages it needs.
-        package: &'static str,
-    },
-    /// It could not be run.
-    #[error("cannot run {}: {source}", program.display())]
-    Spawn {
-        /// The program.
-        program: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It did not open its socket.
-    #[error(
-        "{} {what} before it listened at {}; its own output, in our log, says why",
-        program.display(), path.display()
-    )]
-    NotListening {
-        /// The program.
-        program: PathBuf,
-        /// The socket.
-        path: PathBuf,
-        /// What it did instead.
-        what: String,
-    },
-    /// The system failed us.
-    #[error("cannot {doing}: {source}; check the limits of open files and processes")]
-    System {
-        /// What was tried.
-        doing: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-}
 
 /// A running device process. Dropping it kills the process and waits for its end.
 pub struct DeviceProcess {
     pid: Pid,
     pidfd: Arc<OwnedFd>,
+    /// Where it listens; to be removed with it.
+    path: Option<PathBuf>,
 }
 
 impl DeviceProcess {
@@ -152,15 +49,20 @@ impl DeviceProcess {
                 Some(ours)
             }
             DeviceSocket::Listening(socket) => {
+                // What an earlier process left, and what would be mistaken for this one's.
+                remove_socket(socket);
                 command.arg("--socket-path").arg(socket).stdin(Stdio::null());
                 None
             }
         };
-        let process = Self::spawn(command, &path)?;
+        let mut process = Self::spawn(command, &path)?;
         let socket = match (ours, &program.socket) {
+            (None, DeviceSocket::Listening(socket)) => {
+                process.path = Some(socket.clone());
+                process.dial(&path, socket, deadline)?
+            }
             (Some(ours), _) => ours,
-            (None, DeviceSocket::Listening(socket)) => process.dial(&path, socket, deadline)?,
-            (None, DeviceSocket::Inherited) => unreachable!("the arm above made our end"),
+            (None, DeviceSocket::Inherited) => unreachable!("its end of the pair was made above"),
         };
         Ok((process, socket))
     }
@@ -195,7 +97,7 @@ impl DeviceProcess {
         let (pid, pidfd) =
             started.map_err(|source| StartError::Spawn { program: path.to_owned(), source })?;
         tracing::info!(program = %path.display(), pid = pid.as_raw_nonzero(), "device process started");
-        Ok(Self { pid, pidfd })
+        Ok(Self { pid, pidfd, path: None })
     }
 
     /// Connects as soon as the process listens.
@@ -229,6 +131,16 @@ impl Drop for DeviceProcess {
         if let Ok(Some(status)) = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
             tracing::debug!(pid = self.pid.as_raw_nonzero(), "device process {}", describe(&status));
         }
+        if let Some(path) = &self.path {
+            remove_socket(path);
+        }
+    }
+}
+
+/// Removes a socket, and nothing that is not one.
+fn remove_socket(path: &Path) {
+    if path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
+        let _ = std::fs::remove_file(path);
     }
 }
 
@@ -239,19 +151,18 @@ type Started = io::Result<(Pid, Arc<OwnedFd>)>;
 fn keep(mut command: Command, name: &str, tell: &mpsc::SyncSender<Started>) {
     // SAFETY: between fork and exec the closure makes a single system call, which is safe there.
     unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
-    let (stderr, pidfd) = match spawn(&mut command) {
-        Ok((child, pid, pidfd)) => {
-            let _ = tell.send(Ok((pid, pidfd.clone())));
-            (child.stderr, pidfd)
-        }
+    let started = spawn(&mut command);
+    // The child's end of the socket must not stay open in us: the end of the child would go unnoticed.
+    drop(command);
+    let (child, pid, pidfd) = match started {
+        Ok(started) => started,
         Err(error) => {
             let _ = tell.send(Err(error));
             return;
         }
     };
-    // The socket that the command holds for its child must not outlive the child in us.
-    drop(command);
-    if let Some(stderr) = stderr {
+    let _ = tell.send(Ok((pid, pidfd.clone())));
+    if let Some(stderr) = child.stderr {
         log(stderr, name);
     }
     wait_readable(pidfd.as_fd(), None);
@@ -271,15 +182,20 @@ fn spawn(command: &mut Command) -> io::Result<(Child, Pid, Arc<OwnedFd>)> {
     }
 }
 
+/// Copies what the device says to the log, line by line, until it closes its end. A line that is too long is cut
+/// into several.
 fn log(stderr: ChildStderr, name: &str) {
-    for line in BufReader::new(stderr).split(b'\n') {
-        let Ok(line) = line else { return };
-        let line = String::from_utf8_lossy(&line);
-        if HARMLESS.iter().any(|harmless| line.contains(harmless)) {
-            tracing::debug!(device = name, "{line}");
-        } else if !line.trim().is_empty() {
-            tracing::warn!(device = name, "{line}");
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    while let Ok(1..) = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if HARMLESS.iter().any(|harmless| text.contains(harmless)) {
+            tracing::debug!(device = name, "{text}");
+        } else if !text.is_empty() {
+            tracing::warn!(device = name, "{text}");
         }
+        line.clear();
     }
 }
 
@@ -314,7 +230,11 @@ const NOT_FOR_THE_DEVICE: [&str; 5] =
     ["LD_PRELOAD", "MESA_LOADER_DRIVER_OVERRIDE", "EGL_PLATFORM", "GBM_BACKEND", "GALLIUM_DRIVER"];
 
 /// What devices say though nothing is wrong.
-const HARMLESS: [&str; 1] = ["MESA-LOADER: failed to retrieve device information"];
+const HARMLESS: [&str; 3] =
+    ["MESA-LOADER: failed to retrieve device information", "failed to get driver name for fd", "gl_version "];
+
+/// In bytes.
+const LONGEST_LINE: u64 = 2000;
 
 const DIAL_PAUSE: Duration = Duration::from_millis(5);
 /// SIGKILL takes milliseconds unless the process is stuck in the kernel.
@@ -322,6 +242,8 @@ const END_DEADLINE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     fn program(program: &str, arguments: &[&str], socket: DeviceSocket) -> DeviceProgram {
