@@ -3,7 +3,7 @@
 //! Debian's glmark2 has no flavour that renders without a window system or KMS. A headless Weston gives the
 //! Wayland flavour one, and more to test besides: its clients' buffers reach it by PRIME.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,14 +21,21 @@ pub(crate) struct Compositor<'a> {
 
 const SOCKET: &str = "wayland-virgld";
 
+/// A plain desktop: nothing on it but its clients.
+const SETTINGS: &str =
+    "[shell]\npanel-position=none\nbackground-color=0xff1c2a3a\nlocking=false\nanimation=none\n";
+
 impl<'a> Compositor<'a> {
     /// Starts Weston through `daemon`, with a screen of that size, and waits for its socket.
     pub(crate) fn start(daemon: &'a Daemon, width: u32, height: u32) -> Result<Self> {
         let session = daemon.session_folder()?;
+        let settings = session.join("weston.ini");
+        fs::write(&settings, SETTINGS).context(|| "cannot write Weston's settings".into())?;
         let log = File::create(session.join("weston.log")).context(|| "cannot make Weston's log".into())?;
         let process = daemon
             .run("weston")
-            .args(["--backend=headless-backend.so", "--use-gl", "--idle-time=0", "--debug", "--no-config"])
+            .args(["--backend=headless-backend.so", "--use-gl", "--idle-time=0", "--debug"])
+            .arg(format!("--config={}", settings.display()))
             .arg(format!("--socket={SOCKET}"))
             .args([format!("--width={width}"), format!("--height={height}")])
             .env("XDG_RUNTIME_DIR", &session)
@@ -45,7 +52,7 @@ impl<'a> Compositor<'a> {
 
     /// What it says about itself, its GL renderer included.
     pub(crate) fn log(&self) -> String {
-        let text = std::fs::read(self.session.join("weston.log")).unwrap_or_default();
+        let text = fs::read(self.session.join("weston.log")).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
     }
 

@@ -13,13 +13,13 @@ use crate::sheet::{Picture, contact_sheet};
 use crate::workspace::Workspace;
 
 /// The project's own program: a scene and the size of its picture.
-const SCENES: [(&str, &str); 3] = [("triangle", "640x480"), ("cubes", "800x600"), ("waves", "960x540")];
+const SCENES: [(&str, &str); 3] = [("knot", "960x720"), ("crystal", "800x600"), ("field", "960x540")];
 
 /// Programs that run in the compositor until they are ended; `stdbuf` makes them print before that.
 const WINDOWS: [&[&str]; 3] = [
     &["stdbuf", "-oL", "es2gears_wayland", "-info"],
     &["stdbuf", "-oL", "weston-simple-egl"],
-    &["stdbuf", "-oL", "glmark2-es2-wayland", "-b", "shading:shading=phong:duration=30", "-s", "400x300"],
+    &["stdbuf", "-oL", "glmark2-es2-wayland", "-b", "shading:shading=phong:duration=8", "-s", "400x300"],
 ];
 
 /// How long the windows are open.

@@ -25,11 +25,15 @@ mod workspace;
 
 /// Everything there is to do in this repository, each with its own set-up.
 ///
-/// On a fresh Debian 12 machine with Rust, start with `cargo xtask demo` to see GL programs render through
-/// virgld, or `cargo xtask test` to check everything. Missing Debian packages are installed if you are root;
-/// otherwise you are shown the command that installs them. No GPU and no /dev/dri are needed.
+/// On a fresh Debian 12 machine with Rust, start with
+///
+///     cargo xtask demo     to see GL programs render through virgld
+///     cargo xtask test     to check everything
+///
+/// Missing Debian packages are installed if you are root; otherwise you are shown
+/// the command that installs them. No GPU and no /dev/dri are needed.
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask", max_term_width = 100)]
+#[command(bin_name = "cargo xtask", verbatim_doc_comment)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
