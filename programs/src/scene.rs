@@ -103,19 +103,20 @@ impl<'c> Scene<'c> {
         let (gl, program) = (self.gl, self.backdrop);
         gl.disable(glow::DEPTH_TEST);
         gl.use_program(Some(program));
-        self.set_vector(program, "horizon", self.design.horizon);
-        self.set_vector(program, "depths", self.design.depths);
+        self.set_backdrop(program);
         cover(gl, program);
     }
 
-    /// The mirror images first, faded by their depth below the floor, then the things themselves.
+    /// The mirror images first, which fade with their depth below the floor, then the things themselves.
     fn draw_surfaces(&self, moment: f32) {
         let (gl, program) = (self.gl, self.surface);
         gl.enable(glow::DEPTH_TEST);
         gl.depth_func(glow::LESS);
         gl.use_program(Some(program));
         self.set_vector(program, "eye", self.design.eye);
-        self.set_vector(program, "horizon", self.design.horizon);
+        self.set_backdrop(program);
+        let (width, height) = self.extent();
+        gl.uniform_2_f32(gl.at(program, "size").as_ref(), width, height);
         gl.uniform_1_f32(gl.at(program, "hue").as_ref(), self.design.hue + moment * 0.02);
         gl.uniform_matrix_4_f32_slice(
             gl.at(program, "camera").as_ref(),
@@ -129,19 +130,25 @@ impl<'c> Scene<'c> {
         let places = (self.design.places)(moment);
         let mirrored: Vec<Place> =
             places.iter().map(|place| Place { matrix: mirror * place.matrix, ..*place }).collect();
-        gl.enable(glow::BLEND);
-        gl.blend_func(glow::SRC_ALPHA, glow::ONE_MINUS_SRC_ALPHA);
         self.mesh.draw(gl, &mirrored);
-        gl.disable(glow::BLEND);
         gl.clear(glow::DEPTH_BUFFER_BIT);
         self.mesh.draw(gl, &places);
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "a picture's size is small")]
     fn camera(&self) -> Mat4 {
-        let aspect = self.size.0 as f32 / self.size.1 as f32;
+        let (width, height) = self.extent();
         let view = Mat4::look_at_rh(self.design.eye, Vec3::ZERO, Vec3::Y);
-        Mat4::perspective_rh_gl(0.11 * TAU, aspect, 0.1, 60.0) * view
+        Mat4::perspective_rh_gl(0.11 * TAU, width / height, 0.1, 60.0) * view
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a picture's size is small")]
+    fn extent(&self) -> (f32, f32) {
+        (self.size.0 as f32, self.size.1 as f32)
+    }
+
+    fn set_backdrop(&self, program: Program) {
+        self.set_vector(program, "horizon", self.design.horizon);
+        self.set_vector(program, "depths", self.design.depths);
     }
 
     fn set_vector(&self, program: Program, name: &str, value: Vec3) {

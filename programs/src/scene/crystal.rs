@@ -18,7 +18,7 @@ pub(super) const DESIGN: Design = Design {
     floor: -1.38,
     horizon: Vec3::new(0.26, 0.035, 0.17),
     depths: Vec3::new(0.007, 0.001, 0.012),
-    hue: 0.78,
+    hue: 0.24,
 };
 
 /// A tall gem: two tips, and two rings of corners turned against each other by half a side.
@@ -45,7 +45,8 @@ fn mesh() -> Triangles {
 fn facet(corners: [Vec3; 3], tint: f32) -> [Vertex; 3] {
     let normal = (corners[1] - corners[0]).cross(corners[2] - corners[0]).normalize();
     let outward = if normal.dot(corners[0] + corners[1] + corners[2]) < 0.0 { -normal } else { normal };
-    corners.map(|position| Vertex { position, normal: outward, tint })
+    // The colour runs along the gem's height, and steps from facet to facet.
+    corners.map(|position| Vertex { position, normal: outward, tint: tint * 0.7 + position.y * 0.09 })
 }
 
 fn places(moment: f32) -> Vec<Place> {
@@ -59,7 +60,7 @@ fn places(moment: f32) -> Vec<Place> {
         let turn = Mat4::from_rotation_z(shard + 0.4) * Mat4::from_rotation_y(shard * 2.0 + moment * 1.4);
         let size = 0.15 + 0.05 * (shard * 3.1).cos();
         let matrix = Mat4::from_translation(at) * turn * Mat4::from_scale(Vec3::splat(size));
-        places.push(Place { matrix, tint: shard * 0.05 });
+        places.push(Place { matrix, tint: shard * 0.03 - 0.08 });
     }
     places
 }

@@ -7,14 +7,14 @@ use glam::{Mat4, Vec3};
 use super::Design;
 use super::mesh::{Place, Vertex, patches};
 
-const SIDE: u8 = 11;
+const SIDE: u8 = 12;
 
 pub(super) const DESIGN: Design = Design {
     name: "field",
-    mesh: || patches(9, 15, sphere),
+    mesh: || patches(7, 12, sphere),
     places,
-    eye: Vec3::new(0.0, 3.1, 5.3),
-    floor: -1.0,
+    eye: Vec3::new(0.0, 2.7, 5.6),
+    floor: -0.9,
     horizon: Vec3::new(0.020, 0.15, 0.17),
     depths: Vec3::new(0.001, 0.006, 0.010),
     hue: 0.30,
@@ -32,11 +32,11 @@ fn places(moment: f32) -> Vec<Place> {
     let turn = Mat4::from_rotation_y(0.6 + moment * 0.12);
     cells
         .map(|(row, column)| {
-            let (x, z) = ((column - middle) * 0.42, (row - middle) * 0.42);
+            let (x, z) = ((column - middle) * 0.36, (row - middle) * 0.36);
             let wave = ((x * x + z * z).sqrt() * 2.6 - moment * 2.0).sin();
             let fade = (-(x * x + z * z) * 0.06).exp();
-            let at = Vec3::new(x, wave * fade * 0.55 - 0.25, z);
-            let size = Mat4::from_scale(Vec3::splat(0.15 + 0.03 * wave));
+            let at = Vec3::new(x, wave * fade * 0.42 - 0.1, z);
+            let size = Mat4::from_scale(Vec3::splat(0.16 + 0.03 * wave));
             let matrix = turn * Mat4::from_translation(at) * size;
             Place { matrix, tint: wave * 0.17 + (x + z) * 0.05 }
         })

@@ -9,7 +9,7 @@ use super::mesh::{Place, Vertex, patches};
 
 pub(super) const DESIGN: Design = Design {
     name: "knot",
-    mesh: || patches(300, 28, tube),
+    mesh: || patches(200, 20, tube),
     places: |moment| {
         let tilt = Mat4::from_rotation_x(0.35 + (moment * 0.4).sin() * 0.25);
         let turned = tilt * Mat4::from_rotation_y(moment * 0.7 + 0.5);

@@ -1,23 +1,35 @@
 //! The shaders of the scenes.
 
-/// A glow at the horizon that fades into the depths, darker in the corners, dithered against bands.
-pub(super) const BACKDROP: &str = "#version 300 es
+/// A glow at the horizon that fades into the depths, darker in the corners; `place` is from 0 to 1.
+macro_rules! backdrop {
+    () => {
+        "#version 300 es
 precision highp float;
 uniform vec3 horizon;
 uniform vec3 depths;
-in vec2 place;
-out vec4 result;
-float noise(vec2 at) { return fract(52.9829189 * fract(dot(at, vec2(0.06711056, 0.00583715)))); }
-void main() {
+vec3 backdrop(vec2 place) {
     float height = place.y - 0.36;
     float glow = height > 0.0 ? exp(-height * 3.2) : exp(height * 6.5) * 0.8;
     vec2 middle = place - vec2(0.5, 0.46);
     float spot = exp(-dot(middle, middle) * 5.0);
     float vignette = 1.0 - dot(place - 0.5, place - 0.5) * 0.9;
-    vec3 color = mix(depths, horizon, clamp(glow * 0.55 + spot * 0.45, 0.0, 1.0)) * vignette;
-    color = pow(color, vec3(1.0 / 2.2)) + (noise(gl_FragCoord.xy) - 0.5) / 160.0;
-    result = vec4(color, 1.0);
-}";
+    return mix(depths, horizon, clamp(glow * 0.55 + spot * 0.45, 0.0, 1.0)) * vignette;
+}
+"
+    };
+}
+
+/// The background, dithered against bands.
+pub(super) const BACKDROP: &str = concat!(
+    backdrop!(),
+    "in vec2 place;
+out vec4 result;
+float noise(vec2 at) { return fract(52.9829189 * fract(dot(at, vec2(0.06711056, 0.00583715)))); }
+void main() {
+    vec3 color = pow(backdrop(place), vec3(1.0 / 2.2));
+    result = vec4(color + (noise(gl_FragCoord.xy) - 0.5) / 160.0, 1.0);
+}"
+);
 
 /// Places one copy of a mesh in the world.
 pub(super) const PLACED: &str = "#version 300 es
@@ -39,11 +51,11 @@ void main() {
 }";
 
 /// Key light with a sharp and a broad highlight, light from sky and floor, and a bright rim; below the
-/// floor it is a reflection, which fades with depth.
-pub(super) const SURFACE: &str = "#version 300 es
-precision highp float;
-uniform vec3 eye;
-uniform vec3 horizon;
+/// floor it is a reflection, which fades into the background with depth.
+pub(super) const SURFACE: &str = concat!(
+    backdrop!(),
+    "uniform vec3 eye;
+uniform vec2 size;
 uniform float hue;
 uniform float floor_height;
 in vec3 world;
@@ -65,9 +77,10 @@ void main() {
     float up = normal.y * 0.5 + 0.5;
     vec3 sky = mix(vec3(0.10, 0.07, 0.12), vec3(0.30, 0.36, 0.48), up);
     vec3 color = base * (sky * 1.1 + lit * vec3(1.05, 0.98, 0.88));
-    color += pow(gleam, 140.0) * 1.3 + pow(gleam, 18.0) * base * 0.35;
-    color += fresnel * (horizon * 0.9 + base * 0.4);
+    color += pow(gleam, 140.0) * 1.3 + pow(gleam, 16.0) * (base + 0.2) * 0.45;
+    color += fresnel * (horizon * 1.2 + base * 0.5);
     color = color / (1.0 + color * 0.28);
-    float alpha = below > 0.0 ? 0.36 * exp(-below * 1.3) : 1.0;
-    result = vec4(pow(clamp(color, 0.0, 1.0), vec3(1.0 / 2.2)), alpha);
-}";
+    if (below > 0.0) color = mix(backdrop(gl_FragCoord.xy / size), color, 0.42 * exp(-below * 1.4));
+    result = vec4(pow(clamp(color, 0.0, 1.0), vec3(1.0 / 2.2)), 1.0);
+}"
+);
