@@ -5,7 +5,7 @@
 //! QEMU 7.2's vhost-user-gpu.
 //!
 //! Memory: region 0 holds the queues and the commands and is never given to a client; each further region is
-//! a memfd of its own. Addresses are made up ([`layout`]): the device learns none of ours.
+//! a memfd of its own. Addresses are made up (layout.rs): the device learns none of ours.
 
 mod display;
 mod edid;
