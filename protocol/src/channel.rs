@@ -31,6 +31,11 @@ pub const MAGIC: u32 = 0x444c_4756;
 /// Version of this interface; both ends must agree.
 pub const VERSION: u32 = 1;
 
+/// Name of the node for rendering and mode setting, in /dev/dri and of its socket in the runtime directory.
+pub const CARD: &str = "card0";
+/// Name of the node for rendering alone.
+pub const RENDER: &str = "renderD128";
+
 /// Header: bytes ever written by the client (u64).
 pub const TAIL: usize = 0x000;
 /// Header: bytes ever taken by the daemon (u64); its low half is the futex on which a client waits for room.

@@ -1,0 +1,256 @@
+//! A C structure of the program, as bytes on the wire and back, by the table of its ioctl.
+
+use std::ptr;
+
+use virgld_protocol::channel::Answer;
+use virgld_protocol::client::{Array, Direction, Layout, MAX_ARRAYS, MAX_FIXED};
+use virgld_protocol::errno::Errno;
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::channel::Answered;
+use crate::errno::Outcome;
+use crate::ring::Part;
+
+/// The most parts that a call has: the fixed part and the arrays.
+const MAX_PARTS: usize = 1 + MAX_ARRAYS;
+
+/// An ioctl's argument, copied from the program once.
+pub(crate) struct Argument {
+    layout: &'static Layout,
+    address: *mut u8,
+    /// Bytes that the program's structure has and the table knows.
+    size: usize,
+    raw: [u8; MAX_FIXED],
+    fixed: [u8; MAX_FIXED],
+    arrays: [(*mut u8, usize); MAX_ARRAYS],
+}
+
+impl Argument {
+    /// Takes the argument at `address`, of `size` bytes.
+    ///
+    /// # Safety
+    ///
+    /// There are `size` bytes at `address`, and what they point to is as the ioctl demands.
+    pub(crate) unsafe fn take(layout: &'static Layout, address: *mut u8, size: usize) -> Outcome<Self> {
+        if address.is_null() {
+            return Err(Errno::EFAULT);
+        }
+        let size = size.min(layout.size);
+        let mut raw = [0; MAX_FIXED];
+        // SAFETY: `size` is no more than the caller promised, nor than the table's size, which fits `raw`.
+        unsafe { ptr::copy(address, raw.as_mut_ptr(), size) };
+        let arrays = [(ptr::null_mut(), 0); MAX_ARRAYS];
+        let mut argument = Self { layout, address, size, raw, fixed: [0; MAX_FIXED], arrays };
+        argument.fill_fixed();
+        argument.find_arrays()?;
+        Ok(argument)
+    }
+
+    /// The 32-bit field at `offset` of the C structure.
+    pub(crate) fn field(&self, offset: usize) -> u32 {
+        u32::from_le_bytes([
+            self.raw[offset],
+            self.raw[offset + 1],
+            self.raw[offset + 2],
+            self.raw[offset + 3],
+        ])
+    }
+
+    /// The descriptor at `offset` of the C structure.
+    pub(crate) fn descriptor(&self, offset: usize) -> i32 {
+        self.field(offset).cast_signed()
+    }
+
+    /// Sets the 32-bit field at `offset` of the fixed part on the wire.
+    pub(crate) fn set_wire(&mut self, offset: usize, value: u32) {
+        self.fixed[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// The array with this index of the table: where it is and how many bytes it has.
+    pub(crate) fn array(&self, index: usize) -> (*mut u8, usize) {
+        self.arrays[index]
+    }
+
+    /// Replaces an array by bytes of our own, which must be there when the parts are used.
+    pub(crate) fn set_array(&mut self, index: usize, bytes: &mut [u8]) {
+        self.arrays[index] = (bytes.as_mut_ptr(), bytes.len());
+    }
+
+    /// The payload: the fixed part, then the arrays. It borrows from this argument without saying so.
+    pub(crate) fn parts(&self) -> [Part; MAX_PARTS] {
+        let mut parts = [Part::EMPTY; MAX_PARTS];
+        parts[0] = Part::own(&self.fixed[..self.layout.wire]);
+        for (part, (start, length)) in parts[1..].iter_mut().zip(self.arrays) {
+            // SAFETY: the program promised that they can be read when it made the ioctl, which is not over.
+            *part = unsafe { Part::foreign(start, length) };
+        }
+        parts
+    }
+
+    /// Puts an answer into the program's memory. `descriptor` is what goes where the table says that one comes.
+    pub(crate) fn put(&mut self, answer: &Answered<'_>, descriptor: Option<i32>) -> Outcome<()> {
+        let mut head = Answer::new_zeroed();
+        answer.read(0, head.as_mut_bytes())?;
+        if head.fixed as usize == self.layout.wire {
+            let wire = self.layout.wire;
+            answer.read(size_of::<Answer>(), &mut self.fixed[..wire])?;
+            self.take_fixed();
+        } else if head.fixed != 0 {
+            return Err(Errno::EIO);
+        }
+        if let (Some(offset), Some(descriptor)) = (self.layout.fd_out, descriptor) {
+            self.raw[offset..offset + 4].copy_from_slice(&descriptor.to_le_bytes());
+        }
+        // SAFETY: as in `take`.
+        unsafe { ptr::copy(self.raw.as_ptr(), self.address, self.size) };
+        let mut at = size_of::<Answer>() + head.fixed as usize;
+        for (array, bytes) in self.arrays.iter().zip(head.arrays) {
+            let length = (bytes as usize).min(array.1);
+            // SAFETY: the program gave room for as many bytes as its count says.
+            unsafe { answer.read_foreign(at, array.0, length)? };
+            at += bytes as usize;
+        }
+        Ok(())
+    }
+
+    /// Puts one 32-bit field of the C structure into the program's memory, if its structure has it.
+    pub(crate) fn put_field(&mut self, offset: usize, value: u32) {
+        if offset + 4 <= self.size {
+            // SAFETY: inside the structure, whose size the program told.
+            unsafe { ptr::copy(value.to_le_bytes().as_ptr(), self.address.add(offset), 4) };
+        }
+    }
+
+    /// The 32-bit word at `offset` of the fixed part on the wire.
+    pub(crate) fn wire(&self, offset: usize) -> u32 {
+        u32::from_le_bytes([
+            self.fixed[offset],
+            self.fixed[offset + 1],
+            self.fixed[offset + 2],
+            self.fixed[offset + 3],
+        ])
+    }
+
+    fn fill_fixed(&mut self) {
+        for field in self.layout.fields {
+            self.fixed[field.to..field.to + field.size]
+                .copy_from_slice(&self.raw[field.from..field.from + field.size]);
+        }
+        if let Some(at) = self.layout.indirect.and_then(|offset| self.wire_offset(offset)) {
+            self.fixed[at..at + 8].fill(0);
+        }
+        if let Some(at) = self.layout.fd_in.and_then(|offset| self.wire_offset(offset)) {
+            self.fixed[at..at + 4].fill(0xff);
+        }
+    }
+
+    /// The way back of [`Argument::fill_fixed`], but for what is the program's own.
+    fn take_fixed(&mut self) {
+        let before = self.raw;
+        for field in self.layout.fields {
+            self.raw[field.from..field.from + field.size]
+                .copy_from_slice(&self.fixed[field.to..field.to + field.size]);
+        }
+        if let Some(offset) = self.layout.indirect {
+            let value: [u8; 4] = std::array::from_fn(|index| self.raw[offset + index]);
+            self.raw[offset..offset + 8].copy_from_slice(&before[offset..offset + 8]);
+            let target = self.pointer(offset);
+            if !target.is_null() {
+                // SAFETY: the program passed the address of 4 bytes to be written.
+                unsafe { ptr::copy(value.as_ptr(), target, 4) };
+            }
+        }
+        if let Some(offset) = self.layout.fd_in {
+            self.raw[offset..offset + 4].copy_from_slice(&before[offset..offset + 4]);
+        }
+    }
+
+    fn find_arrays(&mut self) -> Outcome<()> {
+        for (index, array) in self.layout.arrays.iter().enumerate() {
+            let start = self.pointer(array.pointer);
+            if start.is_null() && array.direction == Direction::Out {
+                // Kernels answer without the array.
+                self.fixed[array.wire_count..array.wire_count + array.count_size].fill(0);
+            }
+            let count = self.count(array);
+            let length = count.checked_mul(array.element).ok_or(Errno::EINVAL)?;
+            if start.is_null() && length > 0 {
+                return Err(Errno::EFAULT);
+            }
+            self.arrays[index] = (start, length);
+        }
+        Ok(())
+    }
+
+    fn count(&self, array: &Array) -> usize {
+        let mut bytes = [0; 8];
+        bytes[..array.count_size]
+            .copy_from_slice(&self.fixed[array.wire_count..array.wire_count + array.count_size]);
+        usize::from_le_bytes(bytes)
+    }
+
+    fn pointer(&self, offset: usize) -> *mut u8 {
+        let bytes: [u8; 8] = std::array::from_fn(|index| self.raw[offset + index]);
+        ptr::with_exposed_provenance_mut(usize::from_le_bytes(bytes))
+    }
+
+    fn wire_offset(&self, offset: usize) -> Option<usize> {
+        let inside =
+            |field: &&virgld_protocol::client::Field| (field.from..field.from + field.size).contains(&offset);
+        self.layout.fields.iter().find(inside).map(|field| field.to + offset - field.from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use virgld_protocol::client::layout_of;
+
+    use super::*;
+
+    fn take(number: u8, bytes: &mut [u8]) -> Outcome<Argument> {
+        // SAFETY: the bytes are there; the tests below point only to what is there.
+        unsafe { Argument::take(layout_of(number).unwrap(), bytes.as_mut_ptr(), bytes.len()) }
+    }
+
+    #[test]
+    fn a_smaller_structure_is_extended_with_zeroes() {
+        let mut bytes = [0xee_u8; 32];
+        bytes[8..24].fill(0);
+        bytes[4..8].fill(0);
+        bytes[24..28].fill(0);
+        let argument = take(0x42, &mut bytes).unwrap();
+        assert_eq!(argument.wire(0), 0xeeee_eeee);
+        assert_eq!(argument.wire(12), 0xeeee_eeee, "fence_fd");
+        assert_eq!((argument.wire(16), argument.wire(28)), (0, 0), "beyond 32 bytes");
+    }
+
+    #[test]
+    fn a_pointer_to_a_value_travels_as_zero_and_a_descriptor_as_minus_one() {
+        let mut bytes = [1_u8; 16];
+        assert_eq!(take(0x43, &mut bytes).unwrap().wire(8), 0);
+        let mut bytes = [1_u8; 12];
+        let argument = take(0x2e, &mut bytes).unwrap();
+        assert_eq!((argument.wire(8), argument.descriptor(8)), (u32::MAX, 0x0101_0101));
+    }
+
+    #[test]
+    fn a_missing_array_is_a_fault_unless_it_is_only_for_the_answer() {
+        let mut bytes = [0_u8; 64];
+        bytes[16] = 7;
+        assert_eq!(take(0x00, &mut bytes).unwrap().wire(16), 0, "VERSION without a name");
+        let mut bytes = [0_u8; 64];
+        bytes[4] = 4;
+        assert_eq!(take(0x42, &mut bytes).err(), Some(Errno::EFAULT), "EXECBUFFER without a stream");
+        // SAFETY: a null pointer is refused before anything is read.
+        let missing = unsafe { Argument::take(layout_of(0x41).unwrap(), ptr::null_mut(), 16) };
+        assert_eq!(missing.err(), Some(Errno::EFAULT));
+    }
+
+    #[test]
+    fn counts_that_overflow_are_refused() {
+        let mut bytes = [0xff_u8; 64];
+        assert_eq!(take(0xbf, &mut bytes[..8]).map(|_| ()), Ok(()));
+        // SYNCOBJ_QUERY counts in 32 bits: large, but no overflow; VERSION counts in 64.
+        assert!(take(0xcb, &mut bytes[..24]).is_ok());
+    }
+}

@@ -1,0 +1,112 @@
+//! Which paths are the daemon's to answer, and what lies behind them.
+
+use virgld_protocol::channel::{CARD, RENDER};
+
+use crate::nodes::Node;
+
+/// What a path of the program means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// A DRM node. The path is that of its stand-in.
+    Node(Node, Vec<u8>),
+    /// A file of the daemon's tree, with its path there.
+    StandIn(Vec<u8>),
+    /// Nothing of ours.
+    Other,
+}
+
+/// What the absolute path `path` means, where `sysroot` is the daemon's tree.
+pub(crate) fn meaning(path: &[u8], sysroot: &[u8]) -> Meaning {
+    // Cheap, and true of nearly all paths there are.
+    if !(path.starts_with(b"/dev/") || path.starts_with(b"/sys/")) {
+        return Meaning::Other;
+    }
+    let path = tidy(path);
+    if !PREFIXES.iter().any(|prefix| prefix.covers(&path)) {
+        return Meaning::Other;
+    }
+    let stand_in = [sysroot, &path].concat();
+    match node(&path) {
+        Some(node) => Meaning::Node(node, stand_in),
+        None => Meaning::StandIn(stand_in),
+    }
+}
+
+/// Which node an absolute path without frills names.
+pub(crate) fn node(path: &[u8]) -> Option<Node> {
+    let name = path.strip_prefix(b"/dev/dri/")?;
+    [(CARD, Node::Card), (RENDER, Node::Render)]
+        .into_iter()
+        .find(|(known, _)| known.as_bytes() == name)
+        .map(|(_, node)| node)
+}
+
+/// A path of the daemon's tree as the program is to see it.
+pub(crate) fn without_sysroot<'a>(path: &'a [u8], sysroot: &[u8]) -> Option<&'a [u8]> {
+    path.strip_prefix(sysroot).filter(|rest| rest.first() == Some(&b'/'))
+}
+
+/// Without empty and single-dot components, which programs leave when they put paths together. `..` stays: the
+/// kernel resolves it in the daemon's tree, where links may be before it.
+fn tidy(path: &[u8]) -> Vec<u8> {
+    let mut tidy = Vec::with_capacity(path.len());
+    for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+        tidy.push(b'/');
+        tidy.extend_from_slice(part);
+    }
+    tidy
+}
+
+struct Prefix {
+    text: &'static [u8],
+    /// Whether it must end where a component ends.
+    whole: bool,
+}
+
+impl Prefix {
+    fn covers(&self, path: &[u8]) -> bool {
+        path.strip_prefix(self.text)
+            .is_some_and(|rest| !self.whole || rest.is_empty() || rest.starts_with(b"/"))
+    }
+}
+
+const PREFIXES: [Prefix; 5] = [
+    Prefix { text: b"/dev/dri", whole: true },
+    Prefix { text: b"/sys/dev/char/226:", whole: false },
+    Prefix { text: b"/sys/class/drm", whole: true },
+    Prefix { text: b"/sys/devices/pci5647:00", whole: true },
+    Prefix { text: b"/sys/bus/pci/devices/5647:00:02.0", whole: true },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str) -> Meaning {
+        meaning(path.as_bytes(), b"/run/v/sysroot")
+    }
+
+    #[test]
+    fn nodes_are_nodes_however_they_are_spelt() {
+        for path in ["/dev/dri/renderD128", "/dev//dri/./renderD128"] {
+            assert_eq!(of(path), Meaning::Node(Node::Render, b"/run/v/sysroot/dev/dri/renderD128".into()));
+        }
+        assert!(matches!(of("/dev/dri/card0"), Meaning::Node(Node::Card, _)));
+        assert!(matches!(of("/dev/dri/card1"), Meaning::StandIn(_)));
+    }
+
+    #[test]
+    fn descriptions_are_rewritten_and_the_rest_is_left_alone() {
+        let expected = Meaning::StandIn(b"/run/v/sysroot/sys/dev/char/226:0/device/../subsystem".into());
+        assert_eq!(of("/sys/dev/char/226:0/device/../subsystem"), expected);
+        for path in ["/sys/dev/char/227:0", "/sys/class/drmx", "/dev/null", "dev/dri", "/", ""] {
+            assert_eq!(of(path), Meaning::Other, "{path}");
+        }
+    }
+
+    #[test]
+    fn results_lose_the_prefix() {
+        assert_eq!(without_sysroot(b"/run/v/sysroot/sys/class", b"/run/v/sysroot"), Some(&b"/sys/class"[..]));
+        assert_eq!(without_sysroot(b"/run/v/sysroots", b"/run/v/sysroot"), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! The slots of a channel: where calls wait for their answers.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use virgld_protocol::channel::{
+    ANSWER_BYTES, ANSWERS_OFFSET, SLOT_ANSWERED, SLOT_FREE, SLOT_PENDING, SLOT_SLEEPING, SLOT_STRIDE, SLOTS,
+    SLOTS_OFFSET, Slot,
+};
+use virgld_protocol::errno::Errno;
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::errno::Outcome;
+use crate::memory::Memory;
+
+/// Which slots are free.
+pub(crate) struct Slots {
+    free: Mutex<u64>,
+    freed: Condvar,
+}
+
+const _: () = assert!(SLOTS <= 64);
+
+impl Slots {
+    /// All of them.
+    pub(crate) fn new() -> Self {
+        Self { free: Mutex::new(u64::MAX >> (64 - SLOTS)), freed: Condvar::new() }
+    }
+
+    /// Takes a slot and makes it ready for an answer; waits while none is free.
+    pub(crate) fn take<'a>(&'a self, memory: &'a Memory) -> Lease<'a> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        // The lowest: the areas of those never used take no memory.
+        let index = free.trailing_zeros();
+        *free &= !(1 << index);
+        drop(free);
+        let lease = Lease { slots: self, memory, index };
+        lease.state().store(SLOT_PENDING, Ordering::Release);
+        lease
+    }
+}
+
+/// A slot in use by one call.
+pub(crate) struct Lease<'a> {
+    slots: &'a Slots,
+    memory: &'a Memory,
+    index: u32,
+}
+
+impl Lease<'_> {
+    /// Its number, as a record names it.
+    pub(crate) fn number(&self) -> u8 {
+        self.index.to_le_bytes()[0]
+    }
+
+    /// Waits for the answer: looks for a short while, then sleeps. `lives` is asked now and then whether there is
+    /// still somebody to answer.
+    pub(crate) fn wait(&self, spins: u32, lives: impl Fn() -> bool) -> Outcome<Slot> {
+        for _ in 0..spins {
+            if self.state().load(Ordering::Acquire) == SLOT_ANSWERED {
+                return Ok(self.header());
+            }
+            std::hint::spin_loop();
+        }
+        loop {
+            let announced = self.state().compare_exchange(
+                SLOT_PENDING,
+                SLOT_SLEEPING,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if announced == Err(SLOT_ANSWERED) {
+                return Ok(self.header());
+            }
+            self.memory.sleep(self.offset(), SLOT_SLEEPING, 100);
+            // An answer that came before the end is taken even if the end came right after.
+            if self.state().load(Ordering::Acquire) != SLOT_ANSWERED && !lives() {
+                return Err(Errno::EIO);
+            }
+        }
+    }
+
+    /// Where the bytes of the answer lie in the channel's memory.
+    pub(crate) fn answer_offset(&self) -> usize {
+        ANSWERS_OFFSET + self.index as usize * ANSWER_BYTES
+    }
+
+    fn header(&self) -> Slot {
+        let mut slot = Slot::new_zeroed();
+        self.memory.read(self.offset(), slot.as_mut_bytes());
+        slot
+    }
+
+    fn offset(&self) -> usize {
+        SLOTS_OFFSET + self.index as usize * SLOT_STRIDE
+    }
+
+    fn state(&self) -> &std::sync::atomic::AtomicU32 {
+        self.memory.word_32(self.offset())
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.state().store(SLOT_FREE, Ordering::Release);
+        *self.slots.free.lock().unwrap_or_else(PoisonError::into_inner) |= 1 << self.index;
+        self.slots.freed.notify_one();
+    }
+}
