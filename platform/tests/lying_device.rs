@@ -130,7 +130,7 @@ impl Bench {
         let end = Instant::now() + Duration::from_secs(20);
         while self.events.len() < count {
             assert!(Instant::now() < end, "no more than {:?}", self.events);
-            self.reactor.wait(Some(Duration::from_millis(100))).unwrap();
+            self.reactor.wait(Some(Duration::from_millis(100)), || ()).unwrap();
             for ready in self.heard.try_iter() {
                 self.link.ready(ready.0, &mut self.events);
             }

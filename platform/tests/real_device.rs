@@ -53,7 +53,7 @@ impl Bench {
     fn turn(&mut self, end: Instant) {
         let left = end.saturating_duration_since(Instant::now());
         assert!(!left.is_zero(), "nothing more came; so far: {:?}", self.events);
-        self.reactor.wait(Some(left)).unwrap();
+        self.reactor.wait(Some(left), || ()).unwrap();
         for ready in self.heard.try_iter() {
             self.link.ready(ready.0, &mut self.events);
         }
@@ -288,7 +288,7 @@ fn a_killed_device_is_down_at_once_and_only_once() {
     bench.link.kick(0);
     bench.link.open_region(RegionId(1), 4096, false);
     bench.link.close_region(RegionId(1));
-    while bench.reactor.wait(Some(Duration::from_millis(20))).unwrap() > 0 {
+    while bench.reactor.wait(Some(Duration::from_millis(20)), || ()).unwrap() > 0 {
         for ready in bench.heard.try_iter() {
             bench.link.ready(ready.0, &mut bench.events);
         }

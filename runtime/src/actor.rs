@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Monotonic time in nanoseconds since the daemon began. Actors are told it; they never ask a clock, so a
+/// Monotonic time in nanoseconds, from the same origin as the clients' (CLOCK_MONOTONIC). Actors are told it; they never ask a clock, so a
 /// simulation can make it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(pub u64);

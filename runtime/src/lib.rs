@@ -17,6 +17,6 @@ mod stage;
 
 pub use actor::{Actor, Badge, Fault, Time, Turn};
 pub use cap::{Cap, Dead, Interface};
-pub use mailbox::Mailbox;
+pub use mailbox::{Mailbox, Minter};
 pub use respond::Respond;
 pub use stage::{Casualty, SlotId, Spawner, Stage, Wake};

@@ -1,5 +1,6 @@
 //! Mailboxes: where messages to an actor wait, and the only place where capabilities to it are made.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -62,7 +63,13 @@ impl<M: Send + 'static> Mailbox<M> {
         Cap::mint(self.shared.clone(), badge, self.epoch)
     }
 
-    pub(crate) fn slot(&self) -> SlotId {
+    /// The authority to mint such capabilities later, for badges not known yet.
+    pub fn minter<I: Interface<Whole = M>>(&self) -> Minter<I> {
+        Minter { shared: self.shared.clone(), epoch: self.epoch, interface: PhantomData }
+    }
+
+    /// Where the owner runs.
+    pub fn slot(&self) -> SlotId {
         self.shared.slot
     }
 
@@ -73,6 +80,20 @@ impl<M: Send + 'static> Mailbox<M> {
 
     pub(crate) fn take(&self) -> Option<Envelope<M>> {
         self.receiver.try_recv().ok()
+    }
+}
+
+/// The authority to mint capabilities of one interface to one incarnation of one actor.
+pub struct Minter<I: Interface> {
+    shared: Arc<Shared<I::Whole>>,
+    epoch: u64,
+    interface: PhantomData<fn(I)>,
+}
+
+impl<I: Interface> Minter<I> {
+    /// Mints a capability; the actor will see `badge` on what it brings.
+    pub fn mint(&self, badge: Badge) -> Cap<I> {
+        Cap::mint(self.shared.clone(), badge, self.epoch)
     }
 }
 

@@ -27,6 +27,7 @@ pub trait Wake: Send + Sync {
 pub(crate) struct StageShared {
     ready: Sender<SlotId>,
     arrivals: Sender<Arrival>,
+    departures: Sender<SlotId>,
     asleep: AtomicBool,
     next: AtomicU64,
     waker: Arc<dyn Wake>,
@@ -76,6 +77,12 @@ impl Spawner {
         slot
     }
 
+    /// Ends an actor, after the message that it may be handling now.
+    pub fn stop(&self, slot: SlotId) {
+        let _ = self.shared.departures.send(slot);
+        self.shared.schedule(slot);
+    }
+
     /// An equal authority to pass on.
     pub fn grant(&self) -> Self {
         Self { shared: self.shared.clone() }
@@ -98,6 +105,7 @@ pub struct Stage {
     shared: Arc<StageShared>,
     ready: Receiver<SlotId>,
     arrivals: Receiver<Arrival>,
+    departures: Receiver<SlotId>,
     slots: HashMap<SlotId, Slot>,
     settlers: Vec<SlotId>,
     deadlines: BTreeSet<(Time, SlotId)>,
@@ -155,9 +163,11 @@ impl Stage {
     pub fn new(waker: Arc<dyn Wake>) -> Self {
         let (ready_sender, ready) = unbounded();
         let (arrivals_sender, arrivals) = unbounded();
+        let (departures_sender, departures) = unbounded();
         let shared = StageShared {
             ready: ready_sender,
             arrivals: arrivals_sender,
+            departures: departures_sender,
             asleep: AtomicBool::new(false),
             next: AtomicU64::new(1),
             waker,
@@ -166,6 +176,7 @@ impl Stage {
             shared: Arc::new(shared),
             ready,
             arrivals,
+            departures,
             slots: HashMap::new(),
             settlers: Vec::new(),
             deadlines: BTreeSet::new(),
@@ -195,6 +206,7 @@ impl Stage {
             while let Ok(slot) = self.ready.try_recv() {
                 self.admit();
                 any |= self.step(now, slot, |cell| cell.run(now));
+                self.dismiss();
             }
             if any {
                 ran = true;
@@ -241,6 +253,12 @@ impl Stage {
                 self.settlers.push(slot);
             }
             self.slots.insert(slot, Slot { name, cell, deadline: None });
+        }
+    }
+
+    fn dismiss(&mut self) {
+        while let Ok(slot) = self.departures.try_recv() {
+            self.stop(slot);
         }
     }
 

@@ -4,11 +4,11 @@
 //!
 //! ```no_run
 //! # use std::time::Duration;
-//! # use virgld_platform::host::{clock::Clock, process::*, reactor::Reactor, vhost_user::*};
+//! # use virgld_platform::host::{clock::now, process::*, reactor::Reactor, vhost_user::*};
 //! # use virgld_runtime::{Stage, io::{Ready, ReadySink}};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let to_transport = |_: Ready| true;
-//! let (clock, mut reactor) = (Clock::start(), Reactor::new()?);
+//! let mut reactor = Reactor::new()?;
 //! let mut stage = Stage::new(reactor.waker());
 //! let program = DeviceProgram::qemu(None);
 //! let (device, socket) = DeviceProcess::start(&program, Duration::from_secs(5))?;
@@ -17,11 +17,10 @@
 //! let link = connect(socket, &DeviceSetup::default(), &reactor.registrar(), &mut sink)?;
 //! # let _ = (device, link);
 //! loop {
-//!     stage.run(clock.now());
+//!     stage.run(now());
 //!     let sleeps = stage.may_sleep();
-//!     let until = stage.deadline().map(|deadline| deadline.since(clock.now()));
-//!     reactor.wait(if sleeps { until } else { Some(Duration::ZERO) })?;
-//!     stage.awake();
+//!     let until = stage.deadline().map(|deadline| deadline.since(now()));
+//!     reactor.wait(if sleeps { until } else { Some(Duration::ZERO) }, || stage.awake())?;
 //! }
 //! # }
 //! ```

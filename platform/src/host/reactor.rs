@@ -69,14 +69,16 @@ impl Reactor {
 
     /// Sleeps until something is ready, someone wakes it, or `timeout` (no limit if there is none; rounded up
     /// to milliseconds) has passed; then calls the sinks. Returns how many sinks it called. A signal ends the sleep like a wake-up.
-    /// Allocates nothing.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, Errno> {
+    /// Allocates nothing. `awake` is called between the sleep and the sinks: what they send must not wake a
+    /// thread that is awake already.
+    pub fn wait(&mut self, timeout: Option<Duration>, awake: impl FnOnce()) -> Result<usize, Errno> {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         self.events.clear();
         match epoll::wait(&self.shared.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
+        awake();
         let mut called = 0;
         for event in self.events.drain(..) {
             let data = event.data;
@@ -289,10 +291,10 @@ mod tests {
         let (event, (sink, heard)) = (event(), sink());
         let _kept =
             reactor.registrar().register(event.clone(), Interest::Read, Trigger::Edge, 7, sink).unwrap();
-        assert_eq!(reactor.wait(NOW), Ok(0));
+        assert_eq!(reactor.wait(NOW, || ()), Ok(0));
         for _ in 0..3 {
             signal(&event);
-            assert_eq!((reactor.wait(NOW), reactor.wait(NOW)), (Ok(1), Ok(0)));
+            assert_eq!((reactor.wait(NOW, || ()), reactor.wait(NOW, || ())), (Ok(1), Ok(0)));
             assert_eq!(heard.try_recv(), Ok(Ready(7)));
         }
     }
@@ -305,9 +307,9 @@ mod tests {
         let _kept =
             reactor.registrar().register(source.clone(), Interest::Read, Trigger::Level, 1, sink).unwrap();
         write(&drain, b"x").unwrap();
-        assert_eq!((reactor.wait(NOW), reactor.wait(NOW)), (Ok(1), Ok(1)));
+        assert_eq!((reactor.wait(NOW, || ()), reactor.wait(NOW, || ())), (Ok(1), Ok(1)));
         read(&source, &mut [0; 8]).unwrap();
-        assert_eq!((reactor.wait(NOW), heard.len()), (Ok(0), 2));
+        assert_eq!((reactor.wait(NOW, || ()), heard.len()), (Ok(0), 2));
     }
 
     #[test]
@@ -317,9 +319,9 @@ mod tests {
         let kept =
             reactor.registrar().register(event.clone(), Interest::Read, Trigger::Edge, 1, sink).unwrap();
         signal(&event);
-        assert_eq!((reactor.wait(NOW), reactor.wait(NOW)), (Ok(1), Ok(0)));
+        assert_eq!((reactor.wait(NOW, || ()), reactor.wait(NOW, || ())), (Ok(1), Ok(0)));
         kept.rearm();
-        assert_eq!((reactor.wait(NOW), reactor.wait(NOW)), (Ok(1), Ok(0)));
+        assert_eq!((reactor.wait(NOW, || ()), reactor.wait(NOW, || ())), (Ok(1), Ok(0)));
     }
 
     #[test]
@@ -330,7 +332,7 @@ mod tests {
         let kept = reactor.registrar().register(event, Interest::Read, Trigger::Level, 1, sink).unwrap();
         signal(&copy);
         drop(kept);
-        assert_eq!((reactor.wait(NOW), heard.is_empty()), (Ok(0), true));
+        assert_eq!((reactor.wait(NOW, || ()), heard.is_empty()), (Ok(0), true));
     }
 
     #[test]
@@ -356,7 +358,7 @@ mod tests {
             reactor.registrar().register(event.clone(), Interest::Read, Trigger::Level, 1, sink).unwrap();
         signal(&event);
         drop(heard);
-        assert_eq!((reactor.wait(NOW), reactor.wait(NOW)), (Ok(1), Ok(0)));
+        assert_eq!((reactor.wait(NOW, || ()), reactor.wait(NOW, || ())), (Ok(1), Ok(0)));
     }
 
     #[test]
@@ -380,10 +382,10 @@ mod tests {
         let kept = registrar.register(outer.clone(), Interest::Read, Trigger::Edge, 1, sink).unwrap();
         *own.lock().unwrap() = Some(kept);
         signal(&outer);
-        assert_eq!(reactor.wait(NOW), Ok(1));
-        assert_eq!(reactor.wait(NOW), Ok(1), "the inner one is writable at once");
+        assert_eq!(reactor.wait(NOW, || ()), Ok(1));
+        assert_eq!(reactor.wait(NOW, || ()), Ok(1), "the inner one is writable at once");
         signal(&outer);
-        assert_eq!(reactor.wait(NOW), Ok(0), "the outer one was replaced");
+        assert_eq!(reactor.wait(NOW, || ()), Ok(0), "the outer one was replaced");
     }
 
     #[test]
@@ -392,9 +394,9 @@ mod tests {
         let waker = reactor.waker();
         std::thread::spawn(move || waker.wake()).join().unwrap();
         let start = Instant::now();
-        assert_eq!(reactor.wait(Some(Duration::from_secs(20))), Ok(0));
+        assert_eq!(reactor.wait(Some(Duration::from_secs(20)), || ()), Ok(0));
         assert!(start.elapsed() < Duration::from_secs(10));
-        assert_eq!(reactor.wait(Some(Duration::from_millis(5))), Ok(0));
+        assert_eq!(reactor.wait(Some(Duration::from_millis(5)), || ()), Ok(0));
         assert!(start.elapsed() >= Duration::from_millis(5));
     }
 }

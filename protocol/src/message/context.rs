@@ -31,10 +31,15 @@ pub enum Request {
         /// Which.
         resource: ResourceId,
     },
-    /// No longer.
+    /// No longer, once all earlier work is on its way; answered by [`super::scheme::ContextNotice::Detached`].
     Detach {
         /// Which.
         resource: ResourceId,
+    },
+    /// A place in the order of the file that nothing is to be done for: the call was refused.
+    Skip {
+        /// Which.
+        serial: Serial,
     },
     /// Execute a command stream.
     Submit(Submit),
@@ -54,8 +59,8 @@ pub enum Request {
 /// A command stream to execute.
 #[derive(Debug)]
 pub struct Submit {
-    /// The stream, at [`super::ctrlq::STREAM_OFFSET`].
-    pub stream: DmaSlice,
+    /// The stream, at [`super::ctrlq::STREAM_OFFSET`]; none if it is empty.
+    pub stream: Option<DmaSlice>,
     /// Its length in bytes.
     pub length: u32,
     /// The ring, for a context that has rings.

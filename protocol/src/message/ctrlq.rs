@@ -34,13 +34,21 @@ pub enum Message {
     Report(Respond<Report>),
 }
 
-/// A context is to be heard from: where its events go.
+/// The beginning and, if it died, the end of a context's actor.
 #[derive(Debug)]
-pub struct Register {
-    /// Its number, the badge of its commands.
-    pub context: ContextId,
-    /// Where its events go.
-    pub events: Cap<FromControl>,
+pub enum Register {
+    /// It is to be heard from.
+    Begin {
+        /// Its number, the badge of its commands.
+        context: ContextId,
+        /// Where its events go.
+        events: Cap<FromControl>,
+    },
+    /// It died without leaving the device.
+    Died {
+        /// Its number.
+        context: ContextId,
+    },
 }
 
 /// The control queue's account.
@@ -86,8 +94,8 @@ pub enum ContextCommand {
     },
     /// SUBMIT_3D, fenced.
     Submit {
-        /// The stream, at [`STREAM_OFFSET`].
-        stream: DmaSlice,
+        /// The stream, at [`STREAM_OFFSET`]; none if it is empty.
+        stream: Option<DmaSlice>,
         /// Its length in bytes.
         length: u32,
         /// The ring, for a context that has rings.

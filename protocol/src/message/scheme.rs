@@ -6,7 +6,7 @@ use virgld_runtime::{Interface, Respond};
 use super::resource::Notice as ResourceNotice;
 use crate::client::Call;
 use crate::errno::Errno;
-use crate::ids::{FenceKey, FileId, Serial, Token};
+use crate::ids::{FenceKey, FileId, ResourceId, Serial, Token};
 
 /// Everything the scheme hears.
 #[derive(Debug)]
@@ -47,9 +47,11 @@ pub struct Credentials {
 pub enum Attached {
     /// A buffer that the scheme exported under this key.
     Buffer(ExportKey),
-    /// A fence: one of ours, or a foreign one that the door watches from now on. It is reported once, by
-    /// [`DoorEvent::FenceSignalled`], if it is foreign.
+    /// One of our fences, signalled or not.
     Fence(FenceKey),
+    /// A fence of somebody else's, which the door watches from now on: reported once, later, by
+    /// [`DoorEvent::FenceSignalled`].
+    ForeignFence(FenceKey),
     /// A synchronisation object that the scheme exported under this key.
     Syncobj(SyncobjKey),
     /// Nothing known here.
@@ -146,25 +148,34 @@ pub struct CallEvent {
 /// What a context tells the scheme. The badge of the message is the file.
 #[derive(Debug)]
 pub enum ContextNotice {
-    /// Work has retired.
-    Retired {
-        /// All up to here has.
-        through: Serial,
-    },
-    /// One piece of work, perhaps ahead of its predecessors, is complete.
+    /// One piece of work is complete, perhaps ahead of its predecessors.
     Completed {
         /// Which.
         serial: Serial,
         /// Whether the device executed it.
         result: Result<(), Errno>,
+        /// All work up to here is complete.
+        through: Serial,
     },
-    /// The context is gone from the device.
+    /// No later work of this context can name the resource.
+    Detached {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// The context was lost: its work fails from now on.
+    Lost,
+    /// The last of its work is on its way, and it leaves the device.
     Ended,
 }
 
 /// What the daemon asks.
 #[derive(Debug)]
 pub enum Service {
+    /// The context actor of a file died; what it had under way will not be heard of.
+    ContextDied {
+        /// The file.
+        file: FileId,
+    },
     /// Describe what there is.
     Report(Respond<Report>),
 }
@@ -174,6 +185,12 @@ pub enum Service {
 pub struct Report {
     /// One entry per open file.
     pub files: Vec<FileReport>,
+    /// Buffers that some file names, or that are exported.
+    pub buffers: usize,
+    /// Synchronisation objects.
+    pub syncobjs: usize,
+    /// Fences that have not signalled.
+    pub fences: usize,
 }
 
 /// One open file.
@@ -185,8 +202,14 @@ pub struct FileReport {
     pub node: Node,
     /// Who opened it.
     pub credentials: Credentials,
+    /// Whether it has a GL context.
+    pub context: bool,
     /// GEM handles.
     pub handles: usize,
+    /// Handles of synchronisation objects.
+    pub syncobjs: usize,
+    /// Calls that failed after they were accepted.
+    pub errors: u64,
 }
 
 /// What a door may say.

@@ -1,9 +1,11 @@
 //! What the transport hears. It moves chains of bytes and opens regions of memory; it never looks inside.
 
-use virgld_runtime::Interface;
+use std::fmt;
+
 use virgld_runtime::dma::DmaSlice;
 use virgld_runtime::io::Ready;
-use virgld_runtime::link::{Region, RegionId};
+use virgld_runtime::link::{Link, Region, RegionId};
+use virgld_runtime::{Interface, Respond};
 
 use crate::ids::Token;
 
@@ -25,6 +27,44 @@ pub enum Message {
     Region(RegionRequest),
     /// From the reactor.
     Ready(Ready),
+    /// From whoever connects to devices.
+    Attach(NewLink),
+    /// From the daemon itself.
+    Report(Respond<Report>),
+}
+
+/// A device that is ready for use, in place of any that was there.
+pub struct NewLink(pub Box<dyn Link>);
+
+impl fmt::Debug for NewLink {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("NewLink")
+    }
+}
+
+/// The transport's account.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Whether there is a device.
+    pub up: bool,
+    /// Why there is none.
+    pub down_reason: Option<String>,
+    /// Negotiated features.
+    pub features: u64,
+    /// Entries of the control queue.
+    pub queue_size: u16,
+    /// Chains that the device has, of both queues.
+    pub in_flight: usize,
+    /// Chains that wait for room in a queue.
+    pub waiting: usize,
+    /// Kicks.
+    pub kicks: u64,
+    /// Interrupts.
+    pub interrupts: u64,
+    /// Used elements that no interrupt told of.
+    pub lost_interrupts: u64,
+    /// Used elements whose length was larger than their buffer.
+    pub exaggerations: u64,
 }
 
 /// One command for the device: given up until it comes back as [`Event::Returned`].
@@ -61,12 +101,10 @@ pub enum Event {
         /// Bytes that the device says it wrote, at most what there was room for.
         written: u32,
     },
-    /// A command is back that the device will never answer.
+    /// The device will never answer a command. Its bytes are kept until no device can write them any more.
     Lost {
         /// The one published with this cookie.
         cookie: u32,
-        /// Its bytes.
-        slice: DmaSlice,
     },
     /// The device is gone, or broke its word; nothing can be published until it is up again.
     Down {
@@ -162,5 +200,31 @@ impl Interface for FromReactor {
 
     fn widen(message: Ready) -> Message {
         Message::Ready(message)
+    }
+}
+
+/// What whoever connects to devices may say.
+pub struct Devices;
+
+impl Interface for Devices {
+    type Message = NewLink;
+    type Whole = Message;
+    const NAME: &'static str = "transport::Devices";
+
+    fn widen(link: NewLink) -> Message {
+        Message::Attach(link)
+    }
+}
+
+/// What the daemon may ask.
+pub struct FromDaemon;
+
+impl Interface for FromDaemon {
+    type Message = Respond<Report>;
+    type Whole = Message;
+    const NAME: &'static str = "transport::FromDaemon";
+
+    fn widen(message: Respond<Report>) -> Message {
+        Message::Report(message)
     }
 }

@@ -1,0 +1,52 @@
+//! The mailbox's end: turns effects into sends, and decides nothing.
+
+use virgld_protocol::message::context::Message;
+use virgld_protocol::message::{ctrlq, scheme};
+use virgld_runtime::{Actor, Cap, Fault, Turn};
+
+use crate::state::{Effect, State};
+
+/// A context actor.
+pub struct Context {
+    state: State,
+    effects: Vec<Effect>,
+    control: Cap<ctrlq::ContextCommands>,
+    scheme: Cap<scheme::FromContext>,
+    finish: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Context {
+    /// An actor for the context that `control` is badged for. `finish` is called when its work is over.
+    pub fn new(
+        control: Cap<ctrlq::ContextCommands>,
+        scheme: Cap<scheme::FromContext>,
+        finish: Box<dyn FnOnce() + Send>,
+    ) -> Self {
+        Self { state: State::default(), effects: Vec::new(), control, scheme, finish: Some(finish) }
+    }
+}
+
+impl Actor for Context {
+    type Message = Message;
+
+    fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
+        match message {
+            Message::Scheme(request) => self.state.request(request, &mut self.effects),
+            Message::Control(event) => self.state.control(event, &mut self.effects),
+        }
+        for effect in self.effects.drain(..) {
+            let sent = match effect {
+                Effect::Control(command) => self.control.send(command),
+                Effect::Scheme(notice) => self.scheme.send(notice),
+                Effect::Finish => {
+                    if let Some(finish) = self.finish.take() {
+                        finish();
+                    }
+                    Ok(())
+                }
+            };
+            sent.map_err(|dead| Fault::new(format!("a context lost a peer: {dead}")))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! The mailbox's end: turns effects into sends, and decides nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use virgld_protocol::ids::ContextId;
+use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, Message, Register};
+use virgld_protocol::message::{context, resource, transport};
+use virgld_runtime::dma::DmaPool;
+use virgld_runtime::{Actor, Badge, Cap, Fault, Time, Turn};
+
+use crate::state::{Effect, State};
+
+/// The control-queue actor.
+pub struct ControlQueue {
+    state: State,
+    effects: Vec<Effect>,
+    transport: Cap<transport::ControlQueue>,
+    resource: Cap<resource::FromControl>,
+    contexts: HashMap<ContextId, Cap<context::FromControl>>,
+}
+
+impl ControlQueue {
+    /// An actor that publishes through `transport` and reports to `resource`; contexts register as they come.
+    pub fn new(
+        pool: DmaPool,
+        patience: Duration,
+        transport: Cap<transport::ControlQueue>,
+        resource: Cap<resource::FromControl>,
+    ) -> Self {
+        let state = State::new(pool, patience);
+        Self { state, effects: Vec::new(), transport, resource, contexts: HashMap::new() }
+    }
+
+    fn carry_out(&mut self) -> Result<(), Fault> {
+        for effect in self.effects.drain(..) {
+            let sent = match effect {
+                Effect::Publish(publish) => self.transport.send(publish),
+                Effect::Resource(event) => self.resource.send(event),
+                Effect::Context(context, event) => {
+                    let last = matches!(event, ContextEvent::Destroyed);
+                    if let Some(cap) = self.contexts.get(&context) {
+                        // A context that died is not there to hear of its commands: that is its matter alone.
+                        let _ = cap.send(event);
+                    }
+                    if last {
+                        self.contexts.remove(&context);
+                    }
+                    Ok(())
+                }
+            };
+            sent.map_err(|dead| Fault::new(format!("the control queue lost a peer: {dead}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// The context that a badge stands for.
+fn context_of(badge: Badge) -> ContextId {
+    ContextId(u32::try_from(badge.0).unwrap_or(0))
+}
+
+impl Actor for ControlQueue {
+    type Message = Message;
+
+    fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        match message {
+            Message::Context(command) => {
+                self.state.context(turn.now, context_of(turn.badge), command, &mut self.effects);
+            }
+            Message::Resource(command) => self.state.resource(turn.now, command, &mut self.effects),
+            Message::Transport(event) => self.state.transport(turn.now, event, &mut self.effects),
+            Message::Register(Register::Begin { context, events }) => {
+                self.contexts.insert(context, events);
+            }
+            Message::Register(Register::Died { context }) => {
+                self.state.context(turn.now, context, ContextCommand::Destroy, &mut self.effects);
+            }
+            Message::Report(respond) => {
+                let mut report = self.state.report();
+                report.contexts = self.contexts.len();
+                respond.answer(report);
+            }
+        }
+        self.carry_out()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.state.deadline()
+    }
+
+    fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.state.expire(now, &mut self.effects);
+        self.carry_out()
+    }
+}

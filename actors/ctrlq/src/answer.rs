@@ -1,0 +1,130 @@
+//! What comes back from the device.
+
+use virgld_protocol::device::{
+    CONTROL_FLAG_FENCE, Code, Configuration, ControlHeader, OkCapsetInfo, Response, errno_of,
+};
+use virgld_protocol::errno::Errno;
+use virgld_protocol::message::ctrlq::{CapsetInfo, ContextEvent, ResourceEvent};
+use virgld_protocol::message::transport::Event;
+use virgld_runtime::Time;
+use virgld_runtime::dma::DmaSlice;
+use zerocopy::FromBytes;
+
+use crate::command::HEADER_BYTES;
+use crate::state::{Effect, Meaning, Pending, State, fail};
+
+impl State {
+    /// Takes what the transport tells.
+    pub fn transport(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Up { features, configuration } => self.come_up(features, &configuration, effects),
+            Event::Returned { cookie, slice, written } => self.returned(cookie, slice, written, effects),
+            Event::Lost { cookie } => self.lost(cookie, effects),
+            Event::Down { .. } => self.go_down(effects),
+            Event::ConfigurationChanged => {}
+        }
+        self.forget_answered();
+        self.drain(now, effects);
+    }
+
+    fn come_up(&mut self, features: u64, configuration: &[u8], effects: &mut Vec<Effect>) {
+        self.up = true;
+        let capsets = Configuration::read_from_prefix(configuration).map_or(0, |(read, _)| read.num_capsets);
+        effects.push(Effect::Resource(ResourceEvent::Up { features, capsets }));
+    }
+
+    fn go_down(&mut self, effects: &mut Vec<Effect>) {
+        self.up = false;
+        self.refuse_backlog(effects);
+        effects.push(Effect::Resource(ResourceEvent::Down));
+    }
+
+    fn returned(&mut self, cookie: u32, slice: DmaSlice, written: u32, effects: &mut Vec<Effect>) {
+        let Some(pending) = self.forget(cookie) else { return };
+        let outcome = outcome(&pending, &slice, written);
+        if outcome.is_err() {
+            self.report.errors += 1;
+        }
+        if pending.expired {
+            return;
+        }
+        match outcome {
+            Ok(()) => succeed(&pending, &slice, effects),
+            Err(errno) => fail(pending.meaning, errno, effects),
+        }
+    }
+
+    fn lost(&mut self, cookie: u32, effects: &mut Vec<Effect>) {
+        let Some(pending) = self.forget(cookie) else { return };
+        self.report.lost += 1;
+        if !pending.expired {
+            fail(pending.meaning, Errno::EIO, effects);
+        }
+    }
+
+    fn forget(&mut self, cookie: u32) -> Option<Pending> {
+        let pending = self.pending.try_remove(cookie as usize)?;
+        self.fences -= usize::from(pending.fenced);
+        Some(pending)
+    }
+}
+
+/// What the answer's header says, every value of it the device's word only.
+fn outcome(pending: &Pending, slice: &DmaSlice, written: u32) -> Result<(), Errno> {
+    let header =
+        read::<ControlHeader, HEADER_BYTES>(slice, pending.response.0 as usize, written).ok_or(Errno::EIO)?;
+    let expected = match pending.meaning {
+        Meaning::CapsetInfo(_) => Code::OK_CAPSET_INFO,
+        Meaning::Capset(..) => Code::OK_CAPSET,
+        _ => Code::OK_NO_DATA,
+    };
+    if header.code != expected {
+        return Err(errno_of(header.code));
+    }
+    // An answer without the fence's mark came before the command's effects: nobody knows when those come.
+    if pending.fenced && header.flags & CONTROL_FLAG_FENCE == 0 {
+        return Err(Errno::EIO);
+    }
+    Ok(())
+}
+
+fn succeed(pending: &Pending, slice: &DmaSlice, effects: &mut Vec<Effect>) {
+    let body = pending.response.0 as usize + HEADER_BYTES;
+    effects.push(match pending.meaning {
+        Meaning::Nothing | Meaning::ContextCreated(_) | Meaning::ResourceMade(_) => return,
+        Meaning::ContextDestroyed(context) => Effect::Context(context, ContextEvent::Destroyed),
+        Meaning::Work(context, serial) => {
+            Effect::Context(context, ContextEvent::Completed { serial, result: Ok(()) })
+        }
+        Meaning::Unreferenced(resource) => Effect::Resource(ResourceEvent::Unreferenced { resource }),
+        Meaning::CapsetInfo(token) => {
+            let info = read::<OkCapsetInfo, { size_of::<OkCapsetInfo>() }>(slice, body, u32::MAX);
+            let result = info.ok_or(Errno::EIO).map(|info| CapsetInfo {
+                id: info.capset_id,
+                max_version: info.capset_max_version,
+                max_size: info.capset_max_size,
+            });
+            Effect::Resource(ResourceEvent::CapsetInfo { token, result })
+        }
+        Meaning::Capset(token, size) => {
+            let mut bytes = vec![0; size as usize];
+            let result = slice.read(body, &mut bytes).map_err(|_| Errno::EIO).map(|()| bytes);
+            Effect::Resource(ResourceEvent::Capset { token, result })
+        }
+    });
+}
+
+/// Copies a structure out, if as much was written.
+fn read<T: FromBytes, const BYTES: usize>(slice: &DmaSlice, offset: usize, written: u32) -> Option<T> {
+    let mut bytes = [0; BYTES];
+    if (written as usize) < BYTES {
+        return None;
+    }
+    slice.read(offset, &mut bytes).ok()?;
+    T::read_from_bytes(&bytes).ok()
+}
+
+const _: () = {
+    // The codes that `outcome` expects are those of the commands' own types.
+    assert!(<OkCapsetInfo as Response>::CODE.0 == Code::OK_CAPSET_INFO.0);
+};

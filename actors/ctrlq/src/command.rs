@@ -1,0 +1,141 @@
+//! Turns typed commands into bytes.
+
+use virgld_protocol::device::{
+    CONTROL_FLAG_FENCE, CONTROL_FLAG_RING, Code, Command, ContextAttachResource, ContextCreate,
+    ContextDestroy, ContextDetachResource, ControlHeader, GetCapset, GetCapsetInfo, ResourceAttachBacking,
+    ResourceCreate3d, ResourceDetachBacking, ResourceUnref, Submit3d, TransferFromHost3d, TransferToHost3d,
+};
+use virgld_protocol::ids::{ContextId, FenceId, RingIndex};
+use virgld_protocol::message::ctrlq::{ContextCommand, ResourceCommand, Transfer};
+use zerocopy::{Immutable, IntoBytes};
+
+/// Bytes of the header.
+pub(crate) const HEADER_BYTES: usize = size_of::<ControlHeader>();
+/// The longest request but for the stream of a submit.
+const REQUEST_BYTES: usize = HEADER_BYTES + size_of::<ContextCreate>();
+
+/// A request, but for the stream that may follow it.
+pub(crate) struct Encoded {
+    bytes: [u8; REQUEST_BYTES],
+    length: usize,
+    /// Room that the answer takes, with its header.
+    pub(crate) response: usize,
+    /// Whether the command's answer is to wait for its effects.
+    pub(crate) fenced: bool,
+}
+
+impl Encoded {
+    fn new<C: Command>(context: ContextId, body: &C) -> Self {
+        let mut encoded = Self {
+            bytes: [0; REQUEST_BYTES],
+            length: HEADER_BYTES,
+            response: HEADER_BYTES + size_of::<C::Response>(),
+            fenced: false,
+        };
+        encoded.header(C::CODE, context);
+        encoded.append(body);
+        encoded
+    }
+
+    fn header(&mut self, code: Code, context: ContextId) {
+        let header = ControlHeader { code, ctx_id: context.0, ..ControlHeader::default() };
+        self.bytes[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+    }
+
+    fn append(&mut self, body: &(impl IntoBytes + Immutable)) {
+        // PANIC: the buffer holds the longest of all bodies, as the test below shows for each.
+        let bytes = body.as_bytes();
+        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    /// Marks the request as fenced, on a ring or on the context's own timeline.
+    pub(crate) fn fence(&mut self, fence: FenceId, ring: Option<RingIndex>) {
+        const FLAGS: std::ops::Range<usize> = 4..8;
+        const FENCE: std::ops::Range<usize> = 8..16;
+        const RING: usize = 20;
+        let flags = CONTROL_FLAG_FENCE | if ring.is_some() { CONTROL_FLAG_RING } else { 0 };
+        self.bytes[FLAGS].copy_from_slice(&flags.to_le_bytes());
+        self.bytes[FENCE].copy_from_slice(&u64::from(fence.0).to_le_bytes());
+        self.bytes[RING] = ring.map_or(0, |ring| ring.0);
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// The request for a context's command.
+pub(crate) fn of_context(context: ContextId, command: &ContextCommand) -> Encoded {
+    match command {
+        ContextCommand::Create { name, capset } => Encoded::new(
+            context,
+            &ContextCreate { nlen: name.length, context_init: *capset, debug_name: name.bytes },
+        ),
+        ContextCommand::Destroy => Encoded::new(context, &ContextDestroy {}),
+        ContextCommand::Attach { resource } => {
+            Encoded::new(context, &ContextAttachResource { resource_id: resource.0, padding: 0 })
+        }
+        ContextCommand::Detach { resource } => {
+            Encoded::new(context, &ContextDetachResource { resource_id: resource.0, padding: 0 })
+        }
+        ContextCommand::Submit { length, .. } => {
+            Encoded { fenced: true, ..Encoded::new(context, &Submit3d { size: *length, padding: 0 }) }
+        }
+        ContextCommand::Transfer(transfer) => of_transfer(context, transfer),
+    }
+}
+
+fn of_transfer(context: ContextId, transfer: &Transfer) -> Encoded {
+    let Transfer { to_host, resource, region, level, offset, stride, layer_stride, .. } = *transfer;
+    let resource_id = resource.0;
+    if to_host {
+        let body = TransferToHost3d { region, offset, resource_id, level, stride, layer_stride };
+        Encoded::new(context, &body)
+    } else {
+        let body = TransferFromHost3d { region, offset, resource_id, level, stride, layer_stride };
+        Encoded { fenced: true, ..Encoded::new(context, &body) }
+    }
+}
+
+/// The request for a command of the resource actor.
+pub(crate) fn of_resource(command: &ResourceCommand) -> Encoded {
+    const NONE: ContextId = ContextId(0);
+    match *command {
+        ResourceCommand::Create3d { resource, description: what } => Encoded::new(
+            NONE,
+            &ResourceCreate3d {
+                resource_id: resource.0,
+                target: what.target,
+                format: what.format,
+                bind: what.bind,
+                width: what.width,
+                height: what.height,
+                depth: what.depth,
+                array_size: what.array_size,
+                last_level: what.last_level,
+                nr_samples: what.nr_samples,
+                flags: what.flags,
+                padding: 0,
+            },
+        ),
+        ResourceCommand::AttachBacking { resource, address, length } => Encoded::new(
+            NONE,
+            &ResourceAttachBacking { resource_id: resource.0, nr_entries: 1, address, length, padding: 0 },
+        ),
+        ResourceCommand::DetachBacking { resource } => {
+            Encoded::new(NONE, &ResourceDetachBacking { resource_id: resource.0, padding: 0 })
+        }
+        ResourceCommand::Unreference { resource } => {
+            Encoded::new(NONE, &ResourceUnref { resource_id: resource.0, padding: 0 })
+        }
+        ResourceCommand::CapsetInfo { index, .. } => {
+            Encoded::new(NONE, &GetCapsetInfo { capset_index: index, padding: 0 })
+        }
+        ResourceCommand::Capset { id, version, size, .. } => {
+            let encoded = Encoded::new(NONE, &GetCapset { capset_id: id, capset_version: version });
+            Encoded { response: HEADER_BYTES + size as usize, ..encoded }
+        }
+    }
+}

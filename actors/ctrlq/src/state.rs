@@ -1,0 +1,310 @@
+//! Which commands are under way, and what their answers mean.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use slab::Slab;
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::{ContextId, FenceId, ResourceId, RingIndex, Serial, Token};
+use virgld_protocol::message::ctrlq::{
+    ContextCommand, ContextEvent, RESPONSE_BYTES, RESPONSE_OFFSET, Report, ResourceCommand, ResourceEvent,
+    STREAM_OFFSET, SUBMIT_HEADER_BYTES,
+};
+use virgld_protocol::message::transport::{CONTROL_QUEUE, Publish};
+use virgld_runtime::Time;
+use virgld_runtime::dma::{DmaPool, DmaSlice};
+
+use crate::command::{self, Encoded};
+
+/// Where a request lies in its slice.
+pub(crate) const REQUEST_OFFSET: usize = RESPONSE_OFFSET + RESPONSE_BYTES;
+const _: () = assert!(REQUEST_OFFSET + SUBMIT_HEADER_BYTES == STREAM_OFFSET);
+
+/// Something that the state wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Give this to the device.
+    Publish(Publish),
+    /// Tell a context.
+    Context(ContextId, ContextEvent),
+    /// Tell the resource actor.
+    Resource(ResourceEvent),
+}
+
+/// A command from whoever may give one.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Context(ContextId, ContextCommand),
+    Resource(ResourceCommand),
+}
+
+/// What the answer to a command means, and to whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Meaning {
+    ContextCreated(ContextId),
+    ContextDestroyed(ContextId),
+    /// Only counted: an error here shows in the commands that follow.
+    Nothing,
+    Work(ContextId, Serial),
+    ResourceMade(ResourceId),
+    Unreferenced(ResourceId),
+    CapsetInfo(Token),
+    Capset(Token, u32),
+}
+
+/// A command that the device has.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) meaning: Meaning,
+    pub(crate) fenced: bool,
+    pub(crate) response: (u32, u32),
+    /// Which use of its place this is, so that a deadline is not taken for a later command's.
+    ticket: u64,
+    /// Reported already as failed; only its memory is waited for.
+    pub(crate) expired: bool,
+}
+
+/// The control queue's commands.
+pub struct State {
+    pub(crate) pending: Slab<Pending>,
+    /// Commands that wait for memory, or for the fences to be numbered anew; in order.
+    backlog: VecDeque<Command>,
+    deadlines: VecDeque<(Time, u32, u64)>,
+    pool: DmaPool,
+    patience: Duration,
+    next_fence: u32,
+    next_ticket: u64,
+    pub(crate) fences: usize,
+    pub(crate) up: bool,
+    pub(crate) report: Report,
+}
+
+impl State {
+    /// No commands yet. Small commands are built in slices of `pool`; a command that is not answered within
+    /// `patience` fails.
+    pub fn new(pool: DmaPool, patience: Duration) -> Self {
+        Self {
+            pending: Slab::new(),
+            backlog: VecDeque::new(),
+            deadlines: VecDeque::new(),
+            pool,
+            patience,
+            next_fence: 1,
+            next_ticket: 0,
+            fences: 0,
+            up: false,
+            report: Report::default(),
+        }
+    }
+
+    /// The control queue's account.
+    pub fn report(&self) -> Report {
+        Report { up: self.up, in_flight: self.pending.len(), fences: self.fences, ..self.report }
+    }
+
+    /// Takes a context's command.
+    pub fn context(
+        &mut self,
+        now: Time,
+        context: ContextId,
+        command: ContextCommand,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.command(now, Command::Context(context, command), effects);
+    }
+
+    /// Takes a command of the resource actor.
+    pub fn resource(&mut self, now: Time, command: ResourceCommand, effects: &mut Vec<Effect>) {
+        self.command(now, Command::Resource(command), effects);
+    }
+
+    fn command(&mut self, now: Time, command: Command, effects: &mut Vec<Effect>) {
+        if !self.up {
+            return self.refuse(command, effects);
+        }
+        self.backlog.push_back(command);
+        self.drain(now, effects);
+    }
+
+    /// Sends what waits, as far as memory and fence numbers go.
+    pub(crate) fn drain(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        while let Some(command) = self.backlog.pop_front() {
+            if let Err(command) = self.send(now, command, effects) {
+                self.backlog.push_front(command);
+                return;
+            }
+        }
+    }
+
+    /// Builds a command and publishes it; hands it back if it must wait.
+    fn send(&mut self, now: Time, mut command: Command, effects: &mut Vec<Effect>) -> Result<(), Command> {
+        let mut encoded = command.encode();
+        if encoded.fenced && !self.fence_available() {
+            return Err(command);
+        }
+        let request = (REQUEST_OFFSET, encoded.bytes().len() + command.stream_length());
+        let response = match encoded.response {
+            small if small <= RESPONSE_BYTES => (RESPONSE_OFFSET, small),
+            large => (request.0 + request.1, large),
+        };
+        let end = (request.0 + request.1).max(response.0 + response.1);
+        let Some(slice) = command.take_stream().or_else(|| self.pool.take(end)) else { return Err(command) };
+        if encoded.fenced {
+            encoded.fence(self.number_fence(), command.ring());
+        }
+        // A slice that is too small for its command is a fault of whoever cut it: the command fails, nothing else.
+        let fits = slice.write(REQUEST_OFFSET, encoded.bytes()).and(slice.write(response.0, &[0; 4]));
+        if end > slice.size() || fits.is_err() {
+            self.refuse(command, effects);
+            return Ok(());
+        }
+        let response = (to_u32(response.0), to_u32(response.1));
+        let cookie = self.remember(now, command.meaning(), encoded.fenced, response);
+        self.report.sent += 1;
+        let request = (to_u32(request.0), to_u32(request.1));
+        effects.push(Effect::Publish(Publish { queue: CONTROL_QUEUE, cookie, slice, request, response }));
+        Ok(())
+    }
+
+    fn remember(&mut self, now: Time, meaning: Meaning, fenced: bool, response: (u32, u32)) -> u32 {
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        self.fences += usize::from(fenced);
+        let cookie =
+            to_u32(self.pending.insert(Pending { meaning, fenced, response, ticket, expired: false }));
+        self.deadlines.push_back((now.after(self.patience), cookie, ticket));
+        cookie
+    }
+
+    /// Fence numbers stay below 2^32, because devices never complete larger ones, and a device may take a number
+    /// at or below the last completed one as done. So they start again only when no fence is under way.
+    fn fence_available(&self) -> bool {
+        self.next_fence < u32::MAX || self.fences == 0
+    }
+
+    fn number_fence(&mut self) -> FenceId {
+        if self.next_fence == u32::MAX {
+            self.next_fence = 1;
+        }
+        let fence = FenceId(self.next_fence);
+        self.next_fence += 1;
+        fence
+    }
+
+    /// The moment at which the oldest command's patience ends.
+    pub fn deadline(&self) -> Option<Time> {
+        self.deadlines.front().map(|(time, _, _)| *time)
+    }
+
+    /// Fails what has waited too long. Its memory stays with the device until that gives it back.
+    pub fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        while let Some((time, cookie, ticket)) = self.deadlines.front().copied() {
+            let waiting = self.pending.get_mut(cookie as usize).filter(|pending| pending.ticket == ticket);
+            if time > now && waiting.is_some() {
+                return;
+            }
+            self.deadlines.pop_front();
+            if let Some(pending) = waiting.filter(|pending| !pending.expired) {
+                pending.expired = true;
+                let meaning = pending.meaning;
+                self.report.lost += 1;
+                fail(meaning, Errno::ETIMEDOUT, effects);
+            }
+        }
+    }
+
+    /// Drops deadlines of commands that have been answered.
+    pub(crate) fn forget_answered(&mut self) {
+        while let Some((_, cookie, ticket)) = self.deadlines.front()
+            && self.pending.get(*cookie as usize).is_none_or(|pending| pending.ticket != *ticket)
+        {
+            self.deadlines.pop_front();
+        }
+    }
+
+    /// Fails what waits to be sent.
+    pub(crate) fn refuse_backlog(&mut self, effects: &mut Vec<Effect>) {
+        for command in std::mem::take(&mut self.backlog) {
+            self.refuse(command, effects);
+        }
+    }
+
+    fn refuse(&mut self, command: Command, effects: &mut Vec<Effect>) {
+        self.report.lost += 1;
+        fail(command.meaning(), Errno::ENODEV, effects);
+    }
+}
+
+/// Tells whom it concerns that a command failed.
+pub(crate) fn fail(meaning: Meaning, errno: Errno, effects: &mut Vec<Effect>) {
+    effects.push(match meaning {
+        Meaning::Nothing => return,
+        Meaning::ContextCreated(context) => Effect::Context(context, ContextEvent::Lost),
+        // The device forgets the context with everything else; nobody waits to be told otherwise.
+        Meaning::ContextDestroyed(context) => Effect::Context(context, ContextEvent::Destroyed),
+        Meaning::Work(context, serial) => {
+            Effect::Context(context, ContextEvent::Completed { serial, result: Err(errno) })
+        }
+        Meaning::ResourceMade(resource) => Effect::Resource(ResourceEvent::Failed { resource, errno }),
+        Meaning::Unreferenced(resource) => Effect::Resource(ResourceEvent::Unreferenced { resource }),
+        Meaning::CapsetInfo(token) => {
+            Effect::Resource(ResourceEvent::CapsetInfo { token, result: Err(errno) })
+        }
+        Meaning::Capset(token, _) => Effect::Resource(ResourceEvent::Capset { token, result: Err(errno) }),
+    });
+}
+
+impl Command {
+    fn encode(&self) -> Encoded {
+        match self {
+            Self::Context(context, command) => command::of_context(*context, command),
+            Self::Resource(command) => command::of_resource(command),
+        }
+    }
+
+    fn meaning(&self) -> Meaning {
+        match self {
+            Self::Context(context, command) => match command {
+                ContextCommand::Create { .. } => Meaning::ContextCreated(*context),
+                ContextCommand::Destroy => Meaning::ContextDestroyed(*context),
+                ContextCommand::Attach { .. } | ContextCommand::Detach { .. } => Meaning::Nothing,
+                ContextCommand::Submit { serial, .. } => Meaning::Work(*context, *serial),
+                ContextCommand::Transfer(transfer) => Meaning::Work(*context, transfer.serial),
+            },
+            Self::Resource(command) => match *command {
+                ResourceCommand::Create3d { resource, .. }
+                | ResourceCommand::AttachBacking { resource, .. } => Meaning::ResourceMade(resource),
+                ResourceCommand::DetachBacking { .. } => Meaning::Nothing,
+                ResourceCommand::Unreference { resource } => Meaning::Unreferenced(resource),
+                ResourceCommand::CapsetInfo { token, .. } => Meaning::CapsetInfo(token),
+                ResourceCommand::Capset { token, size, .. } => Meaning::Capset(token, size),
+            },
+        }
+    }
+
+    fn stream_length(&self) -> usize {
+        match self {
+            Self::Context(_, ContextCommand::Submit { length, .. }) => *length as usize,
+            _ => 0,
+        }
+    }
+
+    fn ring(&self) -> Option<RingIndex> {
+        match self {
+            Self::Context(_, ContextCommand::Submit { ring, .. }) => *ring,
+            _ => None,
+        }
+    }
+
+    fn take_stream(&mut self) -> Option<DmaSlice> {
+        match self {
+            Self::Context(_, ContextCommand::Submit { stream, .. }) => stream.take(),
+            _ => None,
+        }
+    }
+}
+
+/// Sizes and places within a slice; a slice is far smaller than 4 GiB.
+fn to_u32(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,50 @@
+//! The mailbox's end: turns effects into sends, and decides nothing.
+
+use virgld_protocol::message::resource::Message;
+use virgld_protocol::message::{ctrlq, scheme, transport};
+use virgld_runtime::{Actor, Cap, Fault, Turn};
+
+use crate::state::{Effect, Limits, State};
+
+/// The resource actor.
+pub struct Resources {
+    state: State,
+    effects: Vec<Effect>,
+    control: Cap<ctrlq::ResourceCommands>,
+    regions: Cap<transport::Regions>,
+    scheme: Cap<scheme::FromResource>,
+}
+
+impl Resources {
+    /// An actor that makes resources through `control` in memory from `regions`, for `scheme`.
+    pub fn new(
+        limits: Limits,
+        control: Cap<ctrlq::ResourceCommands>,
+        regions: Cap<transport::Regions>,
+        scheme: Cap<scheme::FromResource>,
+    ) -> Self {
+        Self { state: State::new(limits), effects: Vec::new(), control, regions, scheme }
+    }
+}
+
+impl Actor for Resources {
+    type Message = Message;
+
+    fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
+        match message {
+            Message::Scheme(request) => self.state.request(request, &mut self.effects),
+            Message::Control(event) => self.state.control(event, &mut self.effects),
+            Message::Region(event) => self.state.region(event, &mut self.effects),
+            Message::Report(respond) => respond.answer(self.state.report()),
+        }
+        for effect in self.effects.drain(..) {
+            let sent = match effect {
+                Effect::Control(command) => self.control.send(command),
+                Effect::Region(request) => self.regions.send(request),
+                Effect::Scheme(notice) => self.scheme.send(notice),
+            };
+            sent.map_err(|dead| Fault::new(format!("the resource actor lost a peer: {dead}")))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! Making resources, and finding memory for them.
+
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::message::ctrlq::{Description, ResourceCommand};
+use virgld_protocol::message::resource::{Backing, Notice};
+use virgld_protocol::message::transport::RegionRequest;
+use virgld_runtime::link::Region;
+
+use crate::arena::{Arena, OpenArena, in_memory, whole_pages};
+use crate::state::{Effect, Owner, Record, State, announce, back, key, number};
+
+/// What a region that was asked for is for.
+pub(crate) enum Waiting {
+    /// The arena of an owner.
+    Arena(FileId),
+    /// A resource with memory of its own.
+    Create(Order),
+    /// A resource that is to have memory of its own.
+    Isolate(Token, ResourceId),
+    /// Not a region: a resource that waits for its owner's arena.
+    InArena(Order),
+}
+
+/// A resource to be made.
+pub(crate) struct Order {
+    token: Token,
+    owner: FileId,
+    description: Description,
+    bytes: u64,
+}
+
+impl State {
+    pub(crate) fn create(
+        &mut self,
+        token: Token,
+        owner: FileId,
+        description: Description,
+        bytes: u64,
+        shareable: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let limits = self.limits;
+        let account = self.owners.entry(owner).or_insert_with(|| Owner {
+            arena: Arena::Opening(Vec::new()),
+            resources: 0,
+            isolated_bytes: 0,
+            retired: false,
+        });
+        let fits_one_command = |bytes: &u64| u32::try_from(*bytes).is_ok();
+        let Some(bytes) = whole_pages(bytes).filter(fits_one_command) else {
+            return refuse(token, Errno::ENOMEM, effects);
+        };
+        let over = account.resources >= limits.resources
+            || (shareable && account.isolated_bytes + bytes > limits.isolated_bytes);
+        if !self.up || over {
+            let errno = if over { Errno::ENOMEM } else { Errno::ENODEV };
+            return refuse(token, errno, effects);
+        }
+        account.resources += 1;
+        let order = Order { token, owner, description, bytes };
+        if shareable {
+            account.isolated_bytes += bytes;
+            self.open(Waiting::Create(order), bytes, false, effects);
+        } else {
+            self.create_in_arena(order, effects);
+        }
+    }
+
+    fn create_in_arena(&mut self, order: Order, effects: &mut Vec<Effect>) {
+        let Some(account) = self.owners.get_mut(&order.owner) else { return };
+        match &mut account.arena {
+            Arena::Opening(queue) => {
+                let first = queue.is_empty();
+                let owner = order.owner;
+                self.next_token += 1;
+                let token = Token(self.next_token);
+                queue.push(token);
+                self.waiting.insert(token, Waiting::InArena(order));
+                if first {
+                    let bytes = self.limits.arena_bytes;
+                    self.open(Waiting::Arena(owner), bytes, false, effects);
+                }
+            }
+            Arena::Open(arena) => match arena.take(order.bytes) {
+                Some(range) => {
+                    let length = range.end - range.start;
+                    let region = arena.region.clone();
+                    self.made(
+                        order,
+                        Backing { region, offset: range.start, length, isolated: false },
+                        effects,
+                    );
+                }
+                None => self.give_up(&order, Errno::ENOMEM, effects),
+            },
+            Arena::Refused => self.give_up(&order, Errno::ENOMEM, effects),
+        }
+    }
+
+    /// Asks for a region.
+    fn open(&mut self, what: Waiting, bytes: u64, device_optional: bool, effects: &mut Vec<Effect>) {
+        let token = self.token();
+        self.waiting.insert(token, what);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        effects.push(Effect::Region(RegionRequest::Open { token, bytes, device_optional }));
+    }
+
+    pub(crate) fn region_opened(&mut self, token: Token, region: Region, effects: &mut Vec<Effect>) {
+        let Some(waiting) = self.waiting.remove(&token) else {
+            return effects.push(Effect::Region(RegionRequest::Close { id: region.id }));
+        };
+        if region.address.is_none() {
+            effects.push(Effect::Region(RegionRequest::Close { id: region.id }));
+            return self.without_region(waiting, effects);
+        }
+        self.regions += 1;
+        match waiting {
+            Waiting::Arena(owner) => self.arena_opened(owner, region, effects),
+            Waiting::Create(order) => {
+                let length = order.bytes;
+                self.made(order, Backing { region, offset: 0, length, isolated: true }, effects);
+            }
+            Waiting::Isolate(token, resource) => self.move_to(token, resource, region, effects),
+            Waiting::InArena(_) => {}
+        }
+    }
+
+    pub(crate) fn region_refused(&mut self, token: Token, effects: &mut Vec<Effect>) {
+        if let Some(waiting) = self.waiting.remove(&token) {
+            self.without_region(waiting, effects);
+        }
+    }
+
+    fn without_region(&mut self, waiting: Waiting, effects: &mut Vec<Effect>) {
+        match waiting {
+            Waiting::Arena(owner) => self.arena_settled(owner, Arena::Refused, effects),
+            Waiting::Create(order) => {
+                if let Some(account) = self.owners.get_mut(&order.owner) {
+                    account.isolated_bytes -= order.bytes;
+                }
+                // Not shareable then, but it can be drawn to.
+                self.create_in_arena(order, effects);
+            }
+            Waiting::Isolate(token, _) => refuse(token, Errno::ENOMEM, effects),
+            Waiting::InArena(order) => self.give_up(&order, Errno::ENOMEM, effects),
+        }
+    }
+
+    fn arena_opened(&mut self, owner: FileId, region: Region, effects: &mut Vec<Effect>) {
+        self.arena_settled(owner, Arena::Open(OpenArena::new(region)), effects);
+    }
+
+    /// An arena is there, or is not to be had: what waited for it goes on.
+    fn arena_settled(&mut self, owner: FileId, arena: Arena, effects: &mut Vec<Effect>) {
+        let Some(account) = self.owners.get_mut(&owner) else { return };
+        let Arena::Opening(queue) = std::mem::replace(&mut account.arena, arena) else { return };
+        for token in queue {
+            if let Some(Waiting::InArena(order)) = self.waiting.remove(&token) {
+                self.create_in_arena(order, effects);
+            }
+        }
+        self.settle_owner(owner, effects);
+    }
+
+    fn made(&mut self, order: Order, backing: Backing, effects: &mut Vec<Effect>) {
+        let Order { token, owner, description, .. } = order;
+        let record = Record { owner, description, backing: backing.clone(), released: false };
+        let resource = number(self.records.insert(record));
+        if let Some(record) = self.record(resource) {
+            announce(resource, record, effects);
+        }
+        effects.push(Effect::Scheme(Notice::Created { token, resource, backing }));
+    }
+
+    fn give_up(&mut self, order: &Order, errno: Errno, effects: &mut Vec<Effect>) {
+        if let Some(account) = self.owners.get_mut(&order.owner) {
+            account.resources -= 1;
+        }
+        refuse(order.token, errno, effects);
+        self.settle_owner(order.owner, effects);
+    }
+
+    pub(crate) fn isolate(&mut self, token: Token, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let Some(record) = self.record(resource) else { return refuse(token, Errno::ENOENT, effects) };
+        if record.backing.isolated {
+            let backing = record.backing.clone();
+            return effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
+        }
+        let bytes = record.backing.length;
+        self.open(Waiting::Isolate(token, resource), bytes, false, effects);
+    }
+
+    /// Moves a resource's memory into a region of its own.
+    fn move_to(&mut self, token: Token, resource: ResourceId, region: Region, effects: &mut Vec<Effect>) {
+        let record =
+            key(resource).and_then(|key| self.records.get_mut(key)).filter(|record| !record.released);
+        let Some(record) = record else {
+            self.close_region(region.id, effects);
+            return refuse(token, Errno::ENOENT, effects);
+        };
+        let backing = Backing { region, offset: 0, length: record.backing.length, isolated: true };
+        copy(&record.backing, &backing);
+        let old = std::mem::replace(&mut record.backing, backing.clone());
+        let owner = record.owner;
+        effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
+        back(resource, &backing, effects);
+        if let Some(account) = self.owners.get_mut(&owner) {
+            account.isolated_bytes += backing.length;
+        }
+        self.give_back(owner, &old, effects);
+        effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
+    }
+}
+
+pub(crate) fn refuse(token: Token, errno: Errno, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Scheme(Notice::Refused { token, errno }));
+}
+
+fn copy(from: &Backing, to: &Backing) {
+    let mut page = [0; 4096];
+    let length = in_memory(from.length);
+    for start in (0..length).step_by(page.len()) {
+        // Backings are whole pages inside their regions, so neither copy can fail.
+        let _ = from.region.memory.read(in_memory(from.offset) + start, &mut page);
+        let _ = to.region.memory.write(in_memory(to.offset) + start, &page);
+    }
+}

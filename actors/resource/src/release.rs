@@ -1,0 +1,82 @@
+//! Letting resources go, and the memory behind them once the device has let go of it.
+
+use virgld_protocol::ids::{FileId, ResourceId};
+use virgld_protocol::message::ctrlq::ResourceCommand;
+use virgld_protocol::message::resource::Backing;
+use virgld_protocol::message::transport::RegionRequest;
+use virgld_runtime::link::RegionId;
+
+use crate::arena::Arena;
+use crate::state::{Effect, State, key};
+
+impl State {
+    pub(crate) fn release(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let record =
+            key(resource).and_then(|key| self.records.get_mut(key)).filter(|record| !record.released);
+        let Some(record) = record else { return };
+        record.released = true;
+        if self.up {
+            effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
+            effects.push(Effect::Control(ResourceCommand::Unreference { resource }));
+        } else {
+            // No device holds the memory any more.
+            self.unreferenced(resource, effects);
+        }
+    }
+
+    /// The device has forgotten a resource: its number and its memory can be used again.
+    pub(crate) fn unreferenced(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let Some(key) = key(resource) else { return };
+        if !self.records.get(key).is_some_and(|record| record.released) {
+            return;
+        }
+        let record = self.records.remove(key);
+        if let Some(account) = self.owners.get_mut(&record.owner) {
+            account.resources -= 1;
+        }
+        self.give_back(record.owner, &record.backing, effects);
+    }
+
+    /// Gives memory back to where it came from.
+    pub(crate) fn give_back(&mut self, owner: FileId, backing: &Backing, effects: &mut Vec<Effect>) {
+        if let Some(account) = self.owners.get_mut(&owner) {
+            match &mut account.arena {
+                _ if backing.isolated => account.isolated_bytes -= backing.length,
+                Arena::Open(arena) => arena.give_back(backing.offset..backing.offset + backing.length),
+                Arena::Opening(_) | Arena::Refused => {}
+            }
+        }
+        if backing.isolated {
+            self.close_region(backing.region.id, effects);
+        }
+        self.settle_owner(owner, effects);
+    }
+
+    pub(crate) fn close_region(&mut self, id: RegionId, effects: &mut Vec<Effect>) {
+        self.regions -= 1;
+        effects.push(Effect::Region(RegionRequest::Close { id }));
+    }
+
+    pub(crate) fn retire(&mut self, owner: FileId, effects: &mut Vec<Effect>) {
+        if let Some(account) = self.owners.get_mut(&owner) {
+            account.retired = true;
+        }
+        self.settle_owner(owner, effects);
+    }
+
+    /// Forgets a closed file when its last resource is gone, and its arena with it.
+    pub(crate) fn settle_owner(&mut self, owner: FileId, effects: &mut Vec<Effect>) {
+        let over = |account: &crate::state::Owner| {
+            let opening = matches!(&account.arena, Arena::Opening(queue) if !queue.is_empty());
+            account.retired && account.resources == 0 && !opening
+        };
+        if !self.owners.get(&owner).is_some_and(over) {
+            return;
+        }
+        if let Some(account) = self.owners.remove(&owner)
+            && let Arena::Open(arena) = account.arena
+        {
+            self.close_region(arena.region.id, effects);
+        }
+    }
+}

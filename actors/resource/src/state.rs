@@ -1,0 +1,189 @@
+//! Every resource, and every region of memory behind them.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::message::ctrlq::{Description, ResourceCommand, ResourceEvent};
+use virgld_protocol::message::resource::{Backing, Notice, Report, Request, ResourceReport};
+use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
+
+use crate::arena::Arena;
+use crate::capsets::Capsets;
+use crate::create::Waiting;
+
+/// Something that the state wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Have the device do this.
+    Control(ResourceCommand),
+    /// Ask for memory, or give it back.
+    Region(RegionRequest),
+    /// Tell the scheme.
+    Scheme(Notice),
+}
+
+/// How much one file may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of its arena. Address space only, until it is used.
+    pub arena_bytes: u64,
+    /// Bytes of all buffers with memory of their own.
+    pub isolated_bytes: u64,
+    /// Resources.
+    pub resources: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { arena_bytes: 1 << 30, isolated_bytes: 1 << 30, resources: 65_536 }
+    }
+}
+
+/// One resource.
+pub(crate) struct Record {
+    pub(crate) owner: FileId,
+    pub(crate) description: Description,
+    pub(crate) backing: Backing,
+    /// Only waits for the device to forget it.
+    pub(crate) released: bool,
+}
+
+/// Who pays for resources.
+pub(crate) struct Owner {
+    pub(crate) arena: Arena,
+    pub(crate) resources: usize,
+    pub(crate) isolated_bytes: u64,
+    /// The file is closed.
+    pub(crate) retired: bool,
+}
+
+/// The truth on resources.
+pub struct State {
+    pub(crate) limits: Limits,
+    /// Keyed by the resource's number less 1.
+    pub(crate) records: Slab<Record>,
+    pub(crate) owners: HashMap<FileId, Owner>,
+    pub(crate) waiting: HashMap<Token, Waiting>,
+    pub(crate) regions: usize,
+    pub(crate) next_token: u64,
+    pub(crate) up: bool,
+    pub(crate) capsets: Capsets,
+}
+
+impl State {
+    /// No resources yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            records: Slab::new(),
+            owners: HashMap::new(),
+            waiting: HashMap::new(),
+            regions: 0,
+            next_token: 0,
+            up: false,
+            capsets: Capsets::default(),
+        }
+    }
+
+    /// Takes a request of the scheme.
+    pub fn request(&mut self, request: Request, effects: &mut Vec<Effect>) {
+        match request {
+            Request::Create { token, owner, description, bytes, shareable } => {
+                self.create(token, owner, description, bytes, shareable, effects);
+            }
+            Request::Isolate { token, resource } => self.isolate(token, resource, effects),
+            Request::Release { resource } => self.release(resource, effects),
+            Request::Retire { owner } => self.retire(owner, effects),
+        }
+    }
+
+    /// Takes an event of the control queue.
+    pub fn control(&mut self, event: ResourceEvent, effects: &mut Vec<Effect>) {
+        match event {
+            ResourceEvent::Up { features, capsets } => self.come_up(features, capsets, effects),
+            ResourceEvent::Down => {
+                self.up = false;
+                effects.push(Effect::Scheme(Notice::DeviceDown));
+            }
+            ResourceEvent::Failed { resource, errno } => self.failed(resource, errno, effects),
+            ResourceEvent::Unreferenced { resource } => self.unreferenced(resource, effects),
+            ResourceEvent::CapsetInfo { token, result } => self.capsets.info(token, result, effects),
+            ResourceEvent::Capset { token, result } => self.capsets.contents(token, result, effects),
+        }
+    }
+
+    /// Takes an answer of the transport.
+    pub fn region(&mut self, event: RegionEvent, effects: &mut Vec<Effect>) {
+        match event {
+            RegionEvent::Opened { token, region } => self.region_opened(token, region, effects),
+            RegionEvent::Refused { token } => self.region_refused(token, effects),
+        }
+    }
+
+    /// The actor's account.
+    pub fn report(&self) -> Report {
+        let resources = self.records.iter().map(|(key, record)| ResourceReport {
+            resource: number(key),
+            owner: record.owner,
+            bytes: record.backing.length,
+            released: record.released,
+        });
+        Report { resources: resources.collect(), regions: self.regions }
+    }
+
+    /// A device is there that knows no resource: it is told of all that are not on their way out.
+    fn come_up(&mut self, features: u64, capsets: u32, effects: &mut Vec<Effect>) {
+        self.up = true;
+        let gone: Vec<ResourceId> =
+            self.records.iter().filter(|(_, record)| record.released).map(|(key, _)| number(key)).collect();
+        for resource in gone {
+            self.unreferenced(resource, effects);
+        }
+        for (key, record) in &self.records {
+            announce(number(key), record, effects);
+        }
+        self.capsets.ask(features, capsets, effects);
+    }
+
+    fn failed(&mut self, resource: ResourceId, errno: Errno, effects: &mut Vec<Effect>) {
+        if self.record(resource).is_some_and(|record| !record.released) {
+            effects.push(Effect::Scheme(Notice::Failed { resource, errno }));
+        }
+    }
+
+    pub(crate) fn record(&self, resource: ResourceId) -> Option<&Record> {
+        self.records.get(key(resource)?)
+    }
+
+    pub(crate) fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+}
+
+/// Tells the device of a resource and its memory.
+pub(crate) fn announce(resource: ResourceId, record: &Record, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Control(ResourceCommand::Create3d { resource, description: record.description }));
+    back(resource, &record.backing, effects);
+}
+
+/// Tells the device of a resource's memory.
+pub(crate) fn back(resource: ResourceId, backing: &Backing, effects: &mut Vec<Effect>) {
+    let Some(base) = backing.region.address else { return };
+    let address = base + backing.offset;
+    // Backings are at most as long as an arena, and creation refuses what does not fit 32 bits.
+    let length = u32::try_from(backing.length).unwrap_or(u32::MAX);
+    effects.push(Effect::Control(ResourceCommand::AttachBacking { resource, address, length }));
+}
+
+/// The number of the resource with this key. Devices take 0 for none.
+pub(crate) fn number(key: usize) -> ResourceId {
+    ResourceId(u32::try_from(key + 1).unwrap_or(u32::MAX))
+}
+
+/// The key of the resource with this number.
+pub(crate) fn key(resource: ResourceId) -> Option<usize> {
+    (resource.0 as usize).checked_sub(1)
+}

@@ -1,0 +1,91 @@
+//! The mailbox's end: turns effects into sends, and decides nothing.
+
+use std::collections::HashMap;
+
+use virgld_protocol::ids::FileId;
+use virgld_protocol::message::scheme::{Message, Service};
+use virgld_protocol::message::{context, door, resource};
+use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+
+use crate::state::{Effect, Limits, State};
+
+/// Starts the context actor of a file and says how to speak to it.
+pub type StartContext = Box<dyn FnMut(FileId) -> Cap<context::FromScheme> + Send>;
+
+/// The scheme actor.
+pub struct Scheme {
+    state: State,
+    effects: Vec<Effect>,
+    door: Cap<door::FromScheme>,
+    resource: Cap<resource::FromScheme>,
+    start_context: StartContext,
+    contexts: HashMap<FileId, Cap<context::FromScheme>>,
+}
+
+impl Scheme {
+    /// An actor that answers through `door`.
+    pub fn new(
+        limits: Limits,
+        door: Cap<door::FromScheme>,
+        resource: Cap<resource::FromScheme>,
+        start_context: StartContext,
+    ) -> Self {
+        let state = State::new(limits);
+        Self { state, effects: Vec::new(), door, resource, start_context, contexts: HashMap::new() }
+    }
+
+    fn carry_out(&mut self) -> Result<(), Fault> {
+        for effect in self.effects.drain(..) {
+            let sent = match effect {
+                Effect::Door(command) => self.door.send(command),
+                Effect::Resource(request) => self.resource.send(request),
+                Effect::StartContext(file) => {
+                    self.contexts.insert(file, (self.start_context)(file));
+                    Ok(())
+                }
+                Effect::Context(file, request) => {
+                    if let Some(context) = self.contexts.get(&file) {
+                        // A context that died costs its own file alone, and the supervisor says so.
+                        let _ = context.send(request);
+                    }
+                    Ok(())
+                }
+                Effect::ForgetContext(file) => {
+                    self.contexts.remove(&file);
+                    Ok(())
+                }
+            };
+            sent.map_err(|dead| Fault::new(format!("the scheme lost a peer: {dead}")))?;
+        }
+        Ok(())
+    }
+}
+
+impl Actor for Scheme {
+    type Message = Message;
+
+    fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        let now = turn.now;
+        match message {
+            Message::Door(event) => self.state.door(now, event, &mut self.effects),
+            Message::Context(notice) => {
+                self.state.context(FileId(turn.badge.0), notice, &mut self.effects);
+            }
+            Message::Resource(notice) => self.state.resource(notice, &mut self.effects),
+            Message::Service(Service::ContextDied { file }) => {
+                self.state.context_died(file, &mut self.effects);
+            }
+            Message::Service(Service::Report(respond)) => respond.answer(self.state.report()),
+        }
+        self.carry_out()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.state.deadline()
+    }
+
+    fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.state.expire(now, &mut self.effects);
+        self.carry_out()
+    }
+}

@@ -1,0 +1,123 @@
+//! Buffers: who names them, and when nobody does any more.
+
+use virgld_protocol::client::{Call, GemClose, Reply, ResourceInfo};
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::{FileId, ResourceId};
+use virgld_protocol::message::context;
+use virgld_protocol::message::door::Command;
+use virgld_protocol::message::resource::{Backing, Request};
+use virgld_protocol::message::scheme::ExportKey;
+
+use crate::state::{Effect, Outcome, State};
+
+/// A resource that some file names, or that a descriptor outside does.
+pub(crate) struct Buffer {
+    pub(crate) backing: Backing,
+    /// Files that name it, and contexts that may still.
+    pub(crate) holders: Vec<FileId>,
+    /// Files that name it no more, but whose contexts may have work under way that does.
+    pub(crate) leaving: Vec<FileId>,
+    /// The key of the descriptor that was given out for it.
+    pub(crate) export: Option<ExportKey>,
+    /// MAP was called for it: some client may see its memory.
+    pub(crate) mapped: bool,
+}
+
+impl State {
+    pub(crate) fn info(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
+        let asked = call.parse::<ResourceInfo>()?.fixed;
+        let resource = self.file(file)?.entry(asked.bo_handle)?.resource;
+        let length = self.buffers.get(&resource).map_or(0, |buffer| buffer.backing.length);
+        let size = u32::try_from(length).unwrap_or(u32::MAX);
+        let fixed = ResourceInfo { res_handle: resource.0, size, blob_mem: 0, ..asked };
+        Ok(Outcome::Answer(Reply::fixed(&fixed)))
+    }
+
+    pub(crate) fn gem_close(
+        &mut self,
+        file: FileId,
+        call: &Call,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        // Linux says EINVAL here, not ENOENT.
+        const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such handle");
+        let handle = call.parse::<GemClose>()?.fixed.handle;
+        let resource = self.file(file)?.close(handle).ok_or(NO_HANDLE)?;
+        self.leave(file, resource, effects);
+        Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    /// A file names a buffer no more. Its context may have work under way that does: the buffer goes when that
+    /// is on its way to the device, where everything happens in order.
+    pub(crate) fn leave(&mut self, file: FileId, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let Some(buffer) = self.buffers.get_mut(&resource) else { return };
+        buffer.holders.retain(|holder| *holder != file);
+        let has_context = self.files.get(&file).is_some_and(|file| file.context.is_open());
+        if has_context {
+            buffer.leaving.push(file);
+            effects.push(Effect::Context(file, context::Request::Detach { resource }));
+        } else {
+            self.release_if_unnamed(resource, effects);
+        }
+    }
+
+    /// The context of a file cannot name a buffer any more.
+    pub(crate) fn dropped(&mut self, file: FileId, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let Some(buffer) = self.buffers.get_mut(&resource) else { return };
+        if let Some(index) = buffer.leaving.iter().position(|leaving| *leaving == file) {
+            buffer.leaving.swap_remove(index);
+        }
+        self.release_if_unnamed(resource, effects);
+    }
+
+    /// The context of a file died: nothing that it had under way can name anything.
+    pub(crate) fn drop_all(&mut self, file: FileId, effects: &mut Vec<Effect>) {
+        let named = self.buffers.iter().filter(|(_, buffer)| buffer.leaving.contains(&file));
+        for resource in named.map(|(resource, _)| *resource).collect::<Vec<_>>() {
+            if let Some(buffer) = self.buffers.get_mut(&resource) {
+                buffer.leaving.retain(|leaving| *leaving != file);
+            }
+            self.release_if_unnamed(resource, effects);
+        }
+    }
+
+    pub(crate) fn release_if_unnamed(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let Some(buffer) = self.buffers.get(&resource) else { return };
+        if !buffer.holders.is_empty() || !buffer.leaving.is_empty() {
+            return;
+        }
+        match buffer.export {
+            // A descriptor may be under way to another process, or kept for later.
+            Some(export) => effects.push(Effect::Door(Command::WatchExport { export })),
+            None => {
+                self.buffers.remove(&resource);
+                effects.push(Effect::Resource(Request::Release { resource }));
+            }
+        }
+    }
+
+    /// No descriptor of an exported buffer is left outside.
+    pub(crate) fn export_unused(&mut self, export: ExportKey, effects: &mut Vec<Effect>) {
+        let Some(resource) = self.exports.get(&export).copied() else { return };
+        let Some(buffer) = self.buffers.get_mut(&resource) else { return };
+        if !buffer.holders.is_empty() || !buffer.leaving.is_empty() {
+            // It was imported in the meantime.
+            return;
+        }
+        buffer.export = None;
+        self.exports.remove(&export);
+        effects.push(Effect::Door(Command::ForgetExport { export }));
+        self.release_if_unnamed(resource, effects);
+    }
+
+    /// The device refused a resource. What draws with it fails on the host; the files that name it are told in
+    /// their statistics, since no ioctl is left to answer.
+    pub(crate) fn resource_failed(&mut self, resource: ResourceId) {
+        let holders = self.buffers.get(&resource).map(|buffer| buffer.holders.clone()).unwrap_or_default();
+        for holder in holders {
+            if let Some(file) = self.files.get_mut(&holder) {
+                file.errors += 1;
+            }
+        }
+    }
+}

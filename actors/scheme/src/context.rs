@@ -1,0 +1,148 @@
+//! The GL context of a file: made when first needed, gone with the file.
+
+use virgld_protocol::client::{Call, ContextInit, ContextParameter, Reply};
+use virgld_protocol::device::Feature;
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::FileId;
+use virgld_protocol::message::context::Request;
+use virgld_protocol::message::ctrlq::DebugName;
+use virgld_protocol::message::door::Command;
+use virgld_protocol::message::resource;
+use zerocopy::FromBytes;
+
+use crate::file::GlContext;
+use crate::state::{Effect, Outcome, State};
+
+/// As many rings as Linux allows (`MAX_RINGS`).
+const MOST_RINGS: u64 = 64;
+
+impl State {
+    /// Makes the context unless it is there.
+    pub(crate) fn need_context(&mut self, file: FileId, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        const DEAD: Refusal = Refusal::new(Errno::EIO, "the actor of the file's context died");
+        match self.file(file)?.context {
+            GlContext::None => self.open_context(file, 0, 0, effects),
+            GlContext::Open { .. } => Ok(()),
+            GlContext::Dead => Err(DEAD),
+        }
+    }
+
+    fn open_context(
+        &mut self,
+        id: FileId,
+        capset: u32,
+        rings: u32,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        self.device()?;
+        let file = self.file(id)?;
+        file.context = GlContext::Open { rings };
+        let name = DebugName::new(&format!("pid {} file {}", file.credentials.pid, id.0));
+        let resources = file.resources();
+        effects.push(Effect::StartContext(id));
+        effects.push(Effect::Context(id, Request::Open { name, capset }));
+        for resource in resources {
+            effects.push(Effect::Context(id, Request::Attach { resource }));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn context_init(
+        &mut self,
+        file: FileId,
+        call: &Call,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        const NOT_OFFERED: Refusal = Refusal::new(Errno::EINVAL, "the device has no CONTEXT_INIT");
+        const MANY: Refusal = Refusal::new(Errno::EINVAL, "more parameters than there are");
+        const THERE: Refusal = Refusal::new(Errno::EEXIST, "the file has its context already");
+        let wire = call.parse::<ContextInit>()?;
+        if self.device()?.features & Feature::CONTEXT_INIT == 0 {
+            return Err(NOT_OFFERED);
+        }
+        if wire.fixed.num_params > 4 {
+            return Err(MANY);
+        }
+        if self.file(file)?.context != GlContext::None {
+            return Err(THERE);
+        }
+        let (capset, rings) = self.context_parameters(wire.arrays[0])?;
+        self.open_context(file, capset, rings, effects)?;
+        Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    fn context_parameters(&self, bytes: &[u8]) -> Result<(u32, u32), Refusal> {
+        const UNKNOWN: Refusal = Refusal::new(Errno::EINVAL, "no such parameter, or no such value");
+        let (mut capset, mut rings, mut polled) = (None, 0, 0_u64);
+        for chunk in bytes.chunks_exact(size_of::<ContextParameter>()) {
+            let ContextParameter { param, value } =
+                ContextParameter::read_from_bytes(chunk).map_err(|_| UNKNOWN)?;
+            match param {
+                ContextParameter::CAPSET_ID if capset.is_none() => {
+                    let known = |id: u32| self.device.as_ref()?.capsets.iter().find(|it| it.info.id == id);
+                    let id = u32::try_from(value).map_err(|_| UNKNOWN)?;
+                    capset = Some(known(id).ok_or(UNKNOWN)?.info.id);
+                }
+                ContextParameter::NUM_RINGS if value <= MOST_RINGS => {
+                    rings = u32::try_from(value).unwrap_or(0);
+                }
+                ContextParameter::POLL_RINGS_MASK => polled = value,
+                ContextParameter::DEBUG_NAME => {}
+                _ => return Err(UNKNOWN),
+            }
+        }
+        let existing = if rings >= 64 { u64::MAX } else { (1 << rings) - 1 };
+        if polled & !existing != 0 {
+            return Err(UNKNOWN);
+        }
+        Ok((capset.unwrap_or(0), rings))
+    }
+
+    /// The last descriptor of a file is gone.
+    pub(crate) fn close(&mut self, id: FileId, effects: &mut Vec<Effect>) {
+        self.forget_waits(id);
+        self.fences.forget_holds(id);
+        self.release_syncobjs(id);
+        let Some(file) = self.files.get(&id) else { return };
+        if file.context.is_open() {
+            effects.push(Effect::Context(id, Request::Close));
+        } else {
+            self.context_ended(id, effects);
+        }
+    }
+
+    /// The context's actor died. What it had under way fails; the file stays, without a context.
+    pub(crate) fn context_died(&mut self, id: FileId, effects: &mut Vec<Effect>) {
+        let Some(file) = self.files.get_mut(&id).filter(|file| file.context.is_open()) else { return };
+        file.context = GlContext::Dead;
+        file.retired = file.latest;
+        let serial = file.latest;
+        let signals = std::mem::take(&mut file.signals);
+        for fence in signals.into_values().flat_map(|signals| signals.fences) {
+            self.signal(fence, Err(Errno::EIO), effects);
+        }
+        self.fences.forget_holds(id);
+        effects.push(Effect::Door(Command::Retired { file: id, serial }));
+        effects.push(Effect::ForgetContext(id));
+        self.retire_waits(id, effects);
+        self.drop_all(id, effects);
+    }
+
+    /// The context's last work is on its way, or there never was any: the file can go.
+    pub(crate) fn context_ended(&mut self, id: FileId, effects: &mut Vec<Effect>) {
+        let Some(mut file) = self.files.remove(&id) else { return };
+        for signals in std::mem::take(&mut file.signals).into_values() {
+            for fence in signals.fences {
+                self.signal(fence, Err(Errno::ECANCELED), effects);
+            }
+        }
+        for resource in file.resources() {
+            if let Some(buffer) = self.buffers.get_mut(&resource) {
+                buffer.holders.retain(|holder| *holder != id);
+            }
+            self.release_if_unnamed(resource, effects);
+        }
+        effects.push(Effect::Resource(resource::Request::Retire { owner: id }));
+        effects.push(Effect::ForgetContext(id));
+    }
+}

@@ -1,0 +1,132 @@
+//! RESOURCE_CREATE, and what waits for the resource actor.
+
+use virgld_protocol::client::{Call, Reply, ResourceCreate};
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::message::context;
+use virgld_protocol::message::ctrlq::Description;
+use virgld_protocol::message::resource::{Backing, Request};
+
+use crate::buffer::Buffer;
+use crate::file::Rights;
+use crate::state::{Caller, Effect, Outcome, State, answer};
+
+/// `VIRGL_BIND_SCANOUT` and `VIRGL_BIND_SHARED`: such a buffer is going to be passed to another process.
+const SHAREABLE: u32 = 1 << 18 | 1 << 20;
+
+/// A call that waits for the resource actor.
+pub(crate) struct Parked {
+    file: FileId,
+    token: Option<Token>,
+    what: Awaited,
+}
+
+impl Parked {
+    /// An export that nobody waits for any more; a creation is still waited for, because it must be undone.
+    pub(crate) fn is_export_of(&self, file: FileId) -> bool {
+        self.file == file && matches!(self.what, Awaited::Export(_))
+    }
+}
+
+enum Awaited {
+    Create(ResourceCreate),
+    Export(u32),
+}
+
+impl State {
+    pub(crate) fn create(
+        &mut self,
+        caller: Caller,
+        call: &Call,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        let asked = call.parse::<ResourceCreate>()?.fixed;
+        self.need_context(caller.file, effects)?;
+        let token = self.park(caller, Awaited::Create(asked));
+        let description = Description {
+            target: asked.target,
+            format: asked.format,
+            bind: asked.bind,
+            width: asked.width,
+            height: asked.height,
+            depth: asked.depth,
+            array_size: asked.array_size,
+            last_level: asked.last_level,
+            nr_samples: asked.nr_samples,
+            flags: asked.flags,
+        };
+        effects.push(Effect::Resource(Request::Create {
+            token,
+            owner: caller.file,
+            description,
+            bytes: u64::from(asked.size),
+            shareable: asked.bind & SHAREABLE != 0,
+        }));
+        Ok(Outcome::Later)
+    }
+
+    /// Asks for memory of its own for a buffer that is to be exported.
+    pub(crate) fn await_isolation(
+        &mut self,
+        caller: Caller,
+        handle: u32,
+        resource: ResourceId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let token = self.park(caller, Awaited::Export(handle));
+        effects.push(Effect::Resource(Request::Isolate { token, resource }));
+    }
+
+    fn park(&mut self, caller: Caller, what: Awaited) -> Token {
+        let token = Token(self.fresh());
+        self.parked.insert(token, Parked { file: caller.file, token: caller.token, what });
+        token
+    }
+
+    pub(crate) fn created(
+        &mut self,
+        token: Token,
+        resource: ResourceId,
+        backing: Backing,
+        effects: &mut Vec<Effect>,
+    ) {
+        let parked = self.parked.remove(&token);
+        let Some(Parked { file: id, token, what: Awaited::Create(asked) }) = parked else { return };
+        let Some(file) = self.files.get_mut(&id) else {
+            // The file was closed meanwhile.
+            return effects.push(Effect::Resource(Request::Release { resource }));
+        };
+        if !backing.isolated {
+            file.arena = Some(backing.region.clone());
+        }
+        let (handle, _) = file.enter(resource, Rights::all());
+        let buffer = Buffer { backing, holders: vec![id], leaving: Vec::new(), export: None, mapped: false };
+        self.buffers.insert(resource, buffer);
+        effects.push(Effect::Context(id, context::Request::Attach { resource }));
+        let fixed = ResourceCreate { bo_handle: handle.0, res_handle: resource.0, ..asked };
+        answer(token, Ok(Outcome::Answer(Reply::fixed(&fixed))), effects);
+    }
+
+    pub(crate) fn isolated(
+        &mut self,
+        token: Token,
+        resource: ResourceId,
+        backing: Backing,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(buffer) = self.buffers.get_mut(&resource) {
+            buffer.backing = backing;
+        }
+        let parked = self.parked.remove(&token);
+        let Some(Parked { file, token, what: Awaited::Export(handle) }) = parked else { return };
+        let outcome = self.export(file, handle);
+        answer(token, outcome, effects);
+    }
+
+    pub(crate) fn resource_refused(&mut self, token: Token, errno: Errno, effects: &mut Vec<Effect>) {
+        if let Some(parked) = self.parked.remove(&token) {
+            let refusal = Refusal::new(errno, "the resource actor has no memory or no device for it");
+            answer(parked.token, Err(refusal), effects);
+        }
+    }
+}

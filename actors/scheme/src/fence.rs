@@ -1,0 +1,217 @@
+//! Fences: what signals them, and what waits for them.
+//!
+//! A fence that is not pending has signalled. Errors travel with the signal: a fence never reports success for
+//! work that was not executed.
+
+use std::collections::HashMap;
+
+use virgld_protocol::client::Reply;
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::{FenceKey, FileId, Serial};
+use virgld_protocol::message::context::Request;
+use virgld_protocol::message::door::{Attach, Command};
+use virgld_protocol::message::scheme::Attached;
+use virgld_runtime::Time;
+
+use crate::state::{Effect, Outcome, State};
+use crate::syncobj::SyncobjId;
+
+/// Keys at and above this are the scheme's own; those below are a door's.
+const OWN: u64 = 1 << 63;
+
+/// The fences that have not signalled.
+#[derive(Default)]
+pub(crate) struct Fences {
+    pending: HashMap<FenceKey, Pending>,
+    holds: HashMap<u64, Hold>,
+    merges: HashMap<FenceKey, Merge>,
+    next: u64,
+}
+
+struct Pending {
+    /// The file whose work signals it. Work of that file need not wait: the device keeps its order.
+    origin: Option<FileId>,
+    waiters: Vec<Waiter>,
+}
+
+#[derive(Clone, Copy)]
+enum Waiter {
+    Hold(u64),
+    Merge(FenceKey),
+    Syncobj(SyncobjId),
+}
+
+/// A submit that waits for fences.
+struct Hold {
+    file: FileId,
+    serial: Serial,
+    remaining: usize,
+    deadline: Time,
+}
+
+/// A fence that signals when others have.
+struct Merge {
+    remaining: usize,
+    result: Result<(), Errno>,
+}
+
+impl Fences {
+    pub(crate) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// A key that nothing else has.
+    pub(crate) fn fresh(&mut self) -> FenceKey {
+        self.next += 1;
+        FenceKey(OWN | self.next)
+    }
+
+    /// The fence will signal.
+    pub(crate) fn expect(&mut self, key: FenceKey, origin: Option<FileId>) {
+        self.pending.entry(key).or_insert(Pending { origin, waiters: Vec::new() });
+    }
+
+    pub(crate) fn is_pending(&self, key: FenceKey) -> bool {
+        self.pending.contains_key(&key)
+    }
+
+    /// The fence, if work of `file` must wait for it.
+    pub(crate) fn gate(&self, key: FenceKey, file: FileId) -> Option<FenceKey> {
+        self.pending.get(&key).filter(|pending| pending.origin != Some(file)).map(|_| key)
+    }
+
+    /// A synchronisation object wants to know when the fence signals.
+    pub(crate) fn inform(&mut self, key: FenceKey, syncobj: SyncobjId) {
+        if let Some(pending) = self.pending.get_mut(&key) {
+            pending.waiters.push(Waiter::Syncobj(syncobj));
+        }
+    }
+
+    /// A fence that signals when all of `keys` have, and fails if one of them does.
+    pub(crate) fn all_of(&mut self, keys: &[FenceKey]) -> Attach {
+        let fence = self.fresh();
+        let mut remaining = 0;
+        for key in keys {
+            if let Some(pending) = self.pending.get_mut(key) {
+                pending.waiters.push(Waiter::Merge(fence));
+                remaining += 1;
+            }
+        }
+        if remaining == 0 {
+            return Attach::Fence { fence, result: Some(Ok(())) };
+        }
+        self.merges.insert(fence, Merge { remaining, result: Ok(()) });
+        self.expect(fence, None);
+        Attach::Fence { fence, result: None }
+    }
+
+    /// When the first held submit has waited long enough.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.holds.values().map(|hold| hold.deadline).min()
+    }
+
+    pub(crate) fn forget_holds(&mut self, file: FileId) {
+        self.holds.retain(|_, hold| hold.file != file);
+    }
+}
+
+impl State {
+    /// Makes a submit wait for `gates`. Says whether it has to.
+    pub(crate) fn hold(&mut self, file: FileId, serial: Serial, now: Time, gates: Vec<FenceKey>) -> bool {
+        if gates.is_empty() {
+            return false;
+        }
+        let id = self.fresh();
+        let deadline = now.after(self.limits.hold);
+        let mut remaining = 0;
+        for key in gates {
+            if let Some(pending) = self.fences.pending.get_mut(&key) {
+                pending.waiters.push(Waiter::Hold(id));
+                remaining += 1;
+            }
+        }
+        if remaining > 0 {
+            self.fences.holds.insert(id, Hold { file, serial, remaining, deadline });
+        }
+        remaining > 0
+    }
+
+    /// A fence has signalled.
+    pub(crate) fn signal(&mut self, key: FenceKey, result: Result<(), Errno>, effects: &mut Vec<Effect>) {
+        let mut signalled = vec![(key, result)];
+        let mut syncobjs = false;
+        while let Some((key, result)) = signalled.pop() {
+            effects.push(Effect::Door(Command::Signal { fence: key, result }));
+            let Some(pending) = self.fences.pending.remove(&key) else { continue };
+            for waiter in pending.waiters {
+                match waiter {
+                    Waiter::Hold(id) => self.open_gate(id, effects),
+                    Waiter::Merge(fence) => signalled.extend(self.merge_part(fence, result)),
+                    Waiter::Syncobj(id) => {
+                        self.syncobjs.fence_signalled(id, key);
+                        syncobjs = true;
+                    }
+                }
+            }
+        }
+        if syncobjs {
+            self.review_sync_waits(effects);
+        }
+    }
+
+    /// As on Linux, a fence that failed lets what waited for it go on.
+    fn open_gate(&mut self, id: u64, effects: &mut Vec<Effect>) {
+        let Some(hold) = self.fences.holds.get_mut(&id) else { return };
+        hold.remaining -= 1;
+        if hold.remaining > 0 {
+            return;
+        }
+        if let Some(Hold { file, serial, .. }) = self.fences.holds.remove(&id) {
+            effects.push(Effect::Context(file, Request::Release { serial, result: Ok(()) }));
+        }
+    }
+
+    fn merge_part(
+        &mut self,
+        fence: FenceKey,
+        result: Result<(), Errno>,
+    ) -> Option<(FenceKey, Result<(), Errno>)> {
+        let merge = self.fences.merges.get_mut(&fence)?;
+        merge.remaining -= 1;
+        merge.result = merge.result.and(result);
+        if merge.remaining > 0 {
+            return None;
+        }
+        self.fences.merges.remove(&fence).map(|merge| (fence, merge.result))
+    }
+
+    pub(crate) fn expire_holds(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        for (_, Hold { file, serial, .. }) in self.fences.holds.extract_if(|_, hold| hold.deadline <= now) {
+            let result = Err(Errno::ETIMEDOUT);
+            effects.push(Effect::Context(file, Request::Release { serial, result }));
+        }
+    }
+
+    /// SYNC_IOC_MERGE.
+    pub(crate) fn merge(&mut self, file: FileId, fences: [Attached; 2]) -> Result<Outcome, Refusal> {
+        const NO_FENCE: Refusal = Refusal::new(Errno::ENOENT, "a descriptor is no fence");
+        self.file(file)?;
+        let mut keys = Vec::with_capacity(fences.len());
+        for fence in fences {
+            keys.push(self.fence_of(Some(fence)).ok_or(NO_FENCE)?);
+        }
+        Ok(Outcome::AnswerWith(Reply::empty(), self.fences.all_of(&keys)))
+    }
+
+    /// The fence that a descriptor stands for.
+    pub(crate) fn fence_of(&mut self, attached: Option<Attached>) -> Option<FenceKey> {
+        match attached? {
+            Attached::Fence(key) => Some(key),
+            Attached::ForeignFence(key) => {
+                self.fences.expect(key, None);
+                Some(key)
+            }
+            Attached::Buffer(_) | Attached::Syncobj(_) | Attached::Unknown => None,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! An open DRM file: its table of capabilities and its place in time.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::{FenceKey, Handle, ResourceId, Serial};
+use virgld_protocol::message::scheme::{Credentials, Node};
+use virgld_runtime::link::Region;
+
+use crate::syncobj::SyncobjId;
+
+bitflags::bitflags! {
+    /// What the holder of a handle may do with its buffer.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct Rights: u8 {
+        /// See its memory.
+        const MAP = 1;
+        /// Move its memory into the resource.
+        const TO_HOST = 1 << 1;
+        /// Move the resource into its memory.
+        const FROM_HOST = 1 << 2;
+        /// Name it in a command stream.
+        const EXECUTE = 1 << 3;
+        /// Put it on a screen.
+        const SCAN_OUT = 1 << 4;
+        /// Pass it on.
+        const SHARE = 1 << 5;
+    }
+}
+
+/// What a handle stands for.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) resource: ResourceId,
+    pub(crate) rights: Rights,
+    /// The last work of this file that uses it.
+    pub(crate) last_use: Serial,
+}
+
+/// The GL context of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GlContext {
+    /// Not needed so far.
+    None,
+    /// Made, with this many rings.
+    Open { rings: u32 },
+    /// Its actor died: no work can be done in this file any more.
+    Dead,
+}
+
+/// What to signal when a piece of work is complete.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    pub(crate) fences: Vec<FenceKey>,
+}
+
+/// An open file.
+pub(crate) struct File {
+    pub(crate) node: Node,
+    pub(crate) credentials: Credentials,
+    pub(crate) context: GlContext,
+    entries: Slab<Entry>,
+    by_resource: HashMap<ResourceId, Handle>,
+    pub(crate) syncobjs: Slab<SyncobjId>,
+    /// The last work that was asked for.
+    pub(crate) latest: Serial,
+    /// All work up to here is complete.
+    pub(crate) retired: Serial,
+    pub(crate) signals: HashMap<Serial, Signals>,
+    /// The region that its buffers lie in, unless they have their own.
+    pub(crate) arena: Option<Region>,
+    /// SET_VERSION was called: GET_UNIQUE tells the bus name from then on.
+    pub(crate) versioned: bool,
+    pub(crate) errors: u64,
+}
+
+impl GlContext {
+    /// Whether there is an actor to speak to.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+}
+
+const NO_HANDLE: Refusal = Refusal::new(Errno::ENOENT, "the file has no such handle");
+
+impl File {
+    pub(crate) fn new(node: Node, credentials: Credentials) -> Self {
+        Self {
+            node,
+            credentials,
+            context: GlContext::None,
+            entries: Slab::new(),
+            by_resource: HashMap::new(),
+            syncobjs: Slab::new(),
+            latest: Serial(0),
+            retired: Serial(0),
+            signals: HashMap::new(),
+            arena: None,
+            versioned: false,
+            errors: 0,
+        }
+    }
+
+    /// Enters a capability to a buffer; the same handle again for one that the table has.
+    pub(crate) fn enter(&mut self, resource: ResourceId, rights: Rights) -> (Handle, bool) {
+        if let Some(handle) = self.by_resource.get(&resource) {
+            return (*handle, false);
+        }
+        let key = self.entries.insert(Entry { resource, rights, last_use: Serial(0) });
+        let handle = Handle(u32::try_from(key + 1).unwrap_or(u32::MAX));
+        self.by_resource.insert(resource, handle);
+        (handle, true)
+    }
+
+    /// What a handle stands for.
+    pub(crate) fn entry(&self, handle: u32) -> Result<&Entry, Refusal> {
+        key(handle).and_then(|key| self.entries.get(key)).ok_or(NO_HANDLE)
+    }
+
+    /// What a handle stands for, if it gives these rights.
+    pub(crate) fn with_rights(&mut self, handle: u32, rights: Rights) -> Result<&mut Entry, Refusal> {
+        const NO_RIGHT: Refusal = Refusal::new(Errno::EACCES, "the handle does not give that right");
+        let entry = key(handle).and_then(|key| self.entries.get_mut(key)).ok_or(NO_HANDLE)?;
+        if entry.rights.contains(rights) { Ok(entry) } else { Err(NO_RIGHT) }
+    }
+
+    /// Gives a handle up.
+    pub(crate) fn close(&mut self, handle: u32) -> Option<ResourceId> {
+        let entry = self.entries.try_remove(key(handle)?)?;
+        self.by_resource.remove(&entry.resource);
+        Some(entry.resource)
+    }
+
+    /// The entry of a buffer, if the table has one.
+    pub(crate) fn entry_of(&self, resource: ResourceId) -> Option<&Entry> {
+        self.entry(self.by_resource.get(&resource)?.0).ok()
+    }
+
+    /// The buffers for which the table gives these rights.
+    pub(crate) fn resources_with(&self, rights: Rights) -> impl Iterator<Item = ResourceId> {
+        let entries = self.entries.iter().map(|(_, entry)| entry);
+        entries.filter(move |entry| entry.rights.contains(rights)).map(|entry| entry.resource)
+    }
+
+    /// All buffers in the table.
+    pub(crate) fn resources(&self) -> Vec<ResourceId> {
+        self.entries.iter().map(|(_, entry)| entry.resource).collect()
+    }
+
+    pub(crate) fn handles(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+fn key(handle: u32) -> Option<usize> {
+    (handle as usize).checked_sub(1)
+}

@@ -1,0 +1,62 @@
+//! MAP and `mmap`: a buffer's memory.
+
+use virgld_protocol::channel::Mapped;
+use virgld_protocol::client::{Call, Map, Reply};
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::{FileId, ResourceId};
+use virgld_protocol::message::door::Attach;
+use virgld_runtime::link::{Region, RegionId};
+
+use crate::file::Rights;
+use crate::state::{Outcome, State};
+
+/// An offset for `mmap` is the region's name above this bit and the place in the region below.
+const REGION_SHIFT: u32 = 36;
+
+impl State {
+    pub(crate) fn map(&mut self, id: FileId, call: &Call) -> Result<Outcome, Refusal> {
+        const FAR: Refusal = Refusal::new(Errno::ENOMEM, "no offset is left to map it at");
+        let asked = call.parse::<Map>()?.fixed;
+        let resource = self.file(id)?.with_rights(asked.handle, Rights::MAP)?.resource;
+        let buffer = self.buffers.get_mut(&resource).ok_or(FAR)?;
+        buffer.mapped = true;
+        let offset = base_of(buffer.backing.region.id)
+            .and_then(|base| base.checked_add(buffer.backing.offset))
+            .ok_or(FAR)?;
+        Ok(Outcome::Answer(Reply::fixed(&Map { offset, ..asked })))
+    }
+
+    /// The memory behind an offset that MAP gave to this file. A file's whole arena is its own, so it may map all
+    /// of it; of other memory, exactly what it has a handle for.
+    pub(crate) fn map_memory(&mut self, id: FileId, offset: u64, length: u64) -> Result<Outcome, Refusal> {
+        const NOTHING: Refusal = Refusal::new(Errno::EINVAL, "nothing of this file is at that offset");
+        let region = self.region_at(id, offset >> REGION_SHIFT)?.ok_or(NOTHING)?;
+        let base = base_of(region.id).ok_or(NOTHING)?;
+        let memory = region.memory;
+        let covers = memory.size() as u64;
+        let place = offset - base;
+        if place.checked_add(length).is_none_or(|end| end > covers) {
+            return Err(NOTHING);
+        }
+        let mapped = Mapped { offset: place, base, covers };
+        Ok(Outcome::AnswerWith(Reply::empty(), Attach::Memory { memory, mapped }))
+    }
+
+    /// The region of this name, if the file may map all of it.
+    fn region_at(&mut self, id: FileId, region: u64) -> Result<Option<Region>, Refusal> {
+        let file = self.file(id)?;
+        if let Some(arena) = file.arena.as_ref().filter(|arena| arena.id.0 == region) {
+            return Ok(Some(arena.clone()));
+        }
+        let mappable: Vec<ResourceId> = file.resources_with(Rights::MAP).collect();
+        let mut backings =
+            mappable.iter().filter_map(|it| self.buffers.get(it)).map(|buffer| &buffer.backing);
+        Ok(backings.find(|it| it.isolated && it.region.id.0 == region).map(|it| it.region.clone()))
+    }
+}
+
+fn base_of(region: RegionId) -> Option<u64> {
+    let base = region.0.checked_mul(1 << REGION_SHIFT)?;
+    // `mmap` takes a signed offset.
+    (base < 1 << 62).then_some(base)
+}

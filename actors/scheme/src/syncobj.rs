@@ -1,0 +1,160 @@
+//! Synchronisation objects: a name for a fence, or for the fences at the points of a timeline.
+
+use std::collections::HashMap;
+
+use virgld_protocol::ids::FenceKey;
+use virgld_protocol::message::scheme::SyncobjKey;
+
+/// Names an object in the daemon; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SyncobjId(u64);
+
+/// All objects.
+#[derive(Default)]
+pub(crate) struct Syncobjs {
+    objects: HashMap<SyncobjId, Syncobj>,
+    exports: HashMap<SyncobjKey, SyncobjId>,
+    next: u64,
+}
+
+#[derive(Default)]
+struct Syncobj {
+    /// Handles in files.
+    handles: usize,
+    export: Option<SyncobjKey>,
+    /// The fences, oldest first; empty if it has none. A point is reached when its fence and all before it have
+    /// signalled.
+    chain: Vec<Node>,
+}
+
+struct Node {
+    /// 0 for the fence of a binary object.
+    point: u64,
+    pending: Option<FenceKey>,
+}
+
+/// How far a point of an object is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// There is no fence for it yet.
+    Absent,
+    /// These fences must signal first.
+    Pending(Vec<FenceKey>),
+    Reached,
+}
+
+impl Syncobjs {
+    pub(crate) fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Makes an object that one handle will name.
+    pub(crate) fn create(&mut self, signalled: bool) -> SyncobjId {
+        self.next += 1;
+        let chain = if signalled { vec![Node { point: 0, pending: None }] } else { Vec::new() };
+        self.objects.insert(SyncobjId(self.next), Syncobj { handles: 1, export: None, chain });
+        SyncobjId(self.next)
+    }
+
+    /// Another handle names it.
+    pub(crate) fn hold(&mut self, id: SyncobjId) {
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.handles += 1;
+        }
+    }
+
+    /// A handle names it no more.
+    pub(crate) fn release(&mut self, id: SyncobjId) {
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.handles -= 1;
+        }
+        self.forget_if_unnamed(id);
+    }
+
+    /// The key by which a descriptor for it is recognised.
+    pub(crate) fn export(&mut self, id: SyncobjId, fresh: SyncobjKey) -> SyncobjKey {
+        let Some(object) = self.objects.get_mut(&id) else { return fresh };
+        let key = *object.export.get_or_insert(fresh);
+        self.exports.insert(key, id);
+        key
+    }
+
+    /// No descriptor is left outside.
+    pub(crate) fn unexport(&mut self, key: SyncobjKey) {
+        let Some(id) = self.exports.remove(&key) else { return };
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.export = None;
+        }
+        self.forget_if_unnamed(id);
+    }
+
+    /// The object that a descriptor stands for.
+    pub(crate) fn exported(&self, key: SyncobjKey) -> Option<SyncobjId> {
+        self.exports.get(&key).copied()
+    }
+
+    fn forget_if_unnamed(&mut self, id: SyncobjId) {
+        if self.objects.get(&id).is_some_and(|object| object.handles == 0 && object.export.is_none()) {
+            self.objects.remove(&id);
+        }
+    }
+
+    /// Takes its fences away.
+    pub(crate) fn reset(&mut self, id: SyncobjId) {
+        if let Some(object) = self.objects.get_mut(&id) {
+            object.chain.clear();
+        }
+    }
+
+    /// Puts a fence into it: at a point of its timeline, or at 0 in place of all it had. No fence means one that
+    /// has signalled.
+    pub(crate) fn put(&mut self, id: SyncobjId, point: u64, fence: Option<FenceKey>) {
+        let Some(object) = self.objects.get_mut(&id) else { return };
+        if point == 0 {
+            object.chain.clear();
+        }
+        // A point below the last is put after it all the same: whoever does that gets what Linux warns of.
+        let point = object.chain.last().map_or(point, |last| last.point.max(point));
+        object.chain.push(Node { point, pending: fence });
+        object.tidy();
+    }
+
+    /// A fence in its chain has signalled.
+    pub(crate) fn fence_signalled(&mut self, id: SyncobjId, key: FenceKey) {
+        let Some(object) = self.objects.get_mut(&id) else { return };
+        for node in object.chain.iter_mut().filter(|node| node.pending == Some(key)) {
+            node.pending = None;
+        }
+        object.tidy();
+    }
+
+    /// How far a point is; 0 means all that the object has.
+    pub(crate) fn progress(&self, id: SyncobjId, point: u64) -> Progress {
+        let Some(object) = self.objects.get(&id) else { return Progress::Absent };
+        let Some(last) = object.chain.last() else { return Progress::Absent };
+        if point > last.point {
+            return Progress::Absent;
+        }
+        let end = match point {
+            0 => object.chain.len(),
+            _ => object.chain.partition_point(|node| node.point < point) + 1,
+        };
+        let pending: Vec<FenceKey> = object.chain[..end].iter().filter_map(|node| node.pending).collect();
+        if pending.is_empty() { Progress::Reached } else { Progress::Pending(pending) }
+    }
+
+    /// The last point reached, or the last that has a fence.
+    pub(crate) fn last_point(&self, id: SyncobjId, submitted: bool) -> u64 {
+        let Some(object) = self.objects.get(&id) else { return 0 };
+        let reached = object.chain.iter().take_while(|node| submitted || node.pending.is_none());
+        reached.last().map_or(0, |node| node.point)
+    }
+}
+
+impl Syncobj {
+    /// Keeps only the last of the points that are reached.
+    fn tidy(&mut self) {
+        let reached = self.chain.iter().take_while(|node| node.pending.is_none()).count();
+        self.chain.drain(..reached.saturating_sub(1));
+    }
+}

@@ -1,0 +1,283 @@
+//! The ioctls of synchronisation objects, but for the waits.
+
+use virgld_protocol::client::{
+    Call, ExecbufferSyncobj, Reply, SyncobjCreate, SyncobjDestroy, SyncobjFdToHandle, SyncobjHandleToFd,
+    SyncobjQuery, SyncobjReset, SyncobjSignal, SyncobjTimelineSignal, SyncobjTransfer,
+};
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::{FenceKey, FileId};
+use virgld_protocol::message::door::Attach;
+use virgld_protocol::message::scheme::{Attached, SyncobjKey};
+
+use crate::state::{Caller, Effect, Outcome, State};
+use crate::syncobj::{Progress, SyncobjId};
+
+const BAD: Refusal = Refusal::new(Errno::EINVAL, "unknown flags, or a field that must be zero");
+const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "the object has no fence there");
+const EXPORT_SYNC_FILE: u32 = 1;
+const IMPORT_SYNC_FILE: u32 = 1;
+const TIMELINE: u32 = 2;
+
+impl State {
+    /// The object that a handle of a file stands for.
+    pub(crate) fn syncobj(&mut self, file: FileId, handle: u32) -> Result<SyncobjId, Refusal> {
+        const NO_HANDLE: Refusal = Refusal::new(Errno::ENOENT, "the file has no such synchronisation object");
+        let key = (handle as usize).checked_sub(1).ok_or(NO_HANDLE)?;
+        self.file(file)?.syncobjs.get(key).copied().ok_or(NO_HANDLE)
+    }
+
+    /// The objects that an array of handles names.
+    pub(crate) fn syncobj_list(&mut self, file: FileId, handles: &[u8]) -> Result<Vec<SyncobjId>, Refusal> {
+        const NONE: Refusal = Refusal::new(Errno::EINVAL, "no object is named");
+        if handles.is_empty() {
+            return Err(NONE);
+        }
+        words(handles).map(|handle| self.syncobj(file, handle)).collect()
+    }
+
+    fn enter_syncobj(&mut self, file: FileId, id: SyncobjId) -> Result<u32, Refusal> {
+        const MANY: Refusal = Refusal::new(Errno::ENOMEM, "the file has too many synchronisation objects");
+        let most = self.limits.syncobjs;
+        let file = self.file(file)?;
+        if file.syncobjs.len() >= most {
+            return Err(MANY);
+        }
+        let key = file.syncobjs.insert(id);
+        Ok(u32::try_from(key + 1).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn syncobj_create(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
+        let asked = call.parse::<SyncobjCreate>()?.fixed;
+        if asked.flags & !1 != 0 {
+            return Err(BAD);
+        }
+        let id = self.syncobjs.create(asked.flags == 1);
+        match self.enter_syncobj(file, id) {
+            Ok(handle) => Ok(Outcome::Answer(Reply::fixed(&SyncobjCreate { handle, ..asked }))),
+            Err(refusal) => {
+                self.syncobjs.release(id);
+                Err(refusal)
+            }
+        }
+    }
+
+    pub(crate) fn syncobj_destroy(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
+        const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such synchronisation object");
+        let asked = call.parse::<SyncobjDestroy>()?.fixed;
+        if asked.pad != 0 {
+            return Err(BAD);
+        }
+        let key = (asked.handle as usize).checked_sub(1).ok_or(NO_HANDLE)?;
+        let id = self.file(file)?.syncobjs.try_remove(key).ok_or(NO_HANDLE)?;
+        self.syncobjs.release(id);
+        Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    /// A file is closed.
+    pub(crate) fn release_syncobjs(&mut self, file: FileId) {
+        let Some(file) = self.files.get_mut(&file) else { return };
+        for id in file.syncobjs.drain() {
+            self.syncobjs.release(id);
+        }
+    }
+
+    pub(crate) fn syncobj_export(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
+        let asked = call.parse::<SyncobjHandleToFd>()?.fixed;
+        if asked.pad != 0 || asked.flags & !(EXPORT_SYNC_FILE | TIMELINE) != 0 {
+            return Err(BAD);
+        }
+        let id = self.syncobj(file, asked.handle)?;
+        let attach = if asked.flags & EXPORT_SYNC_FILE != 0 {
+            let point = if asked.flags & TIMELINE != 0 { asked.point } else { 0 };
+            let keys = self.keys_at(id, point)?;
+            self.fences.all_of(&keys)
+        } else {
+            let fresh = SyncobjKey(self.fresh());
+            Attach::Syncobj(self.syncobjs.export(id, fresh))
+        };
+        Ok(Outcome::AnswerWith(Reply::fixed(&asked), attach))
+    }
+
+    pub(crate) fn syncobj_import(
+        &mut self,
+        file: FileId,
+        call: &Call,
+        attached: Option<Attached>,
+    ) -> Result<Outcome, Refusal> {
+        const NOT_OURS: Refusal = Refusal::new(Errno::EINVAL, "the descriptor is nothing of the kind");
+        let asked = call.parse::<SyncobjFdToHandle>()?.fixed;
+        if asked.pad != 0 || asked.flags & !(IMPORT_SYNC_FILE | TIMELINE) != 0 {
+            return Err(BAD);
+        }
+        if asked.flags & IMPORT_SYNC_FILE != 0 {
+            let id = self.syncobj(file, asked.handle)?;
+            let point = if asked.flags & TIMELINE != 0 { asked.point } else { 0 };
+            let key = self.fence_of(attached).ok_or(NOT_OURS)?;
+            self.put_fence(id, point, key);
+            return Ok(Outcome::Answer(Reply::fixed(&asked)));
+        }
+        let Some(Attached::Syncobj(key)) = attached else { return Err(NOT_OURS) };
+        let id = self.syncobjs.exported(key).ok_or(NOT_OURS)?;
+        let handle = self.enter_syncobj(file, id)?;
+        self.syncobjs.hold(id);
+        Ok(Outcome::Answer(Reply::fixed(&SyncobjFdToHandle { handle, ..asked })))
+    }
+
+    pub(crate) fn syncobj_reset(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
+        let wire = call.parse::<SyncobjReset>()?;
+        if wire.fixed.pad != 0 {
+            return Err(BAD);
+        }
+        for id in self.syncobj_list(file, wire.arrays[0])? {
+            self.syncobjs.reset(id);
+        }
+        Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    pub(crate) fn syncobj_signal(
+        &mut self,
+        caller: Caller,
+        call: &Call,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        let wire = call.parse::<SyncobjSignal>()?;
+        if wire.fixed.pad != 0 {
+            return Err(BAD);
+        }
+        for id in self.syncobj_list(caller.file, wire.arrays[0])? {
+            self.syncobjs.put(id, 0, None);
+        }
+        self.review_sync_waits(effects);
+        Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    pub(crate) fn syncobj_timeline_signal(
+        &mut self,
+        caller: Caller,
+        call: &Call,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        let wire = call.parse::<SyncobjTimelineSignal>()?;
+        if wire.fixed.flags != 0 {
+            return Err(BAD);
+        }
+        let objects = self.syncobj_list(caller.file, wire.arrays[0])?;
+        for (id, point) in objects.into_iter().zip(points(wire.arrays[1])) {
+            self.syncobjs.put(id, point, None);
+        }
+        self.review_sync_waits(effects);
+        Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    pub(crate) fn syncobj_query(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
+        const LAST_SUBMITTED: u32 = 1;
+        let wire = call.parse::<SyncobjQuery>()?;
+        if wire.fixed.flags & !LAST_SUBMITTED != 0 {
+            return Err(BAD);
+        }
+        let submitted = wire.fixed.flags & LAST_SUBMITTED != 0;
+        let objects = self.syncobj_list(file, wire.arrays[0])?;
+        let points = objects.into_iter().flat_map(|id| self.syncobjs.last_point(id, submitted).to_le_bytes());
+        Ok(Outcome::Answer(Reply::empty().with(points.collect::<Vec<u8>>())))
+    }
+
+    pub(crate) fn syncobj_transfer(
+        &mut self,
+        caller: Caller,
+        call: &Call,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        let asked = call.parse::<SyncobjTransfer>()?.fixed;
+        if asked.pad != 0 {
+            return Err(BAD);
+        }
+        let from = self.syncobj(caller.file, asked.src_handle)?;
+        let to = self.syncobj(caller.file, asked.dst_handle)?;
+        let keys = self.keys_at(from, asked.src_point)?;
+        match self.fences.all_of(&keys) {
+            Attach::Fence { fence, result: None } => self.put_fence(to, asked.dst_point, fence),
+            _ => self.syncobjs.put(to, asked.dst_point, None),
+        }
+        self.review_sync_waits(effects);
+        Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    /// The fences that a point still waits for.
+    fn keys_at(&self, id: SyncobjId, point: u64) -> Result<Vec<FenceKey>, Refusal> {
+        match self.syncobjs.progress(id, point) {
+            Progress::Absent => Err(NO_FENCE),
+            Progress::Pending(keys) => Ok(keys),
+            Progress::Reached => Ok(Vec::new()),
+        }
+    }
+
+    /// Puts a fence into an object; one that has signalled already counts as such.
+    fn put_fence(&mut self, id: SyncobjId, point: u64, key: FenceKey) {
+        let pending = self.fences.is_pending(key).then_some(key);
+        self.syncobjs.put(id, point, pending);
+        self.fences.inform(key, id);
+    }
+
+    /// What a submit must wait for because of one of its synchronisation objects.
+    pub(crate) fn syncobj_gates(
+        &mut self,
+        file: FileId,
+        wait: &ExecbufferSyncobj,
+    ) -> Result<Vec<FenceKey>, Refusal> {
+        let id = self.syncobj(file, wait.handle)?;
+        let keys = self.keys_at(id, wait.point)?;
+        Ok(keys.into_iter().filter_map(|key| self.fences.gate(key, file)).collect())
+    }
+
+    /// Checks the objects that a submit is to signal.
+    pub(crate) fn check_targets(
+        &mut self,
+        file: FileId,
+        targets: &[ExecbufferSyncobj],
+    ) -> Result<(), Refusal> {
+        for target in targets {
+            if target.flags != 0 {
+                return Err(BAD);
+            }
+            self.syncobj(file, target.handle)?;
+        }
+        Ok(())
+    }
+
+    /// Resets the objects that a submit waited for and wanted reset.
+    pub(crate) fn reset_waited(&mut self, file: FileId, waits: &[ExecbufferSyncobj]) {
+        for wait in waits.iter().filter(|wait| wait.flags & 1 != 0) {
+            if let Ok(id) = self.syncobj(file, wait.handle) {
+                self.syncobjs.reset(id);
+            }
+        }
+    }
+
+    /// Puts the fence of a submit into the objects that it is to signal.
+    pub(crate) fn attach_fence(
+        &mut self,
+        caller: Caller,
+        targets: &[ExecbufferSyncobj],
+        key: FenceKey,
+        effects: &mut Vec<Effect>,
+    ) {
+        for target in targets {
+            if let Ok(id) = self.syncobj(caller.file, target.handle) {
+                self.put_fence(id, target.point, key);
+            }
+        }
+        self.review_sync_waits(effects);
+    }
+}
+
+/// An array of handles.
+fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    bytes.chunks_exact(4).map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]))
+}
+
+/// An array of points. It need not be aligned.
+pub(crate) fn points(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes
+        .chunks_exact(8)
+        .map(|it| u64::from_le_bytes([it[0], it[1], it[2], it[3], it[4], it[5], it[6], it[7]]))
+}

@@ -1,0 +1,69 @@
+//! WAIT: until the device is done with a buffer.
+
+use virgld_protocol::client::{Call, Reply, Wait};
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::{FileId, Serial, Token};
+use virgld_runtime::Time;
+
+use crate::state::{Caller, Effect, Outcome, State, answer};
+
+/// A call that waits for a buffer.
+pub(crate) struct BufferWait {
+    file: FileId,
+    token: Token,
+    pub(crate) deadline: Time,
+    /// The work that it waits for.
+    until: Vec<(FileId, Serial)>,
+}
+
+const BUSY: Refusal = Refusal::new(Errno::EBUSY, "the device still uses the buffer");
+
+impl State {
+    pub(crate) fn wait(&mut self, caller: Caller, call: &Call) -> Result<Outcome, Refusal> {
+        const ONLY_ASK: u32 = 1;
+        const BAD_FLAGS: Refusal = Refusal::new(Errno::EINVAL, "unknown flags");
+        let asked = call.parse::<Wait>()?.fixed;
+        if asked.flags & !ONLY_ASK != 0 {
+            return Err(BAD_FLAGS);
+        }
+        let resource = self.file(caller.file)?.entry(asked.handle)?.resource;
+        let holders = self.buffers.get(&resource).map(|buffer| buffer.holders.as_slice()).unwrap_or_default();
+        let under_way = holders.iter().filter_map(|holder| {
+            let file = self.files.get(holder)?;
+            let last_use = file.entry_of(resource)?.last_use;
+            (last_use > file.retired).then_some((*holder, last_use))
+        });
+        let until: Vec<(FileId, Serial)> = under_way.collect();
+        if until.is_empty() {
+            return Ok(Outcome::Answer(Reply::empty()));
+        }
+        let Some(token) = caller.token.filter(|_| asked.flags & ONLY_ASK == 0) else { return Err(BUSY) };
+        let deadline = caller.now.after(self.limits.wait);
+        self.waits.push(BufferWait { file: caller.file, token, deadline, until });
+        Ok(Outcome::Later)
+    }
+
+    /// Work of a file has retired: answers those who waited for it.
+    pub(crate) fn retire_waits(&mut self, id: FileId, effects: &mut Vec<Effect>) {
+        let retired = self.files.get(&id).map_or(Serial(u64::MAX), |file| file.retired);
+        for wait in &mut self.waits {
+            wait.until.retain(|(file, serial)| *file != id || *serial > retired);
+        }
+        for wait in self.waits.extract_if(.., |wait| wait.until.is_empty()) {
+            answer(Some(wait.token), Ok(Outcome::Answer(Reply::empty())), effects);
+        }
+    }
+
+    /// A file is closed: nobody waits in it, nor for it.
+    pub(crate) fn forget_waits(&mut self, id: FileId) {
+        self.waits.retain(|wait| wait.file != id);
+        self.sync_waits.retain(|wait| wait.file != id);
+        self.parked.retain(|_, parked| !parked.is_export_of(id));
+    }
+
+    pub(crate) fn expire_waits(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        for wait in self.waits.extract_if(.., |wait| wait.deadline <= now) {
+            answer(Some(wait.token), Err(BUSY), effects);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The mailbox's end: turns effects into sends, and decides nothing.
+
+use virgld_protocol::message::transport::{CONTROL_QUEUE, Message};
+use virgld_protocol::message::{ctrlq, cursorq, resource};
+use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+
+use crate::state::{Effect, State};
+
+/// The transport actor.
+pub struct Transport {
+    state: State,
+    effects: Vec<Effect>,
+    control: Cap<ctrlq::FromTransport>,
+    cursor: Cap<cursorq::FromTransport>,
+    resource: Cap<resource::FromTransport>,
+}
+
+impl Transport {
+    /// An actor without a device; one comes as a message.
+    pub fn new(
+        control: Cap<ctrlq::FromTransport>,
+        cursor: Cap<cursorq::FromTransport>,
+        resource: Cap<resource::FromTransport>,
+    ) -> Self {
+        Self { state: State::default(), effects: Vec::new(), control, cursor, resource }
+    }
+
+    fn carry_out(&mut self) -> Result<(), Fault> {
+        for effect in self.effects.drain(..) {
+            let sent = match effect {
+                Effect::Queue(CONTROL_QUEUE, event) => self.control.send(event),
+                Effect::Queue(_, event) => self.cursor.send(event),
+                Effect::Region(event) => self.resource.send(event),
+            };
+            sent.map_err(|dead| Fault::new(format!("the transport lost a peer: {dead}")))?;
+        }
+        Ok(())
+    }
+}
+
+impl Actor for Transport {
+    type Message = Message;
+    const SETTLES: bool = true;
+
+    fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        match message {
+            Message::Publish(publish) => self.state.publish(publish, &mut self.effects),
+            Message::Region(request) => self.state.region(request, &mut self.effects),
+            Message::Ready(ready) => self.state.ready(ready, &mut self.effects),
+            Message::Attach(link) => self.state.attach(link.0, &mut self.effects),
+            Message::Report(respond) => respond.answer(self.state.report()),
+        }
+        self.state.plan_poll(turn.now);
+        self.carry_out()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.state.deadline()
+    }
+
+    fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.state.poll(now, &mut self.effects);
+        self.state.plan_poll(now);
+        self.carry_out()
+    }
+
+    fn settle(&mut self) -> Result<(), Fault> {
+        self.state.flush(&mut self.effects);
+        self.carry_out()
+    }
+}

@@ -1,0 +1,236 @@
+//! The device, its queues and its regions.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use virgld_protocol::ids::Token;
+use virgld_protocol::message::transport::{
+    CONTROL_QUEUE, CURSOR_QUEUE, Event, Publish, RegionEvent, RegionRequest, Report,
+};
+use virgld_runtime::Time;
+use virgld_runtime::dma::DmaSlice;
+use virgld_runtime::io::Ready;
+use virgld_runtime::link::{Link, LinkEvent, RegionId};
+
+use crate::queue::Queue;
+
+/// An interrupt may be lost. While the device has commands, the queues are looked at this often without one.
+const POLL: Duration = Duration::from_millis(100);
+const QUEUES: [u16; 2] = [CONTROL_QUEUE, CURSOR_QUEUE];
+
+/// Something that the state wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Tell the owner of a queue.
+    Queue(u16, Event),
+    /// Tell the resource actor.
+    Region(RegionEvent),
+}
+
+/// The device and what it has of ours.
+#[derive(Default)]
+pub struct State {
+    device: Option<Device>,
+    opening: HashMap<RegionId, Token>,
+    next_region: u64,
+    /// Memory that a device which is not known to be dead could still write.
+    quarantine: Vec<DmaSlice>,
+    next_poll: Option<Time>,
+    events: Vec<LinkEvent>,
+    report: Report,
+}
+
+struct Device {
+    link: Box<dyn Link>,
+    queues: [Queue; QUEUES.len()],
+}
+
+impl State {
+    /// A device is ready. It takes the place of any that was there.
+    pub fn attach(&mut self, link: Box<dyn Link>, effects: &mut Vec<Effect>) {
+        self.down("another device was attached", effects);
+        let features = link.features();
+        let configuration = link.configuration().to_vec();
+        let queue = |index| {
+            let area = link.queue(index).ok_or_else(|| format!("the device has no queue {index}"))?;
+            Queue::new(&area, features).map_err(|fault| format!("queue {index} cannot be used: {fault}"))
+        };
+        match (queue(CONTROL_QUEUE), queue(CURSOR_QUEUE)) {
+            (Ok(control), Ok(cursor)) => {
+                // The device before is gone for good, and with it whatever could write here.
+                self.quarantine.clear();
+                self.report.queue_size = control.capacity();
+                self.report.features = features;
+                self.report.down_reason = None;
+                self.device = Some(Device { link, queues: [control, cursor] });
+                for index in QUEUES {
+                    let configuration = configuration.clone();
+                    effects.push(Effect::Queue(index, Event::Up { features, configuration }));
+                }
+            }
+            (Err(reason), _) | (_, Err(reason)) => self.report.down_reason = Some(reason),
+        }
+    }
+
+    /// Takes a command for the device.
+    pub fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) {
+        let index = publish.queue;
+        let Some(device) = &mut self.device else {
+            return effects.push(Effect::Queue(index, Event::Lost { cookie: publish.cookie }));
+        };
+        let Some(queue) = device.queues.get_mut(usize::from(index)) else { return };
+        if let Err(cookie) = queue.publish(publish) {
+            effects.push(Effect::Queue(index, Event::Lost { cookie }));
+        }
+    }
+
+    /// Takes a request about memory.
+    pub fn region(&mut self, request: RegionRequest, effects: &mut Vec<Effect>) {
+        match (request, &mut self.device) {
+            (RegionRequest::Open { token, bytes, device_optional }, Some(device)) => {
+                self.next_region += 1;
+                let id = RegionId(self.next_region);
+                self.opening.insert(id, token);
+                device.link.open_region(id, bytes, device_optional);
+            }
+            (RegionRequest::Open { token, .. }, None) => {
+                effects.push(Effect::Region(RegionEvent::Refused { token }));
+            }
+            (RegionRequest::Close { id }, Some(device)) => device.link.close_region(id),
+            (RegionRequest::Close { .. }, None) => {}
+        }
+    }
+
+    /// Something that the link waits for is ready.
+    pub fn ready(&mut self, ready: Ready, effects: &mut Vec<Effect>) {
+        let Some(device) = &mut self.device else { return };
+        let mut events = std::mem::take(&mut self.events);
+        device.link.ready(ready.0, &mut events);
+        for event in events.drain(..) {
+            self.link_event(event, effects);
+        }
+        self.events = events;
+    }
+
+    fn link_event(&mut self, event: LinkEvent, effects: &mut Vec<Effect>) {
+        match event {
+            LinkEvent::Interrupt { queue } => {
+                self.report.interrupts += 1;
+                self.collect(queue, effects);
+            }
+            LinkEvent::RegionOpened(region) => {
+                if let Some(token) = self.opening.remove(&region.id) {
+                    effects.push(Effect::Region(RegionEvent::Opened { token, region }));
+                }
+            }
+            LinkEvent::RegionRefused { id, .. } => {
+                if let Some(token) = self.opening.remove(&id) {
+                    effects.push(Effect::Region(RegionEvent::Refused { token }));
+                }
+            }
+            LinkEvent::ConfigurationChanged => {
+                effects.push(Effect::Queue(CONTROL_QUEUE, Event::ConfigurationChanged));
+            }
+            LinkEvent::Down { reason } => self.down(&reason, effects),
+        }
+    }
+
+    /// Takes back what the device has used. Says how many.
+    fn collect(&mut self, index: u16, effects: &mut Vec<Effect>) -> usize {
+        let mut landed = 0;
+        let Some(device) = &mut self.device else { return 0 };
+        let Some(queue) = device.queues.get_mut(usize::from(index)) else { return 0 };
+        let fault = loop {
+            match queue.land(&mut self.report) {
+                Ok(Some(it)) => {
+                    landed += 1;
+                    let (cookie, slice, written) = (it.cookie, it.slice, it.written);
+                    effects.push(Effect::Queue(index, Event::Returned { cookie, slice, written }));
+                }
+                Ok(None) => match queue.arm() {
+                    Ok(true) => break None,
+                    Ok(false) => {}
+                    Err(fault) => break Some(fault),
+                },
+                Err(fault) => break Some(fault),
+            }
+        };
+        if landed > 0 {
+            while let Some(cookie) = queue.retry() {
+                effects.push(Effect::Queue(index, Event::Lost { cookie }));
+            }
+        }
+        if let Some(fault) = fault {
+            self.down(&format!("queue {index}: {fault}"), effects);
+        }
+        landed
+    }
+
+    /// Shows the device all that was published, with one kick for many.
+    pub fn flush(&mut self, effects: &mut Vec<Effect>) {
+        let Some(Device { link, queues }) = &mut self.device else { return };
+        let mut fault = None;
+        for (index, queue) in (0..).zip(queues.iter_mut()) {
+            match queue.flush() {
+                Ok(true) => {
+                    self.report.kicks += 1;
+                    link.kick(index);
+                }
+                Ok(false) => {}
+                Err(error) => fault = Some(format!("queue {index}: {error}")),
+            }
+        }
+        if let Some(reason) = fault {
+            self.down(&reason, effects);
+        }
+    }
+
+    /// When the queues are to be looked at without an interrupt; `None` while the device has nothing.
+    pub fn deadline(&self) -> Option<Time> {
+        self.next_poll
+    }
+
+    /// Sets the next look, if one is due and none is set.
+    pub fn plan_poll(&mut self, now: Time) {
+        let idle = self.device.as_ref().is_none_or(|device| device.queues.iter().all(Queue::is_idle));
+        self.next_poll = if idle { None } else { self.next_poll.or(Some(now.after(POLL))) };
+    }
+
+    /// Looks at the queues without an interrupt.
+    pub fn poll(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.next_poll = Some(now.after(POLL));
+        for index in QUEUES {
+            self.report.lost_interrupts += self.collect(index, effects) as u64;
+        }
+    }
+
+    /// The device is gone, or broke its word. Everybody concerned hears of it.
+    fn down(&mut self, reason: &str, effects: &mut Vec<Effect>) {
+        let Some(Device { link, queues }) = self.device.take() else { return };
+        drop(link);
+        for (index, queue) in (0..).zip(queues) {
+            let (cookies, slices) = queue.abandon();
+            self.quarantine.extend(slices);
+            for cookie in cookies {
+                effects.push(Effect::Queue(index, Event::Lost { cookie }));
+            }
+            effects.push(Effect::Queue(index, Event::Down { reason: reason.to_owned() }));
+        }
+        for (_, token) in self.opening.drain() {
+            effects.push(Effect::Region(RegionEvent::Refused { token }));
+        }
+        self.report.down_reason = Some(reason.to_owned());
+    }
+
+    /// The transport's account.
+    pub fn report(&self) -> Report {
+        let queues = self.device.as_ref().map(|device| device.queues.iter());
+        let count = |of: fn(&Queue) -> usize| queues.clone().map_or(0, |queues| queues.map(of).sum());
+        Report {
+            up: self.device.is_some(),
+            in_flight: count(Queue::in_flight),
+            waiting: count(Queue::waiting),
+            ..self.report.clone()
+        }
+    }
+}
