@@ -13,7 +13,7 @@ use crate::sheet::{Picture, contact_sheet};
 use crate::workspace::Workspace;
 
 /// The project's own program: a scene and the size of its picture.
-const SCENES: [(&str, &str); 3] = [("knot", "960x720"), ("crystal", "800x600"), ("field", "960x540")];
+const SCENES: [(&str, &str); 3] = [("knot", "640x480"), ("crystal", "560x420"), ("field", "720x405")];
 
 /// Programs that run in the compositor until they are ended; `stdbuf` makes them print before that.
 const WINDOWS: [&[&str]; 3] = [

@@ -21,9 +21,10 @@ pub(crate) fn compiler(workspace: &Workspace) -> Result<PathBuf> {
     if !wrapper.exists() {
         let packages = packages()?;
         println!("fetching the compiler for Redox (140 MB, 850 MB unpacked): {}", packages.join(" "));
+        fs::remove_dir_all(&folder).context(|| format!("cannot empty {}", folder.display()))?;
         fetch(&folder.join("packages"), &packages)?;
         unpack(&folder.join("packages"), &folder.join("root"))?;
-        write_wrapper(&folder.join("root"), &wrapper)?;
+        write_wrapper(&wrapper)?;
     }
     Ok(wrapper)
 }
@@ -71,14 +72,15 @@ fn unpack(packages: &Path, root: &Path) -> Result<()> {
     fs::remove_dir_all(packages).context(|| format!("cannot remove {}", packages.display()))
 }
 
+/// The wrapper finds the toolchain beside itself, so the repository may be moved.
+const WRAPPER: &str = "#!/bin/sh
+usr=$(dirname \"$0\")/root/usr
+LD_LIBRARY_PATH=$usr/lib/x86_64-linux-gnu exec \"$usr/bin/rustc\" \"$@\"
+";
+
 /// Written last: that it is there says that the toolchain is complete.
-fn write_wrapper(root: &Path, wrapper: &Path) -> Result<()> {
-    let usr = root.join("usr");
-    let script = format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH='{0}/lib/x86_64-linux-gnu' exec '{0}/bin/rustc' \"$@\"\n",
-        usr.display()
-    );
-    fs::write(wrapper, script)
+fn write_wrapper(wrapper: &Path) -> Result<()> {
+    fs::write(wrapper, WRAPPER)
         .and_then(|()| fs::set_permissions(wrapper, fs::Permissions::from_mode(0o755)))
         .context(|| format!("cannot write {}", wrapper.display()))
 }

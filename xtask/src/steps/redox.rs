@@ -7,7 +7,7 @@ use crate::redox_toolchain;
 use crate::report::Outcome;
 use crate::steps::Session;
 
-/// The crates that must compile for Redox; all but what is Linux's alone.
+/// The crates that must compile for Redox: all but the Linux client library and the tools.
 const PORTABLE: &[&str] = &[
     "virgld-protocol",
     "virgld-runtime",
@@ -17,6 +17,8 @@ const PORTABLE: &[&str] = &[
     "virgld-context",
     "virgld-resource",
     "virgld-scheme",
+    "virgld-platform",
+    "virgld",
 ];
 
 /// Checks them with the standard library built from source: two to four minutes when it is the first time.
