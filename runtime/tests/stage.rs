@@ -1,0 +1,184 @@
+//! What a stage promises to its actors, and what one actor's death costs the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use virgld_runtime::{Actor, Badge, Cap, Fault, Interface, Mailbox, SlotId, Spawner, Stage, Time, Turn, Wake};
+
+struct Word;
+
+impl Interface for Word {
+    type Message = u32;
+    type Whole = u32;
+    const NAME: &'static str = "Word";
+
+    fn widen(message: u32) -> u32 {
+        message
+    }
+}
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn stage() -> (Stage, Arc<Bell>) {
+    let bell = Arc::new(Bell::default());
+    (Stage::new(bell.clone()), bell)
+}
+
+/// Reports what it hears; dies of some words.
+struct Listener(Sender<(u64, u32)>);
+
+const PANIC: u32 = 1000;
+const FAULT: u32 = 1001;
+
+impl Actor for Listener {
+    type Message = u32;
+
+    fn handle(&mut self, turn: Turn, message: u32) -> Result<(), Fault> {
+        assert_ne!(message, PANIC, "told to");
+        if message == FAULT {
+            return Err(Fault::new("told to"));
+        }
+        let _ = self.0.send((turn.badge.0, message));
+        Ok(())
+    }
+}
+
+fn listener(spawner: &Spawner) -> (Cap<Word>, Mailbox<u32>) {
+    let mailbox = spawner.mailbox();
+    (mailbox.open(Badge(7)), mailbox)
+}
+
+#[test]
+fn messages_arrive_in_order_and_carry_their_badge() {
+    let (mut stage, _) = stage();
+    let (cap, mailbox) = listener(&stage.spawner());
+    let other: Cap<Word> = mailbox.open(Badge(8));
+    let (sender, heard) = channel();
+    cap.send(1).unwrap();
+    stage.spawner().start("listener", mailbox, Listener(sender));
+    for word in 2..5 {
+        cap.send(word).unwrap();
+    }
+    other.send(9).unwrap();
+    assert!(stage.run(Time(0)));
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [(7, 1), (7, 2), (7, 3), (7, 4), (8, 9)]);
+    assert!(!stage.run(Time(0)));
+}
+
+#[test]
+fn a_panic_and_a_fault_cost_one_actor_alone() {
+    for word in [PANIC, FAULT] {
+        let (mut stage, _) = stage();
+        let (doomed, mailbox) = listener(&stage.spawner());
+        let (cap, other) = listener(&stage.spawner());
+        let (sender, heard) = channel();
+        let slot: SlotId = stage.spawner().start("doomed", mailbox, Listener(sender.clone()));
+        stage.spawner().start("other", other, Listener(sender));
+        doomed.send(word).unwrap();
+        cap.send(5).unwrap();
+        stage.run(Time(0));
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [(7, 5)]);
+        let casualties = stage.casualties();
+        assert_eq!(casualties.len(), 1);
+        assert_eq!((casualties[0].slot, casualties[0].name), (slot, "doomed"));
+        assert!(casualties[0].fault.what.contains("told to"), "{}", casualties[0].fault.what);
+        assert!(!doomed.is_alive() && doomed.send(1).is_err());
+        assert!(cap.is_alive());
+    }
+}
+
+#[test]
+fn a_stopped_actor_refuses() {
+    let (mut stage, _) = stage();
+    let spawner = stage.spawner();
+    let (cap, mailbox) = listener(&spawner);
+    let slot = spawner.start("listener", mailbox, Listener(channel().0));
+    stage.run(Time(0));
+    spawner.stop(slot);
+    stage.run(Time(0));
+    assert!(cap.send(1).is_err());
+}
+
+#[test]
+fn only_a_sleeping_stage_is_woken() {
+    let (mut stage, bell) = stage();
+    let (cap, mailbox) = listener(&stage.spawner());
+    stage.spawner().start("listener", mailbox, Listener(channel().0));
+    stage.run(Time(0));
+    cap.send(1).unwrap();
+    assert_eq!(bell.0.load(Ordering::SeqCst), 0);
+    assert!(!stage.may_sleep(), "a message waits");
+    stage.run(Time(0));
+    assert!(stage.may_sleep());
+    cap.send(2).unwrap();
+    cap.send(3).unwrap();
+    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+}
+
+/// Names a moment, and counts how often it was woken.
+struct Sleeper(Arc<AtomicUsize>, Option<Time>);
+
+impl Actor for Sleeper {
+    type Message = u32;
+
+    fn handle(&mut self, turn: Turn, message: u32) -> Result<(), Fault> {
+        self.1 = Some(turn.now.after(Duration::from_nanos(u64::from(message))));
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.1
+    }
+
+    fn wake(&mut self, _: Time) -> Result<(), Fault> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        self.1 = None;
+        Ok(())
+    }
+}
+
+#[test]
+fn actors_are_woken_at_their_moment_and_not_before() {
+    let (mut stage, _) = stage();
+    let (cap, mailbox) = listener(&stage.spawner());
+    let woken = Arc::new(AtomicUsize::new(0));
+    stage.spawner().start("sleeper", mailbox, Sleeper(woken.clone(), None));
+    cap.send(10).unwrap();
+    stage.run(Time(100));
+    assert_eq!(stage.deadline(), Some(Time(110)));
+    stage.run(Time(109));
+    assert_eq!(woken.load(Ordering::SeqCst), 0);
+    stage.run(Time(110));
+    assert_eq!((woken.load(Ordering::SeqCst), stage.deadline()), (1, None));
+}
+
+#[test]
+fn a_moment_that_has_passed_does_not_hang_the_stage() {
+    struct Impatient;
+    impl Actor for Impatient {
+        type Message = u32;
+
+        fn handle(&mut self, _: Turn, _: u32) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn deadline(&self) -> Option<Time> {
+            Some(Time(1))
+        }
+    }
+    let (mut stage, _) = stage();
+    let (cap, mailbox) = listener(&stage.spawner());
+    stage.spawner().start("impatient", mailbox, Impatient);
+    cap.send(1).unwrap();
+    stage.run(Time(50));
+    assert_eq!(stage.deadline(), Some(Time(51)));
+}
