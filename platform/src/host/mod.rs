@@ -26,6 +26,7 @@
 //! ```
 
 pub mod clock;
+pub mod door;
 mod mapping;
 pub mod memory;
 pub mod process;

@@ -193,7 +193,7 @@ fn log(stderr: ChildStderr, name: &str) {
         if HARMLESS.iter().any(|harmless| text.contains(harmless)) {
             tracing::debug!(device = name, "{text}");
         } else if !text.is_empty() {
-            tracing::warn!(device = name, "{text}");
+            tracing::info!(device = name, "{text}");
         }
         line.clear();
     }

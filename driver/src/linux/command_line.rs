@@ -1,0 +1,97 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::device::DeviceChoice;
+
+/// A virtio-gpu 3D driver in user space: unmodified GL programs on one side, a virtio-gpu device on the other.
+///
+/// For everyday use, put `virgld run` before a program:
+///
+///     virgld run eglinfo
+///     virgld run -- glmark2-es2-drm --off-screen
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Drive a device and serve programs until interrupted.
+    Serve(Serve),
+    /// Run a program on virgld; start a daemon if there is none. The program's exit code is passed on.
+    Run(Run),
+    /// Show what a device offers: features, capability sets, limits.
+    Info(Info),
+    /// Show what a running daemon is doing: clients, contexts, resources, queues, fences.
+    Status(Status),
+}
+
+/// Where a daemon and its programs meet.
+#[derive(Debug, Args)]
+pub(crate) struct Meeting {
+    /// Directory of the daemon's sockets; created if need be, for its owner alone. Without it:
+    /// $XDG_RUNTIME_DIR/virgld, or /tmp/virgld-UID.
+    #[arg(long, value_name = "DIR", env = "VIRGLD_DIR")]
+    pub(crate) runtime_dir: Option<PathBuf>,
+}
+
+/// Which device to drive.
+#[derive(Debug, Args)]
+pub(crate) struct Device {
+    /// `vhost-user-gpu` starts QEMU's device process and looks after it; `vhost-user-gpu:PATH` starts that program;
+    /// `unix:SOCKET` connects to a vhost-user device that somebody else started.
+    #[arg(long, value_name = "DEVICE", default_value = "vhost-user-gpu", env = "VIRGLD_DEVICE")]
+    pub(crate) device: DeviceChoice,
+    /// Render node that the device process draws with; without one it draws in software.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) render_node: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) meeting: Meeting,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Seconds that the device may take for one command before the command fails.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) command_timeout: u64,
+    /// End when no program has used the daemon for so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) idle_exit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) meeting: Meeting,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    #[command(flatten)]
+    pub(crate) device: Device,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) meeting: Meeting,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

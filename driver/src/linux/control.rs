@@ -1,0 +1,151 @@
+//! The control socket: who connects is told the state of the daemon, as JSON, and nothing else.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger};
+use virgld_protocol::message::{ctrlq, resource, scheme, transport};
+use virgld_runtime::io::{Ready, ReadySink};
+use virgld_runtime::{Actor, Cap, Fault, Interface, Respond, Turn};
+
+use super::Error;
+use super::report::Accounts;
+
+/// Everything the actor hears.
+pub(crate) enum Message {
+    /// Somebody connects.
+    Ready,
+    /// An actor's account of itself, for one who connected.
+    Part(u64, Part),
+}
+
+/// An actor's account of itself.
+pub(crate) enum Part {
+    Transport(transport::Report),
+    Control(ctrlq::Report),
+    Resource(resource::Report),
+    Scheme(scheme::Report),
+}
+
+/// Whom it may ask.
+pub(crate) struct Parts {
+    pub(crate) transport: Cap<transport::FromDaemon>,
+    pub(crate) control: Cap<ctrlq::FromDaemon>,
+    pub(crate) resource: Cap<resource::FromDaemon>,
+    pub(crate) scheme: Cap<scheme::FromDaemon>,
+    pub(crate) own: Cap<Accounting>,
+}
+
+/// The actor behind the control socket.
+pub(crate) struct Control {
+    listener: Arc<UnixListener>,
+    _watch: Registration,
+    parts: Parts,
+    asking: HashMap<u64, (UnixStream, Accounts)>,
+    next: u64,
+}
+
+impl Control {
+    pub(crate) fn new(
+        path: &Path,
+        registrar: &Registrar,
+        sink: ReadySink,
+        parts: Parts,
+    ) -> Result<Self, Error> {
+        // The door holds the directory by now, so a socket that is there is a dead daemon's.
+        let _ = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        let listener = Arc::new(listener);
+        let watch = registrar.register(listener.clone(), Interest::Read, Trigger::Level, 0, sink)?;
+        Ok(Self { listener, _watch: watch, parts, asking: HashMap::new(), next: 0 })
+    }
+
+    fn accept(&mut self) -> Result<(), Fault> {
+        while let Ok((stream, _)) = self.listener.accept() {
+            // Whoever asks and does not read holds nobody up for long.
+            if stream.set_write_timeout(Some(Duration::from_millis(100))).is_err() {
+                continue;
+            }
+            self.next += 1;
+            self.asking.insert(self.next, (stream, Accounts::default()));
+            self.ask(self.next)
+                .map_err(|dead| Fault::new(format!("the control socket lost a peer: {dead}")))?;
+        }
+        Ok(())
+    }
+
+    fn ask(&self, id: u64) -> Result<(), virgld_runtime::Dead> {
+        self.parts.transport.send(self.respond(id, Part::Transport))?;
+        self.parts.control.send(self.respond(id, Part::Control))?;
+        self.parts.resource.send(self.respond(id, Part::Resource))?;
+        self.parts.scheme.send(scheme::Service::Report(self.respond(id, Part::Scheme)))
+    }
+
+    fn respond<T: Send + 'static>(&self, id: u64, part: fn(T) -> Part) -> Respond<T> {
+        let own = self.parts.own.grant();
+        Respond::new(move |report| {
+            // If this actor is gone, nobody waits for the answer.
+            let _ = own.send((id, part(report)));
+        })
+    }
+
+    fn part(&mut self, id: u64, part: Part) {
+        let Some((_, accounts)) = self.asking.get_mut(&id) else { return };
+        match part {
+            Part::Transport(report) => accounts.transport = Some(report),
+            Part::Control(report) => accounts.control = Some(report),
+            Part::Resource(report) => accounts.resource = Some(report),
+            Part::Scheme(report) => accounts.scheme = Some(report),
+        }
+        let Some(report) = accounts.complete() else { return };
+        if let (Some((mut stream, _)), Ok(text)) = (self.asking.remove(&id), serde_json::to_vec(&report)) {
+            // Whoever asked may have left.
+            let _ = stream.write_all(&text);
+        }
+    }
+}
+
+impl Actor for Control {
+    type Message = Message;
+
+    fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
+        match message {
+            Message::Ready => self.accept(),
+            Message::Part(id, part) => {
+                self.part(id, part);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How the reactor reports that somebody connects.
+pub(crate) struct FromReactor;
+
+impl Interface for FromReactor {
+    type Message = Ready;
+    type Whole = Message;
+    const NAME: &'static str = "control::FromReactor";
+
+    fn widen(_: Ready) -> Message {
+        Message::Ready
+    }
+}
+
+/// How accounts come back.
+pub(crate) struct Accounting;
+
+impl Interface for Accounting {
+    type Message = (u64, Part);
+    type Whole = Message;
+    const NAME: &'static str = "control::Accounting";
+
+    fn widen((id, part): (u64, Part)) -> Message {
+        Message::Part(id, part)
+    }
+}

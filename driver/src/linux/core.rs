@@ -1,0 +1,73 @@
+//! The loop of the one stage.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use virgld_platform::host::clock::now;
+use virgld_protocol::message::scheme;
+use virgld_runtime::{Respond, Time};
+
+use super::Error;
+use super::wiring::System;
+
+/// How often the loop looks whether it is to end, if nothing else happens.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// Runs the actors until `stop` is set, the device is gone, or nobody has had a file open for `idle_exit`.
+pub(crate) fn run(
+    mut system: System,
+    stop: &Arc<AtomicBool>,
+    idle_exit: Option<Duration>,
+) -> Result<(), Error> {
+    let mut idleness = Idleness::new();
+    while !stop.load(Ordering::Acquire) {
+        system.stage.run(now());
+        for casualty in system.stage.casualties() {
+            system.supervisor.mourn(&casualty)?;
+        }
+        let timeout = if system.stage.may_sleep() {
+            let until = system.stage.deadline().map(|deadline| deadline.since(now()));
+            until.unwrap_or(GLANCE).min(GLANCE)
+        } else {
+            Duration::ZERO
+        };
+        let events = system.reactor.wait(Some(timeout), || system.stage.awake())?;
+        if events > 0 {
+            continue;
+        }
+        if let Some(end) = system.process.as_ref().and_then(|process| process.ended()) {
+            return Err(format!("the device process ended: {end}").into());
+        }
+        if idle_exit.is_some_and(|limit| idleness.lasts(&system) > limit) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// For how long nobody has had a file open.
+struct Idleness {
+    files: Arc<AtomicUsize>,
+    since: Time,
+}
+
+impl Idleness {
+    fn new() -> Self {
+        Self { files: Arc::default(), since: now() }
+    }
+
+    /// Asks the scheme anew, and goes by what it said last.
+    fn lasts(&mut self, system: &System) -> Duration {
+        let files = Arc::clone(&self.files);
+        let respond = Respond::new(move |report: scheme::Report| {
+            files.store(report.files.len(), Ordering::Relaxed);
+        });
+        // A scheme that is gone is found by the supervisor.
+        let _ = system.supervisor.scheme().send(scheme::Service::Report(respond));
+        if self.files.load(Ordering::Relaxed) > 0 {
+            self.since = now();
+        }
+        now().since(self.since)
+    }
+}

@@ -1,0 +1,24 @@
+//! Where a daemon and its programs meet.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use super::command_line::Meeting;
+
+/// The socket of the daemon's owner, within the directory.
+pub(crate) const CONTROL: &str = "control";
+
+impl Meeting {
+    /// The directory.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.runtime_dir.clone().unwrap_or_else(|| match std::env::var_os("XDG_RUNTIME_DIR") {
+            Some(base) if !base.is_empty() => PathBuf::from(base).join("virgld"),
+            _ => PathBuf::from(format!("/tmp/virgld-{}", rustix::process::getuid().as_raw())),
+        })
+    }
+
+    /// A connection to the control socket of the daemon that serves there, if one does.
+    pub(crate) fn daemon(&self) -> std::io::Result<UnixStream> {
+        UnixStream::connect(self.directory().join(CONTROL))
+    }
+}

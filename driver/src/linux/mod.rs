@@ -1,0 +1,41 @@
+//! The daemon and its tools on Linux.
+
+mod command_line;
+mod control;
+mod core;
+mod device;
+mod directory;
+mod info;
+mod report;
+mod run;
+mod serve;
+mod status;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use command_line::{Arguments, Command};
+
+/// Runs what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let default = if matches!(arguments.command, Command::Serve(_)) { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let outcome = match arguments.command {
+        Command::Serve(options) => serve::serve(&options).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => run::run(&options),
+        Command::Info(options) => info::info(&options).map(|()| ExitCode::SUCCESS),
+        Command::Status(options) => status::status(&options).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("virgld: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Anything that ends a command, in words for whoever typed it.
+type Error = Box<dyn std::error::Error>;

@@ -1,0 +1,211 @@
+//! What `virgld status` shows, as the daemon says it and as people read it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use virgld_protocol::message::scheme::Node;
+use virgld_protocol::message::{ctrlq, resource, scheme, transport};
+
+/// The state of a daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// The daemon itself.
+    pub(crate) daemon: Daemon,
+    /// The device and its queues.
+    pub(crate) device: Device,
+    /// Open files.
+    pub(crate) clients: Vec<Client>,
+    /// GL contexts on the device.
+    pub(crate) contexts: usize,
+    /// Resources on the device.
+    pub(crate) resources: usize,
+    /// Bytes of memory behind them.
+    pub(crate) resource_bytes: u64,
+    /// Regions of memory that the device can reach, but for its queues.
+    pub(crate) regions: usize,
+    /// Buffers that a file names or that are exported.
+    pub(crate) buffers: usize,
+    /// Synchronisation objects.
+    pub(crate) syncobjs: usize,
+    /// Fences that have not signalled.
+    pub(crate) fences: usize,
+}
+
+/// The daemon's own process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Daemon {
+    pub(crate) pid: u32,
+    /// Open descriptors.
+    pub(crate) descriptors: usize,
+    /// Resident memory in bytes.
+    pub(crate) resident_bytes: u64,
+}
+
+/// The device and its queues.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Device {
+    pub(crate) up: bool,
+    pub(crate) down_reason: Option<String>,
+    /// Negotiated feature bits.
+    pub(crate) features: u64,
+    /// Entries of the control queue.
+    pub(crate) queue_size: u16,
+    /// Commands that it has.
+    pub(crate) in_flight: usize,
+    /// Fenced commands among them.
+    pub(crate) fenced: usize,
+    /// Commands that wait for room in the queue.
+    pub(crate) waiting: usize,
+    pub(crate) commands: u64,
+    pub(crate) kicks: u64,
+    pub(crate) interrupts: u64,
+    pub(crate) lost_interrupts: u64,
+    /// Answers that were errors.
+    pub(crate) errors: u64,
+    /// Commands that were never answered, or not in time.
+    pub(crate) lost: u64,
+}
+
+/// An open file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Client {
+    pub(crate) file: u64,
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) node: String,
+    pub(crate) context: bool,
+    /// GEM handles.
+    pub(crate) handles: usize,
+    pub(crate) syncobjs: usize,
+    /// Bytes of memory behind its resources.
+    pub(crate) bytes: u64,
+    /// Calls that failed after they were accepted.
+    pub(crate) errors: u64,
+}
+
+/// What the actors say of themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    pub(crate) transport: Option<transport::Report>,
+    pub(crate) control: Option<ctrlq::Report>,
+    pub(crate) resource: Option<resource::Report>,
+    pub(crate) scheme: Option<scheme::Report>,
+}
+
+impl Accounts {
+    /// The whole, once all parts are there.
+    pub(crate) fn complete(&self) -> Option<Report> {
+        let (transport, control) = (self.transport.as_ref()?, self.control?);
+        let (resource, scheme) = (self.resource.as_ref()?, self.scheme.as_ref()?);
+        let clients = scheme.files.iter().map(|file| client(file, resource)).collect();
+        Some(Report {
+            daemon: Daemon::of_this_process(),
+            device: Device::new(transport, control),
+            clients,
+            contexts: control.contexts,
+            resources: resource.resources.len(),
+            resource_bytes: resource.resources.iter().map(|it| it.bytes).sum(),
+            regions: resource.regions,
+            buffers: scheme.buffers,
+            syncobjs: scheme.syncobjs,
+            fences: scheme.fences,
+        })
+    }
+}
+
+impl Device {
+    fn new(transport: &transport::Report, control: ctrlq::Report) -> Self {
+        Self {
+            up: transport.up,
+            down_reason: transport.down_reason.clone(),
+            features: transport.features,
+            queue_size: transport.queue_size,
+            in_flight: transport.in_flight,
+            fenced: control.fences,
+            waiting: transport.waiting,
+            commands: control.sent,
+            kicks: transport.kicks,
+            interrupts: transport.interrupts,
+            lost_interrupts: transport.lost_interrupts,
+            errors: control.errors,
+            lost: control.lost,
+        }
+    }
+}
+
+fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
+    let owned = resources.resources.iter().filter(|it| it.owner == file.file);
+    Client {
+        file: file.file.0,
+        pid: file.credentials.pid,
+        uid: file.credentials.uid,
+        node: match file.node {
+            Node::Card => "card0".into(),
+            Node::Render => "renderD128".into(),
+        },
+        context: file.context,
+        handles: file.handles,
+        syncobjs: file.syncobjs,
+        bytes: owned.map(|it| it.bytes).sum(),
+        errors: file.errors,
+    }
+}
+
+impl Daemon {
+    fn of_this_process() -> Self {
+        let descriptors = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        let pages = std::fs::read_to_string("/proc/self/statm").ok();
+        let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok()).unwrap_or(0);
+        let page = rustix::param::page_size() as u64;
+        Self { pid: std::process::id(), descriptors, resident_bytes: pages * page }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = |bytes: u64| (bytes as f64) / f64::from(1 << 20);
+        let Self { daemon, device, .. } = self;
+        let resident = mebibytes(daemon.resident_bytes);
+        writeln!(to, "daemon     pid {}, {resident:.1} MiB, {} descriptors", daemon.pid, daemon.descriptors)?;
+        match &device.down_reason {
+            Some(reason) => writeln!(to, "device     down: {reason}")?,
+            None => writeln!(to, "device     up, features {:#x}", device.features)?,
+        }
+        writeln!(
+            to,
+            "queue      {} of {} in flight, {} fenced, {} waiting",
+            device.in_flight, device.queue_size, device.fenced, device.waiting
+        )?;
+        writeln!(
+            to,
+            "commands   {} sent, {} errors, {} lost; {} kicks, {} interrupts, {} lost interrupts",
+            device.commands,
+            device.errors,
+            device.lost,
+            device.kicks,
+            device.interrupts,
+            device.lost_interrupts
+        )?;
+        let total = mebibytes(self.resource_bytes);
+        writeln!(to, "resources  {}, {total:.1} MiB in {} regions", self.resources, self.regions)?;
+        writeln!(to, "fences     {} pending; {} synchronisation objects", self.fences, self.syncobjs)?;
+        writeln!(to, "contexts   {}", self.contexts)?;
+        writeln!(to, "clients    {}", self.clients.len())?;
+        for client in &self.clients {
+            writeln!(
+                to,
+                "  file {} of pid {} uid {} on {}: {} handles, {:.1} MiB, {} synchronisation objects, {} errors{}",
+                client.file,
+                client.pid,
+                client.uid,
+                client.node,
+                client.handles,
+                mebibytes(client.bytes),
+                client.syncobjs,
+                client.errors,
+                if client.context { ", GL context" } else { "" }
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+//! `virgld serve`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::command_line::Serve;
+use super::{Error, core, wiring};
+
+/// Drives a device and serves programs until interrupted.
+pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    allow_descriptors();
+    let directory = options.meeting.directory();
+    let timeout = Duration::from_secs(options.command_timeout);
+    let system = wiring::wire(&options.device, &directory, timeout)?;
+    tracing::info!(directory = %directory.display(), "serving");
+    core::run(system, &stop, options.idle_exit.map(Duration::from_secs))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Each client costs a handful of descriptors and each fence one: take what the system grants.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+}

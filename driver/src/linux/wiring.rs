@@ -1,0 +1,220 @@
+//! Who may speak to whom, and who shares a thread: the one place that names every actor.
+//!
+//! ```text
+//!            FromDoor          FromScheme            ContextCommands        ControlQueue
+//!   Door ───────────► Scheme ─────────────► Context ────────────────► CtrlQ ────────────► Transport ──► device
+//!     ▲                │  ▲                    │ ▲                     ▲ │                    ▲ │ ▲
+//!     └────────────────┘  └────────────────────┘ └─────────────────────┘ │   Regions          │ │ └─ CursorQ
+//!        FromScheme    │       FromContext             FromControl       ▼   ┌────────────────┘ │
+//!                      └──────────────────────────────► Resources ◄──────────┘◄─────────────────┘
+//! ```
+//!
+//! All of them share one stage: a submit passes through five actors without a thread switch. An arrow is a
+//! capability, and there is none that is not drawn.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use virgld_context::Context;
+use virgld_ctrlq::ControlQueue;
+use virgld_cursorq::CursorQueue;
+use virgld_platform::host::door::{Door, DoorConfig};
+use virgld_platform::host::process::DeviceProcess;
+use virgld_platform::host::reactor::Reactor;
+use virgld_protocol::ids::{ContextId, FileId};
+use virgld_protocol::message::transport::NewLink;
+use virgld_protocol::message::{context, ctrlq, cursorq, door, resource, scheme, transport};
+use virgld_resource::Resources;
+use virgld_runtime::dma::{DmaPool, SizeClass};
+use virgld_runtime::io::ReadySink;
+use virgld_runtime::link::{CommandArea, Link};
+use virgld_runtime::{Badge, Cap, Casualty, Mailbox, Minter, SlotId, Spawner, Stage};
+use virgld_scheme::Scheme;
+use virgld_transport::Transport;
+
+use super::Error;
+use super::command_line::Device;
+use super::control::{self, Control};
+use super::device::Running;
+use super::directory::CONTROL;
+
+/// Memory for commands but for streams: one for each command under way.
+const SMALL: [SizeClass; 2] = [SizeClass { size: 512, count: 1024 }, SizeClass { size: 80 << 10, count: 4 }];
+/// Memory for cursor commands.
+const CURSOR: [SizeClass; 1] = [SizeClass { size: 128, count: 8 }];
+/// Memory for command streams. Mesa's longest is 266,240 bytes.
+const STREAMS: [SizeClass; 4] = [
+    SizeClass { size: 8 << 10, count: 256 },
+    SizeClass { size: 64 << 10, count: 64 },
+    SizeClass { size: 320 << 10, count: 32 },
+    SizeClass { size: 1 << 20, count: 4 },
+];
+
+/// A wired system, ready to run.
+pub(crate) struct System {
+    pub(crate) stage: Stage,
+    pub(crate) reactor: Reactor,
+    pub(crate) supervisor: Supervisor,
+    /// The device's process, if it is ours; it ends with this.
+    pub(crate) process: Option<DeviceProcess>,
+}
+
+/// What the wiring keeps: the means to clean up after a context that died.
+pub(crate) struct Supervisor {
+    contexts: Arc<Mutex<HashMap<SlotId, (FileId, ContextId)>>>,
+    registrar: Cap<ctrlq::Registrar>,
+    scheme: Cap<scheme::FromDaemon>,
+}
+
+impl Supervisor {
+    /// The scheme, for the daemon's questions.
+    pub(crate) fn scheme(&self) -> &Cap<scheme::FromDaemon> {
+        &self.scheme
+    }
+
+    /// Mends what the death of an actor broke. Says why the daemon must end, if it must.
+    pub(crate) fn mourn(&self, casualty: &Casualty) -> Result<(), Error> {
+        let lost = locked(&self.contexts).remove(&casualty.slot);
+        let Some((file, context)) = lost else {
+            return Err(format!("the {} actor died: {}", casualty.name, casualty.fault).into());
+        };
+        tracing::error!(file = file.0, context = context.0, fault = %casualty.fault, "a context actor died");
+        self.registrar.send(ctrlq::Register::Died { context })?;
+        self.scheme.send(scheme::Service::ContextDied { file })?;
+        Ok(())
+    }
+}
+
+/// Starts the device and wires the actors to it.
+pub(crate) fn wire(
+    device: &Device,
+    directory: &std::path::Path,
+    command_timeout: Duration,
+) -> Result<System, Error> {
+    let reactor = Reactor::new()?;
+    let stage = Stage::new(reactor.waker());
+    let spawner = stage.spawner();
+
+    let transport_box: Mailbox<transport::Message> = spawner.mailbox();
+    let control_box: Mailbox<ctrlq::Message> = spawner.mailbox();
+    let cursor_box: Mailbox<cursorq::Message> = spawner.mailbox();
+    let resource_box: Mailbox<resource::Message> = spawner.mailbox();
+    let scheme_box: Mailbox<scheme::Message> = spawner.mailbox();
+    let door_box: Mailbox<door::Message> = spawner.mailbox();
+    let status_box: Mailbox<control::Message> = spawner.mailbox();
+    const ANY: Badge = Badge(0);
+
+    // The device first: without one, nothing else makes sense.
+    let ready = transport_box.open::<transport::FromReactor>(ANY);
+    let mut sink = || -> ReadySink {
+        let ready = ready.grant();
+        Box::new(move |it| ready.send(it).is_ok())
+    };
+    let Running { link, process } = device.start(&reactor.registrar(), &mut sink)?;
+    let [small, cursor, streams] = pools(&link.commands())?;
+
+    let registrar = control_box.open::<ctrlq::Registrar>(ANY);
+    let contexts = Arc::default();
+    let supervisor = Supervisor {
+        contexts: Arc::clone(&contexts),
+        registrar: registrar.grant(),
+        scheme: scheme_box.open(ANY),
+    };
+    let start_context = context_starter(ContextParts {
+        spawner: spawner.grant(),
+        commands: control_box.minter(),
+        notices: scheme_box.minter(),
+        registrar,
+        contexts,
+    });
+
+    let door_ready = door_box.minter::<door::FromReactor>();
+    let sinks = Box::new(move || -> ReadySink {
+        let ready = door_ready.mint(ANY);
+        Box::new(move |it| ready.send(it).is_ok())
+    });
+    let config = DoorConfig::new(directory);
+    let door = Door::new(config, scheme_box.open(ANY), reactor.registrar(), streams, sinks)?;
+
+    let status_parts = control::Parts {
+        transport: transport_box.open(ANY),
+        control: control_box.open(ANY),
+        resource: resource_box.open(ANY),
+        scheme: scheme_box.open(ANY),
+        own: status_box.open(ANY),
+    };
+    let status_ready = status_box.open::<control::FromReactor>(ANY);
+    let status_sink: ReadySink = Box::new(move |it| status_ready.send(it).is_ok());
+    let status = Control::new(&directory.join(CONTROL), &reactor.registrar(), status_sink, status_parts)?;
+
+    let devices = transport_box.open::<transport::Devices>(ANY);
+    let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
+    let control = ControlQueue::new(small, command_timeout, transport_box.open(ANY), resource_box.open(ANY));
+    let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
+    let limits = virgld_resource::Limits::default();
+    let resources =
+        Resources::new(limits, control_box.open(ANY), transport_box.open(ANY), scheme_box.open(ANY));
+    let limits = virgld_scheme::Limits::default();
+    let scheme = Scheme::new(limits, door_box.open(ANY), resource_box.open(ANY), start_context);
+
+    spawner.start("transport", transport_box, transport);
+    spawner.start("control queue", control_box, control);
+    spawner.start("cursor queue", cursor_box, cursors);
+    spawner.start("resource", resource_box, resources);
+    spawner.start("scheme", scheme_box, scheme);
+    spawner.start("door", door_box, door);
+    spawner.start("control socket", status_box, status);
+    devices.send(NewLink(Box::new(link)))?;
+    Ok(System { stage, reactor, supervisor, process })
+}
+
+/// Cuts the device's command memory into one pool for each actor that builds commands.
+fn pools(area: &CommandArea) -> Result<[DmaPool; 3], Error> {
+    let mut offset = area.offset;
+    let mut pool = |classes: &[SizeClass]| {
+        let pool = DmaPool::new(area.memory.clone(), area.address, offset, classes);
+        offset += DmaPool::bytes(classes);
+        pool
+    };
+    Ok([pool(&SMALL)?, pool(&CURSOR)?, pool(&STREAMS)?])
+}
+
+/// What it takes to start a context's actor.
+struct ContextParts {
+    spawner: Spawner,
+    commands: Minter<ctrlq::ContextCommands>,
+    notices: Minter<scheme::FromContext>,
+    registrar: Cap<ctrlq::Registrar>,
+    contexts: Arc<Mutex<HashMap<SlotId, (FileId, ContextId)>>>,
+}
+
+/// Starts the actor of each new context, with the authority to be that context and no other.
+fn context_starter(parts: ContextParts) -> virgld_scheme::StartContext {
+    let mut next = 0_u32;
+    Box::new(move |file| {
+        // Never reused while anybody could remember it: it takes 4 billion contexts to come round.
+        next = next.checked_add(1).unwrap_or(1);
+        let context = ContextId(next);
+        let mailbox: Mailbox<context::Message> = parts.spawner.mailbox();
+        let slot = mailbox.slot();
+        let cap = mailbox.open(Badge(0));
+        let events = mailbox.open(Badge(0));
+        // If the control queue is gone, the daemon is about to end.
+        let _ = parts.registrar.send(ctrlq::Register::Begin { context, events });
+        let commands = parts.commands.mint(Badge(u64::from(context.0)));
+        let notices = parts.notices.mint(Badge(file.0));
+        locked(&parts.contexts).insert(slot, (file, context));
+        let (spawner, contexts) = (parts.spawner.grant(), Arc::clone(&parts.contexts));
+        let finish = Box::new(move || {
+            locked(&contexts).remove(&slot);
+            spawner.stop(slot);
+        });
+        parts.spawner.start("context", mailbox, Context::new(commands, notices, finish));
+        cap
+    })
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

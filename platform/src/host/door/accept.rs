@@ -1,0 +1,145 @@
+//! Letting clients in: connections become files, greetings become channels.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with, sockopt::socket_peercred};
+use tracing::{debug, warn};
+use virgld_protocol::channel::{Hello, MAGIC, VERSION};
+use virgld_protocol::ids::FileId;
+use virgld_protocol::message::scheme::{Credentials, DoorEvent, Node};
+use virgld_runtime::Fault;
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::actor::Door;
+use super::channel::Channel;
+use super::config::{DoorError, Sinks};
+use super::file::File;
+use super::packet::{self, Packet};
+use super::record::Broken;
+use super::token::Source;
+use crate::host::reactor::{Interest, Registrar, Registration, Trigger};
+
+/// A listening socket.
+pub(super) struct Listener {
+    node: Node,
+    socket: Arc<OwnedFd>,
+    _watch: Registration,
+}
+
+impl Listener {
+    /// Listens for clients of `node` at `socket`.
+    pub(super) fn watch(
+        node: Node,
+        socket: OwnedFd,
+        registrar: &Registrar,
+        sinks: &Sinks,
+        token: Source,
+    ) -> Result<Self, DoorError> {
+        let socket = Arc::new(socket);
+        let watch = registrar
+            .register(socket.clone(), Interest::Read, Trigger::Edge, token.pack(), sinks())
+            .map_err(|error| DoorError::Watch(error.into()))?;
+        Ok(Self { node, socket, _watch: watch })
+    }
+}
+
+impl Door {
+    /// Lets in whoever waits at either socket.
+    pub(super) fn accept(&mut self) -> Result<(), Fault> {
+        for index in 0..self.listeners.len() {
+            loop {
+                let Listener { node, socket, .. } = &self.listeners[index];
+                let node = *node;
+                match accept_with(&**socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                    Ok(connection) => self.admit(node, connection)?,
+                    Err(Errno::INTR | Errno::CONNABORTED) => {}
+                    Err(Errno::AGAIN) => break,
+                    Err(error) => {
+                        // Out of descriptors or memory. The edge is spent: nothing will tell when there are some.
+                        warn!(%error, "cannot let a client in; trying again shortly");
+                        self.accept_again = Some(self.now.after(ACCEPT_AGAIN));
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, node: Node, connection: OwnedFd) -> Result<(), Fault> {
+        let Ok(peer) = socket_peercred(&connection) else { return Ok(()) };
+        let credentials = Credentials {
+            pid: peer.pid.as_raw_pid().unsigned_abs(),
+            uid: peer.uid.as_raw(),
+            gid: peer.gid.as_raw(),
+        };
+        let of_user = |file: &&File| file.credentials.uid == credentials.uid;
+        if self.files.values().filter(of_user).count() >= self.limits.files_per_user {
+            warn!(uid = credentials.uid, "a user has too many files open; one more is refused");
+            return Ok(());
+        }
+        let file = FileId(self.fresh_number());
+        let connection = Arc::new(connection);
+        let token = Source::File(file.0).pack();
+        let watched =
+            self.registrar.register(connection.clone(), Interest::Read, Trigger::Edge, token, (self.sinks)());
+        // Out of watches: the client finds the connection closed.
+        let Ok(watch) = watched else { return Ok(()) };
+        self.files.insert(file, File::new(credentials, connection, watch));
+        debug!(file = file.0, ?node, pid = credentials.pid, "opened");
+        self.tell(DoorEvent::Opened { file, node, credentials })
+    }
+
+    /// Something came on a file's connection: a greeting, or its end.
+    pub(super) fn hello(&mut self, id: FileId) -> Result<(), Fault> {
+        loop {
+            let Some(file) = self.files.get_mut(&id) else { return Ok(()) };
+            let mut hello = Hello::new_zeroed();
+            match packet::receive(&*file.socket, hello.as_mut_bytes()) {
+                Packet::None => return Ok(()),
+                Packet::End => {
+                    file.closing = true;
+                    return self.close_if_over(id);
+                }
+                Packet::Data(bytes, descriptors) => {
+                    let greeted =
+                        bytes == size_of::<Hello>() && hello == Hello { magic: MAGIC, version: VERSION };
+                    if !greeted {
+                        return self.expel(id, Broken::Head);
+                    }
+                    if let Ok([socket]) = <[OwnedFd; 1]>::try_from(descriptors) {
+                        self.open_channel(id, socket);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens a channel. Where that cannot be, the client finds its socket closed.
+    fn open_channel(&mut self, id: FileId, socket: OwnedFd) {
+        let number = self.fresh_number();
+        let largest = u32::try_from(self.largest_stream()).unwrap_or(u32::MAX);
+        let Some(file) = self.files.get_mut(&id) else { return };
+        if file.channels.len() >= self.limits.channels_per_file {
+            warn!(file = id.0, "too many processes use one file; one more is refused");
+            return;
+        }
+        let Some(channel) = Channel::open(number, id, socket, largest, &self.registrar, &self.sinks) else {
+            warn!(file = id.0, "no room for a channel");
+            return;
+        };
+        file.channels.push(number);
+        self.channels.insert(number, channel);
+        if file.channels.len() > 1 {
+            // For good: what a process did that is gone may still be under way.
+            file.channels
+                .iter()
+                .filter_map(|id| self.channels.get(id))
+                .for_each(|one| one.ring.mark_shared());
+        }
+    }
+}
+
+const ACCEPT_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);

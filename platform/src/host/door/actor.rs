@@ -1,0 +1,374 @@
+//! The door as an actor: what it holds, what it hears, and its turns.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::{FenceKey, FileId, Serial, Token};
+use virgld_protocol::message::ctrlq::STREAM_OFFSET;
+use virgld_protocol::message::door::{Command, Message};
+use virgld_protocol::message::scheme::{DoorEvent, FromDoor, Node, SyncobjKey};
+use virgld_runtime::dma::DmaPool;
+use virgld_runtime::io::{Ready, ReadySink};
+use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+
+use super::accept::Listener;
+use super::channel::{Attention, Channel};
+use super::config::{DoorConfig, DoorError, Limits, Sinks, Status};
+use super::directory::Directory;
+use super::exports::Exports;
+use super::fences::Fences;
+use super::file::File;
+use super::record::Broken;
+use super::token::Source;
+use crate::host::reactor::Registrar;
+
+/// The door.
+pub struct Door {
+    pub(super) limits: Limits,
+    pub(super) registrar: Registrar,
+    pub(super) sinks: Sinks,
+    pub(super) pool: DmaPool,
+    pub(super) listeners: [Listener; 2],
+    pub(super) files: HashMap<FileId, File>,
+    pub(super) channels: HashMap<u64, Channel>,
+    pub(super) fences: Fences,
+    pub(super) exports: Exports,
+    pub(super) status: Option<Status>,
+    pub(super) reports: (Sender<(Token, String)>, Receiver<(Token, String)>),
+    pub(super) now: Time,
+    /// When to try again to let clients in, after the process was out of descriptors.
+    pub(super) accept_again: Option<Time>,
+    /// Foreign fences that had signalled when they came, to be reported.
+    pub(super) signalled: Vec<(FenceKey, Result<(), Errno>)>,
+    /// The channels to look at, in the order of their turns.
+    pub(super) active: Vec<u64>,
+    scheme: Cap<FromDoor>,
+    again: ReadySink,
+    next_number: u64,
+    /// When to look at watched exports.
+    next_look: Option<Time>,
+    /// When to look at starved channels though nothing has retired.
+    next_feed: Option<Time>,
+    _directory: Directory,
+}
+
+impl Door {
+    /// Opens the door: takes the directory, plants the tree for clients and listens. Whatever clients do is told
+    /// to `scheme`. Command streams are put into slices of `pool`. `sinks` makes sinks to the mailbox that this
+    /// actor will be started behind.
+    pub fn new(
+        config: DoorConfig,
+        scheme: Cap<FromDoor>,
+        registrar: Registrar,
+        pool: DmaPool,
+        sinks: Sinks,
+    ) -> Result<Self, DoorError> {
+        let directory = Directory::take(&config.directory)?;
+        let listener = |node, index| {
+            let socket = directory.listen(node)?;
+            Listener::watch(node, socket, &registrar, &sinks, Source::Listener(index))
+        };
+        let listeners = [listener(Node::Card, 0)?, listener(Node::Render, 1)?];
+        Ok(Self {
+            limits: config.limits,
+            listeners,
+            again: sinks(),
+            registrar,
+            sinks,
+            pool,
+            files: HashMap::new(),
+            channels: HashMap::new(),
+            fences: Fences::default(),
+            exports: Exports::default(),
+            status: None,
+            reports: mpsc::channel(),
+            now: Time::default(),
+            accept_again: None,
+            signalled: Vec::new(),
+            active: Vec::new(),
+            scheme,
+            next_number: 0,
+            next_look: None,
+            next_feed: None,
+            _directory: directory,
+        })
+    }
+
+    /// Lets the daemon's owner ask for its state.
+    #[must_use]
+    pub fn with_status(mut self, status: Status) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    pub(super) fn fresh_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Tells the scheme. Without one there is no point in a door.
+    pub(super) fn tell(&self, event: DoorEvent) -> Result<(), Fault> {
+        self.scheme.send(event).map_err(|dead| Fault::new(dead.to_string()))
+    }
+
+    /// The largest command stream that can ever be taken.
+    pub(super) fn largest_stream(&self) -> usize {
+        self.pool.largest().saturating_sub(STREAM_OFFSET)
+    }
+
+    /// Looks at a channel from the next turn on.
+    pub(super) fn activate(&mut self, id: u64) {
+        if let Some(channel) = self.channels.get_mut(&id)
+            && channel.attention != Attention::Active
+        {
+            channel.attention = Attention::Active;
+            channel.ring.want_doorbell(false);
+            self.active.push(id);
+        }
+    }
+
+    /// Leaves a channel's next record where it is until something retires.
+    pub(super) fn starve(&mut self, id: u64) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.attention = Attention::Starved;
+        }
+        self.next_feed.get_or_insert(self.now.after(FEED_EVERY));
+    }
+
+    fn feed(&mut self) {
+        self.next_feed = None;
+        let starved =
+            |(id, channel): (&u64, &Channel)| (channel.attention == Attention::Starved).then_some(*id);
+        let starved: Vec<u64> = self.channels.iter().filter_map(starved).collect();
+        starved.into_iter().for_each(|id| self.activate(id));
+    }
+
+    /// Cuts off a file whose client broke the rules.
+    pub(super) fn expel(&mut self, file: FileId, broken: Broken) -> Result<(), Fault> {
+        let pid = self.files.get(&file).map_or(0, |file| file.credentials.pid);
+        warn!(file = file.0, pid, %broken, "a client broke the rules and is cut off");
+        self.close(file)
+    }
+
+    /// Ends a file and all that is its.
+    pub(super) fn close(&mut self, id: FileId) -> Result<(), Fault> {
+        let Some(file) = self.files.remove(&id) else { return Ok(()) };
+        for channel in &file.channels {
+            self.channels.remove(channel);
+        }
+        file.watched.iter().for_each(|fence| self.fences.drop_foreign(*fence));
+        // Nobody will ever signal what no call named.
+        for fence in file.stock.values() {
+            self.fences.signal(*fence, Err(Errno::ECANCELED));
+        }
+        debug!(file = id.0, "closed");
+        self.tell(DoorEvent::Closed { file: id })
+    }
+
+    fn ready(&mut self, source: Source) -> Result<(), Fault> {
+        match source {
+            Source::Listener(_) => self.accept(),
+            Source::File(file) => self.hello(FileId(file)),
+            Source::Channel(id) => {
+                if let Some(channel) = self.channels.get_mut(&id) {
+                    channel.pull();
+                }
+                self.activate(id);
+                Ok(())
+            }
+            Source::Doorbell(id) => {
+                self.activate(id);
+                Ok(())
+            }
+            Source::Fence(key) => self.foreign_fence_ready(key),
+            Source::Syncobj(key) => self.syncobj_ready(SyncobjKey(key)),
+            Source::Again => self.report_status(),
+        }
+    }
+
+    fn syncobj_ready(&mut self, syncobj: SyncobjKey) -> Result<(), Fault> {
+        if self.exports.reap_syncobj(syncobj) {
+            self.tell(DoorEvent::SyncobjUnused { syncobj })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Result<(), Fault> {
+        match command {
+            Command::Answer { token, result, attach } => self.answer(token, result, attach),
+            Command::Signal { fence, result } => self.fences.signal(fence, result),
+            Command::Retired { file, serial } => self.retire(file, serial),
+            Command::WatchExport { export } => {
+                self.exports.watch_buffer(export);
+                self.next_look.get_or_insert(self.now.after(LOOK_EVERY));
+            }
+            Command::ForgetExport { export } => self.exports.forget_buffer(export),
+            Command::Event { file, bytes } => self.send_event(file, &bytes),
+            Command::Expel { file } => {
+                warn!(file = file.0, "cut off on the scheme's word");
+                return self.close(file);
+            }
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self, file: FileId, serial: Serial) {
+        let Some(open) = self.files.get_mut(&file) else { return };
+        for (channel, record) in open.retire(serial) {
+            if let Some(channel) = self.channels.get(&channel) {
+                channel.ring.retire(record);
+            }
+        }
+        if self.next_feed.is_some() {
+            self.feed();
+        }
+    }
+
+    fn send_event(&mut self, file: FileId, bytes: &[u8]) {
+        // A client that does not read its events loses them.
+        if let Some(file) = self.files.get(&file)
+            && let Err(error) = super::packet::send(&*file.socket, bytes, &[])
+        {
+            debug!(%error, "an event was lost");
+        }
+    }
+
+    fn look_at_exports(&mut self) -> Result<(), Fault> {
+        for export in self.exports.unused_buffers() {
+            self.tell(DoorEvent::ExportUnused { export })?;
+        }
+        self.next_look = self.exports.watches().then(|| self.now.after(LOOK_EVERY));
+        Ok(())
+    }
+
+    /// Gives every active channel a turn. Says whether anything was taken.
+    fn turn(&mut self) -> Result<bool, Fault> {
+        let mut any = false;
+        for id in std::mem::take(&mut self.active) {
+            any |= self.take_turn(id)?;
+            if self.channels.get(&id).is_some_and(|channel| channel.attention == Attention::Active) {
+                self.active.push(id);
+            }
+        }
+        // Whoever was first is last in the next turn.
+        if self.active.len() > 1 {
+            self.active.rotate_left(1);
+        }
+        Ok(any)
+    }
+
+    /// Tells the clients that from now on their doorbells are heard and their rings are not looked at. Says
+    /// whether one wrote in the meantime.
+    fn announce_sleep(&mut self) -> bool {
+        for id in &self.active {
+            if let Some(channel) = self.channels.get(id) {
+                channel.ring.want_doorbell(true);
+            }
+        }
+        // Pairs with the client's: it writes, then looks whether the doorbell is wanted.
+        virgld_runtime::memory::full_barrier();
+        let mut still = Vec::new();
+        for id in std::mem::take(&mut self.active) {
+            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            if channel.ring.has_more() {
+                channel.ring.want_doorbell(false);
+                still.push(id);
+            } else {
+                channel.attention = Attention::Idle;
+            }
+        }
+        self.active = still;
+        !self.active.is_empty()
+    }
+
+    /// Lets go of channels and files that have ended and whose rings are empty.
+    fn end_what_is_over(&mut self, id: u64) -> Result<(), Fault> {
+        let Some(channel) = self.channels.get(&id) else { return Ok(()) };
+        if channel.ring.has_more() {
+            return Ok(());
+        }
+        let file = channel.file;
+        if channel.ending {
+            self.channels.remove(&id);
+            if let Some(open) = self.files.get_mut(&file) {
+                open.channels.retain(|other| *other != id);
+            }
+        }
+        self.close_if_over(file)
+    }
+
+    /// Ends a file whose last descriptor is gone, once all that it was asked has been taken.
+    pub(super) fn close_if_over(&mut self, id: FileId) -> Result<(), Fault> {
+        let Some(file) = self.files.get(&id).filter(|file| file.closing) else { return Ok(()) };
+        let drained = |id: &u64| self.channels.get(id).is_none_or(|channel| !channel.ring.has_more());
+        if file.channels.iter().all(drained) { self.close(id) } else { Ok(()) }
+    }
+
+    fn take_turn(&mut self, id: u64) -> Result<bool, Fault> {
+        let mut taken = 0;
+        while taken < self.limits.records_per_turn && self.take(id)? {
+            taken += 1;
+        }
+        if taken > 0
+            && let Some(channel) = self.channels.get(&id)
+        {
+            channel.ring.tell_room();
+        }
+        self.end_what_is_over(id)?;
+        Ok(taken > 0)
+    }
+}
+
+impl Actor for Door {
+    type Message = Message;
+
+    const SETTLES: bool = true;
+
+    fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        self.now = turn.now;
+        match message {
+            Message::Command(command) => self.command(command),
+            Message::Ready(Ready(token)) => self.ready(Source::unpack(token)),
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        [self.next_look, self.next_feed, self.accept_again].into_iter().flatten().min()
+    }
+
+    fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.now = now;
+        if self.accept_again.is_some_and(|time| time <= now) {
+            self.accept_again = None;
+            self.accept()?;
+        }
+        if self.next_feed.is_some_and(|time| time <= now) {
+            self.feed();
+        }
+        if self.next_look.is_some_and(|time| time <= now) {
+            self.look_at_exports()?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), Fault> {
+        if self.active.is_empty() {
+            return Ok(());
+        }
+        if self.turn()? || self.announce_sleep() {
+            // What was taken is handled first; then it is our turn again, on whatever stage the others are.
+            (self.again)(Ready(Source::Again.pack()));
+        }
+        Ok(())
+    }
+}
+
+/// How often watched exports are looked at: nothing tells when the last holder of a buffer goes.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a channel starves before it is looked at though nothing has retired: device memory also comes back
+/// from commands that were never executed.
+const FEED_EVERY: Duration = Duration::from_millis(10);

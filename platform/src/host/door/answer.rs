@@ -1,0 +1,96 @@
+//! From the scheme's answer to the bytes in a slot.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io::Errno as SystemErrno;
+use virgld_protocol::channel::{ANSWER_BYTES, Answer};
+use virgld_protocol::client::{Direction, Reply, layout_of};
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::Token;
+use virgld_protocol::message::door::Attach;
+use zerocopy::IntoBytes;
+
+use super::actor::Door;
+use super::token;
+
+impl Door {
+    /// Answers a call; nothing happens if its caller is gone.
+    pub(super) fn answer(&mut self, token: Token, result: Result<Reply, Errno>, attach: Option<Attach>) {
+        let (id, slot) = token::slot_of(token);
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(pending) = channel.ring.take_pending(slot) else { return };
+        let outcome = result.and_then(|reply| {
+            let given = attach.map(|attach| self.give(attach)).transpose()?;
+            let mapped = given.as_ref().and_then(|given| given.mapped);
+            Ok((head_of(pending.ioctl, &reply)?, reply, given, mapped))
+        });
+        let Some(channel) = self.channels.get(&id) else { return };
+        match outcome {
+            Err(errno) => {
+                channel.ring.answer(slot, Err(errno), 0);
+                // Its caller will never have it.
+                if let Some(fence) = pending.fence_out {
+                    self.fences.signal(fence, Err(errno));
+                }
+            }
+            Ok((head, reply, given, mapped)) => {
+                let descriptors: Vec<BorrowedFd<'_>> = given.iter().map(AsFd::as_fd).collect();
+                if !descriptors.is_empty()
+                    && let Err(error) = channel.pass(pending.serial, &descriptors)
+                {
+                    return channel.ring.answer(slot, Err(errno_of(error)), 0);
+                }
+                let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + reply.arrays.len());
+                parts.extend(head.as_ref().map(IntoBytes::as_bytes));
+                parts.extend(mapped.as_ref().map(IntoBytes::as_bytes));
+                parts.push(&reply.fixed);
+                parts.extend(reply.arrays.iter().map(Vec::as_slice));
+                channel.ring.answer(slot, Ok(&parts), u32::from(given.is_some()));
+            }
+        }
+    }
+}
+
+/// What goes before the answer to an ioctl; nothing before that to a service. An answer that does not fit its
+/// table, or its room, is the daemon's own error.
+fn head_of(ioctl: Option<u8>, reply: &Reply) -> Result<Option<Answer>, Errno> {
+    let Some(layout) = ioctl.and_then(layout_of) else { return Ok(None) };
+    let size = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| Errno::EIO);
+    let mut head = Answer { fixed: size(&reply.fixed)?, ..Answer::default() };
+    if !reply.fixed.is_empty() && reply.fixed.len() != layout.wire {
+        return Err(Errno::EIO);
+    }
+    let outgoing = layout.arrays.iter().zip(&mut head.arrays);
+    let outgoing = outgoing.filter(|(array, _)| array.direction == Direction::Out);
+    let mut arrays = reply.arrays.iter();
+    for ((_, length), array) in outgoing.zip(arrays.by_ref()) {
+        *length = size(array)?;
+    }
+    let total =
+        reply.arrays.iter().fold(size_of::<Answer>() + reply.fixed.len(), |sum, array| sum + array.len());
+    if arrays.next().is_some() || total > ANSWER_BYTES { Err(Errno::EIO) } else { Ok(Some(head)) }
+}
+
+/// A system error as clients are told it.
+pub(super) fn errno_of(error: SystemErrno) -> Errno {
+    Errno(error.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_count_outgoing_arrays_by_their_index() {
+        let query = Reply { fixed: Vec::new(), arrays: vec![vec![0; 24]] };
+        assert_eq!(head_of(Some(0xcb), &query), Ok(Some(Answer { fixed: 0, arrays: [0, 24, 0, 0] })));
+        assert_eq!(head_of(None, &query), Ok(None));
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_are_errors() {
+        assert_eq!(head_of(Some(9), &Reply::empty().with(vec![1])), Err(Errno::EIO), "one array too many");
+        assert_eq!(head_of(Some(9), &Reply { fixed: vec![0; 7], arrays: vec![] }), Err(Errno::EIO));
+        assert_eq!(head_of(Some(0x49), &Reply::empty().with(vec![0; ANSWER_BYTES])), Err(Errno::EIO));
+    }
+}

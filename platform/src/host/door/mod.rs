@@ -1,0 +1,35 @@
+//! The door on Linux: where clients come in, over sockets and shared memory.
+//!
+//! * Owns: the runtime directory with its two sockets, the open DRM files, their channels, the pipes that stand
+//!   for fences, the descriptors that stand for exported buffers and synchronisation objects.
+//! * Speaks: to the scheme, [`virgld_protocol::message::scheme::DoorEvent`].
+//! * Hears: [`virgld_protocol::message::door::Message`].
+//! * Never: believes a byte of a channel's memory twice; waits for a client; knows what an ioctl means, but for
+//!   what the tables say of its bytes.
+//!
+//! A client that breaks the rules of the channel ([`virgld_protocol::channel`]) loses the file concerned, and
+//! nobody else notices. A file whose share of the queue is used up, or for whose next command stream no device
+//! memory is free, has its records left in its ring until earlier ones retire; others go on.
+
+mod accept;
+mod actor;
+mod answer;
+mod attach;
+mod channel;
+mod config;
+mod directory;
+mod exports;
+mod fences;
+mod file;
+mod packet;
+mod record;
+mod ring;
+mod service;
+mod sysfs;
+mod take;
+#[cfg(test)]
+mod tests_support;
+mod token;
+
+pub use actor::Door;
+pub use config::{DoorConfig, DoorError, Limits, Sinks, Status};

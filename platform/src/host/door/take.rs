@@ -1,0 +1,184 @@
+//! From a record in a ring to an event for the scheme.
+
+use virgld_protocol::channel::{KIND_SERVICE, NO_SLOT};
+use virgld_protocol::client::{
+    Execbuffer, ExecbufferFlags, Ioctl, Layout, TransferFromHost, TransferToHost, layout_of,
+};
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::{FileId, Token};
+use virgld_protocol::message::ctrlq::STREAM_OFFSET;
+use virgld_protocol::message::scheme::{CallEvent, DoorEvent};
+use virgld_runtime::Fault;
+use virgld_runtime::dma::DmaSlice;
+use virgld_runtime::memory::Memory;
+use zerocopy::FromBytes;
+
+use super::actor::Door;
+use super::channel::Channel;
+use super::record::{Body, Broken, Found, body};
+use super::ring::{Pending, Ring};
+use super::token;
+
+/// What came of a record.
+pub(super) enum Taken {
+    /// It was taken.
+    Yes,
+    /// It must wait for something to retire.
+    Starved,
+    /// The client broke a rule.
+    Broken(Broken),
+}
+
+impl From<Broken> for Taken {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+impl Door {
+    /// Takes the next record of a channel, if there is one and its time has come.
+    pub(super) fn take(&mut self, id: u64) -> Result<bool, Fault> {
+        let Some(channel) = self.channels.get_mut(&id) else { return Ok(false) };
+        let file = channel.file;
+        let found = match channel.ring.next() {
+            Ok(None) => return Ok(false),
+            Ok(Some(found)) => found,
+            Err(broken) => return self.expel(file, broken).map(|()| false),
+        };
+        let taken = match found.record.kind {
+            KIND_SERVICE => self.take_service(id, file, &found)?,
+            _ => self.take_ioctl(id, file, &found)?,
+        };
+        match taken {
+            Taken::Yes => Ok(true),
+            Taken::Starved => {
+                self.starve(id);
+                Ok(false)
+            }
+            Taken::Broken(broken) => self.expel(file, broken).map(|()| false),
+        }
+    }
+
+    fn take_ioctl(&mut self, id: u64, file: FileId, found: &Found) -> Result<Taken, Fault> {
+        let slot = found.record.slot;
+        let Some(layout) = layout_of(found.record.number) else {
+            return Ok(self.refuse(id, found, Errno::EINVAL));
+        };
+        let Some(channel) = self.channels.get_mut(&id) else { return Ok(Taken::Yes) };
+        if slot != NO_SLOT && channel.ring.is_pending(slot) {
+            return Ok(Broken::Slot.into());
+        }
+        let Body { call, bulk } = match body(channel.ring.memory(), found, layout) {
+            Ok(body) => body,
+            Err(broken) => return Ok(broken.into()),
+        };
+        let length = bulk.map_or(0, |(_, length)| length);
+        if length > self.largest_stream() {
+            return Ok(self.refuse(id, found, Errno::ENOMEM));
+        }
+        let asynchronous = is_asynchronous(layout);
+        let Some(open) = self.files.get_mut(&file) else { return Ok(Taken::Yes) };
+        if asynchronous && !open.has_credit(length, &self.limits) {
+            return Ok(Taken::Starved);
+        }
+        let Some(channel) = self.channels.get_mut(&id) else { return Ok(Taken::Yes) };
+        let bulk = match bulk {
+            None => None,
+            Some((offset, length)) => {
+                let Some(slice) = self.pool.take(STREAM_OFFSET + length) else { return Ok(Taken::Starved) };
+                if copy(&channel.ring, offset, length, &slice).is_err() {
+                    return Ok(Broken::Length.into());
+                }
+                Some(slice)
+            }
+        };
+        let fence_out = match fence_named(layout, &call.bytes) {
+            None => None,
+            Some(token) => match open.stock.remove(&token) {
+                None => return Ok(Broken::Fence.into()),
+                fence => fence,
+            },
+        };
+        let serial =
+            if asynchronous { open.launch(id, found.record.serial, length) } else { open.last_serial() };
+        let descriptors = match channel.descriptors(found.record.serial, found.record.descriptors) {
+            Ok(descriptors) => descriptors,
+            Err(broken) => return Ok(broken.into()),
+        };
+        let pending = Pending { serial: found.record.serial, ioctl: Some(layout.number), fence_out };
+        let token = match admit(channel, id, found, pending) {
+            Ok(token) => token,
+            Err(broken) => return Ok(broken.into()),
+        };
+        let attached = descriptors.into_iter().next().map(|descriptor| self.recognise(file, descriptor));
+        self.tell(DoorEvent::Call(CallEvent { file, call, bulk, token, serial, attached, fence_out }))?;
+        self.tell_signalled()?;
+        Ok(Taken::Yes)
+    }
+
+    /// Refuses a record without anybody else hearing of it. One that wants no answer cannot be refused.
+    pub(super) fn refuse(&mut self, id: u64, found: &Found, errno: Errno) -> Taken {
+        let Some(channel) = self.channels.get_mut(&id) else { return Taken::Yes };
+        let slot = found.record.slot;
+        if slot == NO_SLOT || channel.ring.is_pending(slot) {
+            return Broken::Stream.into();
+        }
+        if let Err(broken) = channel.descriptors(found.record.serial, found.record.descriptors) {
+            return broken.into();
+        }
+        channel.ring.advance(found.after);
+        channel.ring.answer(slot, Err(errno), 0);
+        Taken::Yes
+    }
+}
+
+/// Notes who waits for the answer, and gives the record's place in the ring back.
+pub(super) fn admit(
+    channel: &mut Channel,
+    id: u64,
+    found: &Found,
+    pending: Pending,
+) -> Result<Option<Token>, Broken> {
+    let slot = found.record.slot;
+    let token = match slot {
+        NO_SLOT => None,
+        _ => {
+            channel.ring.expect(slot, pending)?;
+            Some(token::of_slot(id, slot))
+        }
+    };
+    channel.ring.advance(found.after);
+    Ok(token)
+}
+
+/// Copies a stream out of the client's reach, once, a piece at a time through memory that stays in the cache: no
+/// reference to bytes that a client writes is ever made.
+fn copy(ring: &Ring, offset: usize, length: usize, slice: &DmaSlice) -> Result<(), Broken> {
+    let mut piece = [0; PIECE];
+    let mut done = 0;
+    while done < length {
+        let piece = &mut piece[..PIECE.min(length - done)];
+        ring.memory().read(offset + done, piece)?;
+        slice.write(STREAM_OFFSET + done, piece)?;
+        done += piece.len();
+    }
+    Ok(())
+}
+
+/// Whether an ioctl has a place in its file's order of asynchronous work.
+fn is_asynchronous(layout: &Layout) -> bool {
+    [Execbuffer::TABLE.number, TransferToHost::TABLE.number, TransferFromHost::TABLE.number]
+        .contains(&layout.number)
+}
+
+/// The token of the fence that an EXECBUFFER wants signalled.
+fn fence_named(layout: &Layout, bytes: &[u8]) -> Option<u32> {
+    if layout.number != Execbuffer::TABLE.number {
+        return None;
+    }
+    let (execbuffer, _) = Execbuffer::read_from_prefix(bytes).ok()?;
+    let wanted = execbuffer.flags & ExecbufferFlags::FENCE_FD_OUT.bits() != 0;
+    wanted.then_some(execbuffer.fence_fd.cast_unsigned())
+}
+
+const PIECE: usize = 4096;
