@@ -101,6 +101,8 @@ impl Door {
                 Packet::None => return Ok(()),
                 Packet::End => {
                     file.closing = true;
+                    // A client that was killed may have written what it rang no doorbell for.
+                    file.channels.clone().into_iter().for_each(|channel| self.activate(channel));
                     return self.close_if_over(id);
                 }
                 Packet::Data(bytes, descriptors) => {

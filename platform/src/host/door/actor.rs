@@ -37,7 +37,7 @@ pub struct Door {
     pub(super) fences: Fences,
     pub(super) exports: Exports,
     pub(super) status: Option<Status>,
-    pub(super) reports: (Sender<(Token, String)>, Receiver<(Token, String)>),
+    pub(super) reports: Reports,
     pub(super) now: Time,
     /// When to try again to let clients in, after the process was out of descriptors.
     pub(super) accept_again: Option<Time>,
@@ -366,6 +366,9 @@ impl Actor for Door {
         Ok(())
     }
 }
+
+/// Where the daemon's accounts of itself come in, from whatever thread.
+type Reports = (Sender<(Token, String)>, Receiver<(Token, String)>);
 
 /// How often watched exports are looked at: nothing tells when the last holder of a buffer goes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

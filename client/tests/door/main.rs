@@ -1,0 +1,132 @@
+//! The client library, preloaded into a program, against the door, behind which a trivial scheme answers.
+//!
+//! Each test starts a door on a thread of its own and runs this very binary again as the client, with the library
+//! before it: the test called `program` is then one of the scenarios of [`program`].
+#![cfg(target_os = "linux")]
+
+mod calls;
+mod daemon;
+mod measure;
+mod program;
+mod scheme;
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use daemon::Daemon;
+
+const SCENARIO: &str = "VIRGLD_TEST_SCENARIO";
+
+/// Not a test of its own: the client's side of the others.
+#[test]
+fn program() {
+    if let Ok(scenario) = std::env::var(SCENARIO) {
+        program::run(&scenario);
+    }
+}
+
+fn start(daemon: &Daemon, scenario: &str) -> Child {
+    let here = std::env::current_exe().unwrap();
+    let library = here.with_file_name("libvirgld_drm.so");
+    assert!(library.exists(), "{} was not built", library.display());
+    Command::new(here)
+        .args(["--exact", "program", "--nocapture"])
+        .env(SCENARIO, scenario)
+        .env("LD_PRELOAD", library)
+        .env("VIRGLD_DIR", daemon.directory())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn play(scenario: &str) -> Daemon {
+    let daemon = Daemon::start();
+    let status = start(&daemon, scenario).wait().unwrap();
+    assert!(status.success(), "{scenario}: {status}; the door saw {:?}", daemon.seen());
+    daemon.wait_for("every file is closed", |seen| seen.open == 0);
+    daemon
+}
+
+#[test]
+fn the_nodes_look_like_a_gpu() {
+    play("nodes");
+}
+
+#[test]
+fn calls_carry_structures_arrays_and_errors() {
+    play("calls");
+}
+
+#[test]
+fn streams_arrive_whole_and_fences_signal() {
+    let daemon = play("submit");
+    assert_eq!(daemon.seen().broken_streams, 0);
+}
+
+#[test]
+fn buffers_are_mapped_and_shared_by_descriptor() {
+    let daemon = play("share");
+    daemon.wait_for("the export is unused", |seen| seen.unused_exports == 1 && seen.unused_syncobjs == 1);
+}
+
+#[test]
+fn busy_buffers_are_known_without_asking() {
+    play("busy");
+}
+
+#[test]
+fn threads_share_a_file() {
+    play("threads");
+}
+
+#[test]
+fn a_child_of_fork_has_a_channel_of_its_own() {
+    let daemon = play("fork");
+    assert_eq!(daemon.seen().opened, 1);
+}
+
+#[test]
+fn a_file_that_used_up_its_share_waits_and_others_go_on() {
+    let daemon = play("flood");
+    assert!(daemon.seen().most_held <= 64, "{:?}", daemon.seen());
+}
+
+#[test]
+fn a_client_that_breaks_the_rules_loses_its_file_only() {
+    let daemon = play("break");
+    assert_eq!(daemon.seen().opened, 2);
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_nothing() {
+    let daemon = Daemon::start();
+    for _ in 0..5 {
+        let mut child = start(&daemon, "hammer");
+        let before = daemon.seen().submits;
+        daemon.wait_for("it is at work", |seen| seen.submits > before + 100);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        daemon.wait_for("its file is closed", |seen| seen.open == 0);
+    }
+    assert!(start(&daemon, "calls").wait().unwrap().success());
+}
+
+#[test]
+fn clients_of_a_daemon_that_dies_are_told_so() {
+    let daemon = Daemon::start();
+    let mut child = start(&daemon, "orphan");
+    daemon.wait_for("it is at work", |seen| seen.submits > 100);
+    drop(daemon);
+    let start = Instant::now();
+    assert!(child.wait().unwrap().success());
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+/// Not a test: prints how long calls take. Run with `--release --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    let daemon = Daemon::start();
+    let status = start(&daemon, "measure").wait().unwrap();
+    assert!(status.success());
+}
