@@ -1,0 +1,102 @@
+//! The cases below GL, and the resources that they use, alike on the floor and through the DRM node.
+
+use virgld_programs::bench::{CASES, Unit};
+use virgld_protocol::client::Box3d;
+
+use crate::side::Side;
+
+/// A case that a player measures below GL.
+#[derive(Clone, Copy)]
+pub(crate) struct DeviceCase {
+    /// What one types to run it.
+    pub(crate) name: &'static str,
+    /// What its figures count.
+    pub(crate) unit: Unit,
+    /// Where it means something.
+    pub(crate) sides: &'static [Side],
+}
+
+/// An empty command stream with a fence, waited for.
+pub(crate) const FENCED_SUBMIT: &str = "fenced-submit";
+/// The same, [`DEPTH`] of them in flight.
+pub(crate) const FENCED_PIPELINE: &str = "fenced-pipeline";
+/// An empty command stream that uses a buffer, and the wait for that buffer.
+pub(crate) const SUBMIT_WAIT: &str = "submit-wait";
+/// An empty command stream without a fence: the device answers once it has read it.
+pub(crate) const UNFENCED_SUBMIT: &str = "unfenced-submit";
+/// The same, [`DEPTH`] of them in flight.
+pub(crate) const UNFENCED_PIPELINE: &str = "unfenced-pipeline";
+/// A call that the device has no part in.
+pub(crate) const GET_CAP: &str = "get-cap";
+/// A buffer comes and goes.
+pub(crate) const RESOURCE_CHURN: &str = "resource-churn";
+/// 256 by 256 texels into memory, waited for.
+pub(crate) const FROM_HOST: &str = "transfer-from-256";
+/// 4 MiB of texels out of memory, waited for.
+pub(crate) const TO_HOST: &str = "transfer-to-4mib";
+
+/// All cases below GL, in the order in which they run.
+pub(crate) const DEVICE_CASES: [DeviceCase; 9] = [
+    DeviceCase { name: FENCED_SUBMIT, unit: Unit::Microseconds, sides: BOTH },
+    DeviceCase { name: FENCED_PIPELINE, unit: Unit::rate("submits/s"), sides: BOTH },
+    DeviceCase { name: SUBMIT_WAIT, unit: Unit::Microseconds, sides: BOTH },
+    DeviceCase { name: UNFENCED_SUBMIT, unit: Unit::Microseconds, sides: &[Side::Floor] },
+    DeviceCase { name: UNFENCED_PIPELINE, unit: Unit::rate("submits/s"), sides: &[Side::Floor] },
+    DeviceCase { name: GET_CAP, unit: Unit::Microseconds, sides: &[Side::Virgld] },
+    DeviceCase { name: RESOURCE_CHURN, unit: Unit::rate("buffers/s"), sides: BOTH },
+    DeviceCase { name: FROM_HOST, unit: Unit::Microseconds, sides: BOTH },
+    DeviceCase { name: TO_HOST, unit: Unit::Microseconds, sides: BOTH },
+];
+
+/// The GL case that starts processes, and so is left to `glbench` itself.
+pub(crate) const FIRST_PIXEL: &str = "first-pixel";
+
+/// The GL cases, by name and unit.
+pub(crate) fn gl_cases() -> impl Iterator<Item = (&'static str, Unit)> {
+    CASES.into_iter().map(|case| (case.name, case.unit))
+}
+
+/// How many submits a pipeline holds.
+pub(crate) const DEPTH: usize = 64;
+
+/// A resource as both the device and the DRM node describe it.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// `pipe_texture_target`.
+    pub(crate) target: u32,
+    /// `virgl_formats`.
+    pub(crate) format: u32,
+    /// `VIRGL_BIND_*`.
+    pub(crate) bind: u32,
+    /// Texels or bytes.
+    pub(crate) width: u32,
+    /// Texels.
+    pub(crate) height: u32,
+    /// Bytes of memory behind it.
+    pub(crate) bytes: u32,
+}
+
+impl Shape {
+    /// A buffer of vertices.
+    pub(crate) const BUFFER: Self =
+        Self { target: 0, format: 64, bind: VERTEX_BUFFER, width: 4096, height: 1, bytes: 4096 };
+    /// What is read back.
+    pub(crate) const SMALL: Self = Self::texture(256);
+    /// What is uploaded.
+    pub(crate) const LARGE: Self = Self::texture(1024);
+
+    const fn texture(edge: u32) -> Self {
+        let bind = RENDER_TARGET | SAMPLER_VIEW;
+        Self { target: 2, format: 1, bind, width: edge, height: edge, bytes: edge * edge * 4 }
+    }
+
+    /// All of its texels.
+    pub(crate) fn whole(self) -> Box3d {
+        Box3d { w: self.width, h: self.height, d: 1, ..Box3d::default() }
+    }
+}
+
+const BOTH: &[Side] = &[Side::Floor, Side::Virgld];
+const RENDER_TARGET: u32 = 1 << 1;
+const SAMPLER_VIEW: u32 = 1 << 3;
+const VERTEX_BUFFER: u32 = 1 << 4;

@@ -1,0 +1,139 @@
+//! A program below Mesa: what Mesa's winsys asks of the DRM node, and nothing else.
+
+mod node;
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use virgld_programs::bench::{Figures, Sampler};
+use virgld_programs::stop::{Stop, Verdict, ensure};
+use virgld_protocol::client::{
+    Box3d, GemClose, GetCap, ResourceCreate, TransferFromHost, TransferToHost, Wait, cap,
+};
+
+use crate::case::{self, DEPTH, DEVICE_CASES, Shape};
+use crate::player::Player;
+use node::Node;
+
+/// An open render node, with resources for transfers.
+pub(crate) struct Ioctls {
+    node: Node,
+    small: u32,
+    large: u32,
+}
+
+impl Ioctls {
+    /// Opens the node and creates the resources.
+    pub(crate) fn open() -> Verdict<Self> {
+        let node = Node::open(NODE).map_err(|error| Stop::failed(format!("cannot open {NODE}: {error}")))?;
+        let (small, large) = (create(&node, Shape::SMALL)?, create(&node, Shape::LARGE)?);
+        Ok(Self { node, small, large })
+    }
+
+    /// Submits, and waits for the fence.
+    fn fenced(&self) -> Verdict {
+        signalled(&self.node.submit_fenced()?)
+    }
+
+    /// Submits with the small buffer, and waits for that.
+    fn submit_wait(&self) -> Verdict {
+        self.node.submit(&[self.small])?;
+        self.wait(self.small)
+    }
+
+    /// One batch on a pipeline that stays full.
+    fn stream(&self, fences: &mut VecDeque<OwnedFd>) -> Verdict {
+        for _ in 0..DEPTH {
+            if fences.len() == DEPTH
+                && let Some(oldest) = fences.pop_front()
+            {
+                signalled(&oldest)?;
+            }
+            fences.push_back(self.node.submit_fenced()?);
+        }
+        Ok(())
+    }
+
+    fn churn(&self) -> Verdict {
+        for _ in 0..CHURN {
+            let handle = create(&self.node, Shape::BUFFER)?;
+            self.node.call(&mut GemClose { handle, pad: 0 })?;
+        }
+        Ok(())
+    }
+
+    fn download(&self) -> Verdict {
+        let Box3d { w, h, d, .. } = Shape::SMALL.whole();
+        let bo_handle = self.small;
+        self.node.call(&mut TransferFromHost { bo_handle, w, h, d, ..Default::default() })?;
+        self.wait(bo_handle)
+    }
+
+    fn upload(&self) -> Verdict {
+        let Box3d { w, h, d, .. } = Shape::LARGE.whole();
+        let bo_handle = self.large;
+        self.node.call(&mut TransferToHost { bo_handle, w, h, d, ..Default::default() })?;
+        self.wait(bo_handle)
+    }
+
+    fn wait(&self, handle: u32) -> Verdict {
+        Ok(self.node.call(&mut Wait { handle, flags: 0 })?)
+    }
+}
+
+impl Player for Ioctls {
+    fn about(&self) -> String {
+        NODE.into()
+    }
+
+    fn measure(&mut self, case: &str, seconds: f64) -> Verdict<Figures> {
+        let known = DEVICE_CASES.into_iter().find(|known| known.name == case);
+        let unit = known.ok_or_else(|| Stop::failed(format!("no case {case}")))?.unit;
+        let mut sampler = Sampler::new(seconds);
+        match case {
+            case::FENCED_SUBMIT => sampler.latency(|| self.fenced())?,
+            case::FENCED_PIPELINE => {
+                let mut fences = VecDeque::with_capacity(DEPTH);
+                // The pipeline is as full after a slice as before it, so that there is nothing to settle.
+                sampler.rate(DEPTH as f64, || self.stream(&mut fences), || ())?;
+                fences.iter().try_for_each(signalled)?;
+            }
+            case::SUBMIT_WAIT => sampler.latency(|| self.submit_wait())?,
+            case::GET_CAP => {
+                let mut question = GetCap { capability: cap::PRIME, value: 0 };
+                sampler.latency(|| Ok(self.node.call(&mut question)?))?;
+            }
+            case::RESOURCE_CHURN => {
+                sampler.rate(f64::from(CHURN), || self.churn(), || ())?;
+                self.fenced()?;
+            }
+            case::FROM_HOST => sampler.latency(|| self.download())?,
+            case::TO_HOST => sampler.latency(|| self.upload())?,
+            _ => return Err(Stop::skipped("no ioctl does that")),
+        }
+        sampler.figures(unit)
+    }
+}
+
+fn create(node: &Node, shape: Shape) -> Verdict<u32> {
+    let Shape { target, format, bind, width, height, bytes } = shape;
+    let (depth, array_size, size) = (1, 1, bytes);
+    let mut call =
+        ResourceCreate { target, format, bind, width, height, depth, array_size, size, ..Default::default() };
+    node.call(&mut call)?;
+    Ok(call.bo_handle)
+}
+
+/// Waits for a fence as Mesa does.
+fn signalled(fence: &OwnedFd) -> Verdict {
+    let mut fds = [PollFd::new(fence, PollFlags::IN)];
+    poll(&mut fds, Some(&PATIENCE))?;
+    let seen = fds[0].revents();
+    ensure(seen.contains(PollFlags::IN), || format!("the fence did not signal: {seen:?}"))
+}
+
+const NODE: &str = "/dev/dri/renderD128";
+const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// Buffers in one batch.
+const CHURN: u32 = 20;

@@ -1,0 +1,125 @@
+//! A DRM node by its C interface: the only unsafe code of the benchmark.
+//!
+//! The calls go through libc, not straight to the kernel, so that a preloaded library sees them, as it sees
+//! Mesa's.
+#![expect(unsafe_code, reason = "ioctl is a C interface")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use virgld_protocol::client::{DRM_TYPE, Execbuffer, ExecbufferFlags, Ioctl};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An open DRM file.
+pub(super) struct Node(File);
+
+impl Node {
+    /// Opens it for reading and writing.
+    pub(super) fn open(path: &str) -> io::Result<Self> {
+        OpenOptions::new().read(true).write(true).open(path).map(Self)
+    }
+
+    /// One call whose structure holds no pointers.
+    pub(super) fn call<T>(&self, argument: &mut T) -> io::Result<()>
+    where
+        T: Ioctl + FromBytes + IntoBytes + Immutable + KnownLayout,
+    {
+        const {
+            assert!(T::TABLE.arrays.is_empty() && T::TABLE.indirect.is_none());
+            assert!(T::TABLE.size == size_of::<T>());
+        }
+        // SAFETY: the structure is as large as the number says, any bytes make one, and it holds no pointers.
+        unsafe { self.ioctl(T::TABLE.number, argument) }
+    }
+
+    /// EXECBUFFER of nothing that uses these buffers.
+    pub(super) fn submit(&self, buffers: &[u32]) -> io::Result<()> {
+        self.execbuffer(ExecbufferFlags::empty(), buffers).map(drop)
+    }
+
+    /// EXECBUFFER of nothing, with a fence.
+    pub(super) fn submit_fenced(&self) -> io::Result<OwnedFd> {
+        let fence = self.execbuffer(ExecbufferFlags::FENCE_FD_OUT, &[])?;
+        if fence < 0 {
+            return Err(io::Error::new(ErrorKind::InvalidData, "no fence was handed out"));
+        }
+        // SAFETY: with the flag, a successful call hands out a descriptor that is ours.
+        Ok(unsafe { OwnedFd::from_raw_fd(fence) })
+    }
+
+    fn execbuffer(&self, flags: ExecbufferFlags, buffers: &[u32]) -> io::Result<i32> {
+        let num_bo_handles = u32::try_from(buffers.len()).map_err(|_| ErrorKind::InvalidInput)?;
+        let mut call = ExecbufferCall {
+            flags: flags.bits(),
+            bo_handles: buffers.as_ptr(),
+            num_bo_handles,
+            ..ExecbufferCall::NOTHING
+        };
+        // SAFETY: the only pointer that is not null points to as many handles as the structure says, and they
+        // are only read.
+        unsafe { self.ioctl(Execbuffer::TABLE.number, &mut call) }?;
+        Ok(call.fence_fd)
+    }
+
+    /// As libdrm makes them.
+    ///
+    /// # Safety
+    ///
+    /// `argument` must be what the call of that number takes.
+    unsafe fn ioctl<T>(&self, number: u8, argument: &mut T) -> io::Result<()> {
+        let size = size_of::<T>() as libc::c_ulong;
+        let request =
+            READ_WRITE | size << 16 | libc::c_ulong::from(DRM_TYPE) << 8 | libc::c_ulong::from(number);
+        loop {
+            // SAFETY: the descriptor is open, and the caller vouches for the argument.
+            let result = unsafe { libc::ioctl(self.0.as_raw_fd(), request, &raw mut *argument) };
+            if result == 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// `struct drm_virtgpu_execbuffer`.
+#[repr(C)]
+struct ExecbufferCall {
+    flags: u32,
+    size: u32,
+    command: *const u8,
+    bo_handles: *const u32,
+    num_bo_handles: u32,
+    fence_fd: i32,
+    ring_idx: u32,
+    syncobj_stride: u32,
+    num_in_syncobjs: u32,
+    num_out_syncobjs: u32,
+    in_syncobjs: *const u8,
+    out_syncobjs: *const u8,
+}
+
+impl ExecbufferCall {
+    const NOTHING: Self = Self {
+        flags: 0,
+        size: 0,
+        command: std::ptr::null(),
+        bo_handles: std::ptr::null(),
+        num_bo_handles: 0,
+        fence_fd: -1,
+        ring_idx: 0,
+        syncobj_stride: 0,
+        num_in_syncobjs: 0,
+        num_out_syncobjs: 0,
+        in_syncobjs: std::ptr::null(),
+        out_syncobjs: std::ptr::null(),
+    };
+}
+
+const _: () = assert!(size_of::<ExecbufferCall>() == Execbuffer::TABLE.size);
+
+/// `_IOC_READ | _IOC_WRITE`, in place.
+const READ_WRITE: libc::c_ulong = 3 << 30;

@@ -1,0 +1,107 @@
+//! Which tables there are.
+
+use super::number::short;
+use super::table::Table;
+use crate::results::{Level, Results, Row, Spread};
+use crate::side::Side;
+
+/// What the figures were measured on, in a sentence or two.
+pub(super) fn ground(results: &Results) -> String {
+    let machine = &results.machine;
+    let grounds: Vec<_> = results.grounds.iter().map(|(side, about)| format!("{side}: {about}")).collect();
+    format!(
+        "{} processors ({}), Linux {}; load average at the start {}. {}.",
+        machine.processors,
+        machine.model,
+        machine.kernel,
+        machine.load,
+        grounds.join("; ")
+    )
+}
+
+/// The tables that have rows.
+pub(super) fn of(results: &Results) -> Vec<Table> {
+    let mut clients: Vec<usize> = gl_rows(results).map(|row| row.clients).collect();
+    clients.dedup();
+    let gl = clients.into_iter().map(|clients| gl(results, clients));
+    let all = [below_gl(results)].into_iter().chain(gl).chain([memory(results)]);
+    all.filter(|table| !table.rows.is_empty()).collect()
+}
+
+fn below_gl(results: &Results) -> Table {
+    let rows = results.rows.iter().filter(|row| row.level == Level::Device);
+    let line = |row: &Row| {
+        let cost = row.cost(Side::Virgld, Side::Floor);
+        vec![name(row), cell(row, Side::Floor), cell(row, Side::Virgld), ratio(cost)]
+    };
+    Table {
+        title: "Below GL: ioctls on virgld, and the same device commands with nothing in between".into(),
+        legend: "Least / median / most over the rounds, and the 99th percentile. \
+                 The cost is time on virgld by time on the floor: 1.00 is the floor, lower is better.",
+        head: vec!["case", "floor", "virgld", "cost over the floor"],
+        rows: rows.map(line).collect(),
+    }
+}
+
+fn gl(results: &Results, clients: usize) -> Table {
+    let rows = gl_rows(results).filter(|row| row.clients == clients);
+    let line = |row: &Row| {
+        let sides = [Side::Llvmpipe, Side::Virpipe, Side::Virgld].map(|side| cell(row, side));
+        let speeds = [Side::Virpipe, Side::Llvmpipe].map(|other| ratio(row.speed(Side::Virgld, other)));
+        [name(row)].into_iter().chain(sides).chain(speeds).collect()
+    };
+    let title = match clients {
+        1 => "GL, 1 client".to_owned(),
+        _ => format!("GL, {clients} clients at once: rates together, latencies of the median client"),
+    };
+    Table {
+        title,
+        legend: "Least / median / most over the rounds, and the 99th percentile. \
+                 Speed is how many times as fast virgld is: more than 1.00 is faster.",
+        head: vec![
+            "case",
+            "llvmpipe",
+            "virpipe + vtest",
+            "virgld",
+            "speed by virpipe's",
+            "speed by llvmpipe's",
+        ],
+        rows: rows.map(line).collect(),
+    }
+}
+
+fn memory(results: &Results) -> Table {
+    let rows = results.memory.iter().map(|cost| {
+        let who = format!("{} x {}", cost.clients, cost.side);
+        let parts = [cost.resident, cost.own, cost.service, cost.total()];
+        [who].into_iter().chain(parts.map(short)).collect()
+    });
+    Table {
+        title: "Memory per client, MiB".into(),
+        legend: "Resident counts libraries; the other columns count neither libraries nor files, and shared \
+                 memory once. The service is virgld with its device process, or virgl_test_server.",
+        head: vec!["clients", "client, resident", "client, own", "service, growth", "own + service"],
+        rows: rows.collect(),
+    }
+}
+
+fn gl_rows(results: &Results) -> impl Iterator<Item = &Row> {
+    results.rows.iter().filter(|row| row.level == Level::Gl)
+}
+
+fn name(row: &Row) -> String {
+    format!("{} ({})", row.case, row.unit)
+}
+
+fn cell(row: &Row, side: Side) -> String {
+    let Some((spread, p99)) = row.median(side).zip(row.p99(side)) else { return NOTHING.into() };
+    let Spread { least, median, most } = spread;
+    format!("{} / {} / {}, p99 {}", short(least), short(median), short(most), short(p99.median))
+}
+
+fn ratio(spread: Option<Spread>) -> String {
+    let Some(Spread { least, median, most }) = spread else { return NOTHING.into() };
+    format!("{} ({} to {})", short(median), short(least), short(most))
+}
+
+const NOTHING: &str = "-";
