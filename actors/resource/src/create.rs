@@ -199,6 +199,12 @@ impl State {
             self.close_region(region.id, effects);
             return refuse(token, Errno::ENOENT, effects);
         };
+        if record.backing.isolated {
+            // An earlier request for the same was faster: a second move would take shared memory away.
+            let backing = record.backing.clone();
+            self.close_region(region.id, effects);
+            return effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
+        }
         let backing = Backing { region, offset: 0, length: record.backing.length, isolated: true };
         copy(&record.backing, &backing);
         let old = std::mem::replace(&mut record.backing, backing.clone());
