@@ -24,13 +24,13 @@ pub(crate) struct Parked {
 impl Parked {
     /// An export that nobody waits for any more; a creation is still waited for, because it must be undone.
     pub(crate) fn is_export_of(&self, file: FileId) -> bool {
-        self.file == file && matches!(self.what, Awaited::Export(_))
+        self.file == file && matches!(self.what, Awaited::Export(..))
     }
 }
 
 enum Awaited {
     Create(ResourceCreate),
-    Export(u32),
+    Export(u32, ResourceId),
 }
 
 impl State {
@@ -73,7 +73,7 @@ impl State {
         resource: ResourceId,
         effects: &mut Vec<Effect>,
     ) {
-        let token = self.park(caller, Awaited::Export(handle));
+        let token = self.park(caller, Awaited::Export(handle, resource));
         effects.push(Effect::Resource(Request::Isolate { token, resource }));
     }
 
@@ -117,9 +117,13 @@ impl State {
         if let Some(buffer) = self.buffers.get_mut(&resource) {
             buffer.backing = backing;
         }
+        const CLOSED: Refusal =
+            Refusal::new(Errno::ENOENT, "the handle was closed while its memory was moved");
         let parked = self.parked.remove(&token);
-        let Some(Parked { file, token, what: Awaited::Export(handle) }) = parked else { return };
-        let outcome = self.export(file, handle);
+        let Some(Parked { file, token, what: Awaited::Export(handle, wanted) }) = parked else { return };
+        // The number may stand for another buffer by now, one whose memory is not its own.
+        let still = self.file(file).is_ok_and(|it| it.entry(handle).is_ok_and(|it| it.resource == wanted));
+        let outcome = if still { self.export(file, handle) } else { Err(CLOSED) };
         answer(token, outcome, effects);
     }
 
