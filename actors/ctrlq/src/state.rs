@@ -205,10 +205,13 @@ impl State {
             }
             self.deadlines.pop_front();
             if let Some(pending) = waiting.filter(|pending| !pending.expired) {
-                pending.expired = true;
-                let meaning = pending.meaning;
                 self.report.lost += 1;
-                fail(meaning, Errno::ETIMEDOUT, effects);
+                // Until the device has let go of a resource, or is gone, its memory is nobody else's.
+                if matches!(pending.meaning, Meaning::Unreferenced(_)) {
+                    continue;
+                }
+                pending.expired = true;
+                fail(pending.meaning, Errno::ETIMEDOUT, effects);
             }
         }
     }
