@@ -30,6 +30,7 @@ pub(crate) struct Channel {
     line: Line,
     slots: Slots,
     ring: Mutex<Ring>,
+    restocking: Mutex<()>,
     arrivals: Mutex<Vec<(u64, Vec<OwnFd>)>>,
 }
 
@@ -75,6 +76,7 @@ impl Channel {
             line: Line { socket: ours, doorbell },
             slots: Slots::new(),
             ring: Mutex::new(Ring::new()),
+            restocking: Mutex::default(),
             arrivals: Mutex::default(),
         })
     }
@@ -87,6 +89,11 @@ impl Channel {
     /// The right to write records, for as long as it is held.
     pub(crate) fn writer(&self) -> Writer<'_> {
         Writer { channel: self, ring: self.ring.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// The right to ask for fences in advance: threads that find none must not all do it at once.
+    pub(crate) fn restocking(&self) -> MutexGuard<'_, ()> {
+        self.restocking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a call and waits for its answer.

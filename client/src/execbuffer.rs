@@ -75,6 +75,10 @@ fn writer_with_fence(channel: &Channel) -> Outcome<(Writer<'_>, u32, OwnFd)> {
             return Ok((writer, token, fence));
         }
         drop(writer);
+        let _restocking = channel.restocking();
+        if !channel.writer().ring.fences.is_empty() {
+            continue;
+        }
         let count = u32::try_from(MAX_FENCES).unwrap_or(1);
         let mut answer = channel.service(SERVICE_FENCES, &count.to_le_bytes(), &[])?;
         let fences = std::mem::take(&mut answer.descriptors);

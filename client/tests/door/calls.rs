@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_ulong};
 use std::io;
 
 /// Opens a file.
-pub fn open(path: &CStr) -> i32 {
+pub(crate) fn open(path: &CStr) -> i32 {
     // SAFETY: a C string.
     let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
     assert!(fd >= 0, "{path:?}: {}", io::Error::last_os_error());
@@ -12,18 +12,18 @@ pub fn open(path: &CStr) -> i32 {
 }
 
 /// The render node.
-pub fn render() -> i32 {
+pub(crate) fn render() -> i32 {
     open(c"/dev/dri/renderD128")
 }
 
 /// Closes.
-pub fn close(fd: i32) {
+pub(crate) fn close(fd: i32) {
     // SAFETY: no memory.
     assert_eq!(unsafe { libc::close(fd) }, 0);
 }
 
 /// Makes an ioctl; an error is its number.
-pub fn ioctl<T>(fd: i32, kind: u8, number: u8, argument: &mut T) -> Result<(), i32> {
+pub(crate) fn ioctl<T>(fd: i32, kind: u8, number: u8, argument: &mut T) -> Result<(), i32> {
     let request =
         3 << 30 | (size_of::<T>() as c_ulong) << 16 | c_ulong::from(kind) << 8 | c_ulong::from(number);
     // SAFETY: the argument is of the size that the request tells.
@@ -34,18 +34,18 @@ pub fn ioctl<T>(fd: i32, kind: u8, number: u8, argument: &mut T) -> Result<(), i
 }
 
 /// Makes a DRM ioctl.
-pub fn drm<T>(fd: i32, number: u8, argument: &mut T) -> Result<(), i32> {
+pub(crate) fn drm<T>(fd: i32, number: u8, argument: &mut T) -> Result<(), i32> {
     ioctl(fd, b'd', number, argument)
 }
 
 /// GET_CAP.
-pub fn get_cap(fd: i32, capability: u64) -> Result<u64, i32> {
+pub(crate) fn get_cap(fd: i32, capability: u64) -> Result<u64, i32> {
     let mut call = [capability, 0];
     drm(fd, 0x0c, &mut call).map(|()| call[1])
 }
 
 /// RESOURCE_CREATE; gives the handle.
-pub fn create(fd: i32) -> u32 {
+pub(crate) fn create(fd: i32) -> u32 {
     let mut call = [0_u32; 14];
     drm(fd, 0x44, &mut call).unwrap();
     assert_eq!(call[11], call[10] + 100);
@@ -55,30 +55,30 @@ pub fn create(fd: i32) -> u32 {
 /// `struct drm_virtgpu_execbuffer`.
 #[repr(C)]
 #[derive(Default)]
-pub struct Execbuffer {
-    pub flags: u32,
-    pub size: u32,
-    pub command: u64,
-    pub bo_handles: u64,
-    pub num_bo_handles: u32,
-    pub fence_fd: i32,
-    pub ring_idx: u32,
-    pub syncobj_stride: u32,
-    pub num_in_syncobjs: u32,
-    pub num_out_syncobjs: u32,
-    pub in_syncobjs: u64,
-    pub out_syncobjs: u64,
+pub(crate) struct Execbuffer {
+    pub(crate) flags: u32,
+    pub(crate) size: u32,
+    pub(crate) command: u64,
+    pub(crate) bo_handles: u64,
+    pub(crate) num_bo_handles: u32,
+    pub(crate) fence_fd: i32,
+    pub(crate) ring_idx: u32,
+    pub(crate) syncobj_stride: u32,
+    pub(crate) num_in_syncobjs: u32,
+    pub(crate) num_out_syncobjs: u32,
+    pub(crate) in_syncobjs: u64,
+    pub(crate) out_syncobjs: u64,
 }
 
 /// A stream as the scheme expects it.
-pub fn stream(first: u32, words: u32) -> Vec<u32> {
+pub(crate) fn stream(first: u32, words: u32) -> Vec<u32> {
     let mut stream: Vec<u32> = (0..words).collect();
     stream[0] = first;
     stream
 }
 
 /// EXECBUFFER; gives the value of `fence_fd` after.
-pub fn submit(fd: i32, flags: u32, stream: &[u32], handles: &[u32], fence: i32) -> Result<i32, i32> {
+pub(crate) fn submit(fd: i32, flags: u32, stream: &[u32], handles: &[u32], fence: i32) -> Result<i32, i32> {
     let mut call = Execbuffer {
         flags,
         size: u32::try_from(size_of_val(stream)).unwrap(),
@@ -92,19 +92,19 @@ pub fn submit(fd: i32, flags: u32, stream: &[u32], handles: &[u32], fence: i32) 
 }
 
 /// WAIT; `only_ask` is NOWAIT.
-pub fn wait(fd: i32, handle: u32, only_ask: bool) -> Result<(), i32> {
+pub(crate) fn wait(fd: i32, handle: u32, only_ask: bool) -> Result<(), i32> {
     drm(fd, 0x48, &mut [handle, u32::from(only_ask)])
 }
 
 /// Whether `fd` becomes readable within `milliseconds`.
-pub fn readable(fd: i32, milliseconds: i32) -> bool {
+pub(crate) fn readable(fd: i32, milliseconds: i32) -> bool {
     let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry.
     unsafe { libc::poll(&raw mut entry, 1, milliseconds) == 1 && entry.revents & libc::POLLIN != 0 }
 }
 
 /// SYNC_IOC_FILE_INFO: the status.
-pub fn fence_status(fd: i32) -> Result<i32, i32> {
+pub(crate) fn fence_status(fd: i32) -> Result<i32, i32> {
     let mut info = [0_u32; 14];
     ioctl(fd, b'>', 4, &mut info).map(|()| info[8].cast_signed())
 }

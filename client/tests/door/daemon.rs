@@ -17,7 +17,7 @@ use virgld_runtime::{Badge, Mailbox, Stage, Wake};
 
 use crate::scheme::{Scheme, Seen};
 
-pub struct Daemon {
+pub(crate) struct Daemon {
     directory: PathBuf,
     seen: Arc<Mutex<Seen>>,
     stop: Arc<AtomicBool>,
@@ -26,10 +26,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("virgld-door-{}-{number}", std::process::id()));
+        Self::start_in(std::env::temp_dir().join(format!("virgld-door-{}-{number}", std::process::id())))
+    }
+
+    pub(crate) fn start_in(directory: PathBuf) -> Self {
         let (seen, stop) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
         let (sender, receiver) = std::sync::mpsc::channel();
         let (stopped, home, seeing) = (stop.clone(), directory.clone(), seen.clone());
@@ -45,15 +48,15 @@ impl Daemon {
         Self { directory, seen, stop, waker, thread: Some(thread) }
     }
 
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    pub fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
     }
 
-    pub fn wait_for(&self, what: &str, is_so: impl Fn(&Seen) -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, is_so: impl Fn(&Seen) -> bool) {
         let start = Instant::now();
         while !is_so(&self.seen.lock().unwrap()) {
             assert!(start.elapsed() < Duration::from_secs(20), "not so: {what}; {:?}", self.seen());
@@ -77,9 +80,8 @@ impl Drop for Daemon {
 fn run(stage: &mut Stage, reactor: &mut Reactor, stopped: &AtomicBool) {
     while !stopped.load(Ordering::Acquire) {
         stage.run(now());
-        for dead in stage.casualties() {
-            panic!("{} died: {}", dead.name, dead.fault);
-        }
+        let dead = stage.casualties();
+        assert!(dead.is_empty(), "{dead:?}");
         let sleeps = stage.may_sleep();
         let until = stage.deadline().map(|deadline| deadline.since(now()));
         let until = if sleeps { until } else { Some(Duration::ZERO) };

@@ -3,6 +3,7 @@
 //! Each test starts a door on a thread of its own and runs this very binary again as the client, with the library
 //! before it: the test called `program` is then one of the scenarios of [`program`].
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "all of it is a test")]
 
 mod calls;
 mod daemon;
@@ -10,6 +11,7 @@ mod measure;
 mod program;
 mod scheme;
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,7 @@ fn program() {
     }
 }
 
-fn start(daemon: &Daemon, scenario: &str) -> Child {
+fn start(directory: &Path, scenario: &str) -> Child {
     let here = std::env::current_exe().unwrap();
     let library = here.with_file_name("libvirgld_drm.so");
     assert!(library.exists(), "{} was not built", library.display());
@@ -33,7 +35,7 @@ fn start(daemon: &Daemon, scenario: &str) -> Child {
         .args(["--exact", "program", "--nocapture"])
         .env(SCENARIO, scenario)
         .env("LD_PRELOAD", library)
-        .env("VIRGLD_DIR", daemon.directory())
+        .env("VIRGLD_DIR", directory)
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
@@ -41,7 +43,7 @@ fn start(daemon: &Daemon, scenario: &str) -> Child {
 
 fn play(scenario: &str) -> Daemon {
     let daemon = Daemon::start();
-    let status = start(&daemon, scenario).wait().unwrap();
+    let status = start(daemon.directory(), scenario).wait().unwrap();
     assert!(status.success(), "{scenario}: {status}; the door saw {:?}", daemon.seen());
     daemon.wait_for("every file is closed", |seen| seen.open == 0);
     daemon
@@ -101,20 +103,20 @@ fn a_client_that_breaks_the_rules_loses_its_file_only() {
 fn a_client_that_is_killed_leaves_nothing() {
     let daemon = Daemon::start();
     for _ in 0..5 {
-        let mut child = start(&daemon, "hammer");
+        let mut child = start(daemon.directory(), "hammer");
         let before = daemon.seen().submits;
         daemon.wait_for("it is at work", |seen| seen.submits > before + 100);
         child.kill().unwrap();
         child.wait().unwrap();
         daemon.wait_for("its file is closed", |seen| seen.open == 0);
     }
-    assert!(start(&daemon, "calls").wait().unwrap().success());
+    assert!(start(daemon.directory(), "calls").wait().unwrap().success());
 }
 
 #[test]
 fn clients_of_a_daemon_that_dies_are_told_so() {
     let daemon = Daemon::start();
-    let mut child = start(&daemon, "orphan");
+    let mut child = start(daemon.directory(), "orphan");
     daemon.wait_for("it is at work", |seen| seen.submits > 100);
     drop(daemon);
     let start = Instant::now();
@@ -122,11 +124,19 @@ fn clients_of_a_daemon_that_dies_are_told_so() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
+#[test]
+fn a_daemon_without_descriptors_neither_dies_nor_spins() {
+    // The client of this one is the daemon as well: the limit is that of its process.
+    let directory = std::env::temp_dir().join(format!("virgld-few-{}", std::process::id()));
+    let status = start(&directory, "descriptors").wait().unwrap();
+    assert!(status.success());
+}
+
 /// Not a test: prints how long calls take. Run with `--release --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn measure() {
     let daemon = Daemon::start();
-    let status = start(&daemon, "measure").wait().unwrap();
+    let status = start(daemon.directory(), "measure").wait().unwrap();
     assert!(status.success());
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use crate::calls::*;
 use crate::scheme::{ARENA, FAIL, HOLD};
 
-pub fn run(scenario: &str) {
+pub(crate) fn run(scenario: &str) {
     match scenario {
         "nodes" => nodes(),
         "calls" => calls(),
@@ -20,6 +20,7 @@ pub fn run(scenario: &str) {
         "break" => breaks(),
         "hammer" => hammer(),
         "orphan" => orphan(),
+        "descriptors" => descriptors(),
         "measure" => crate::measure::run(),
         other => panic!("no scenario {other}"),
     }
@@ -56,8 +57,35 @@ fn nodes() {
         assert_eq!(libc::access(c"/dev/dri/card0".as_ptr(), libc::R_OK | libc::W_OK), 0);
         assert_ne!(libc::access(c"/dev/dri/card1".as_ptr(), libc::R_OK), 0);
     }
+    libdrm();
     assert!(!fs::metadata("/dev/null").unwrap().file_type().is_socket());
     assert_eq!(fs::read("/dev/null").unwrap(), b"");
+}
+
+/// What libdrm makes of it, where it is installed.
+fn libdrm() {
+    /// The beginning of `struct _drmDevice`.
+    #[repr(C)]
+    struct Device {
+        nodes: *const *const std::ffi::c_char,
+        available: i32,
+        bus: i32,
+    }
+    type GetDevices = unsafe extern "C" fn(u32, *mut *const Device, i32) -> i32;
+    // SAFETY: libdrm's function of this name has this type, and fills in one device that lives from then on.
+    unsafe {
+        let library = libc::dlopen(c"libdrm.so.2".as_ptr(), libc::RTLD_NOW);
+        if library.is_null() {
+            return;
+        }
+        let function = libc::dlsym(library, c"drmGetDevices2".as_ptr());
+        let get_devices: GetDevices = std::mem::transmute(function);
+        let mut device = std::ptr::null();
+        assert_eq!(get_devices(0, &raw mut device, 1), 1);
+        assert_eq!(((*device).available, (*device).bus), (0b101, 0), "a primary and a render node, on PCI");
+        let render = CStr::from_ptr(*(*device).nodes.add(2));
+        assert_eq!(render, c"/dev/dri/renderD128");
+    }
 }
 
 fn calls() {
@@ -300,6 +328,42 @@ fn breaks() {
     while get_cap(fd, 1).is_ok() {}
     assert_eq!(get_cap(fd, 1), Err(libc::EIO));
     assert_eq!(get_cap(other, 1), Ok(2));
+}
+
+fn descriptors() {
+    let directory = std::env::var_os("VIRGLD_DIR").unwrap();
+    let _daemon = crate::daemon::Daemon::start_in(directory.into());
+    let first = render();
+    assert_eq!(get_cap(first, 1), Ok(2));
+    let open_now = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    // Room for a few more, of which each open file takes two: the client's end and the daemon's.
+    let limit = libc::rlimit { rlim_cur: open_now + 15, rlim_max: 4096 };
+    // SAFETY: the limit is ours.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    let path = c"/dev/dri/renderD128".as_ptr();
+    // SAFETY: a C string.
+    let more: Vec<i32> = (0..40).map(|_| unsafe { libc::open(path, libc::O_RDWR) }).collect();
+    assert_eq!(more.last(), Some(&-1));
+    let before = processor_time();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(processor_time() - before < 100_000, "microseconds while nothing can be done");
+    assert_eq!(get_cap(first, 1), Ok(2));
+    more.into_iter().filter(|fd| *fd >= 0).for_each(close);
+    let again = render();
+    assert_eq!(get_cap(again, 1), Ok(2));
+    close(again);
+    close(first);
+}
+
+/// Of this process, in microseconds.
+fn processor_time() -> i64 {
+    // SAFETY: zeroed integers, and room for them.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    [usage.ru_utime, usage.ru_stime].iter().map(|time| time.tv_sec * 1_000_000 + time.tv_usec).sum()
 }
 
 fn hammer() {

@@ -13,25 +13,25 @@ use virgld_protocol::message::scheme::{Attached, CallEvent, DoorEvent, ExportKey
 use virgld_runtime::{Actor, Cap, Fault, Turn};
 
 /// A stream that begins with this word is held back until SET_CLIENT_CAP.
-pub const HOLD: u32 = 0x57a1_1ed0;
+pub(crate) const HOLD: u32 = 0x57a1_1ed0;
 /// One that begins with this fails.
-pub const FAIL: u32 = 0xdead_0000;
+pub(crate) const FAIL: u32 = 0xdead_0000;
 /// What MAP gives for handle 0; others follow in pages.
-pub const ARENA: u64 = 0x10_0000;
+pub(crate) const ARENA: u64 = 0x10_0000;
 
 /// What the door said.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
-    pub opened: u32,
-    pub open: u32,
-    pub submits: u32,
-    pub broken_streams: u32,
-    pub most_held: usize,
-    pub unused_exports: u32,
-    pub unused_syncobjs: u32,
+pub(crate) struct Seen {
+    pub(crate) opened: u32,
+    pub(crate) open: u32,
+    pub(crate) submits: u32,
+    pub(crate) broken_streams: u32,
+    pub(crate) most_held: usize,
+    pub(crate) unused_exports: u32,
+    pub(crate) unused_syncobjs: u32,
 }
 
-pub struct Scheme {
+pub(crate) struct Scheme {
     door: Cap<FromScheme>,
     seen: Arc<Mutex<Seen>>,
     arena: Arc<SharedMemory>,
@@ -48,7 +48,7 @@ struct Held {
 }
 
 impl Scheme {
-    pub fn new(door: Cap<FromScheme>, seen: Arc<Mutex<Seen>>) -> Self {
+    pub(crate) fn new(door: Cap<FromScheme>, seen: Arc<Mutex<Seen>>) -> Self {
         let arena = SharedMemory::new("arena", 1 << 20).unwrap();
         Self { door, seen, arena, next_handle: 0, held: Vec::new() }
     }

@@ -60,60 +60,55 @@ impl Door {
     }
 
     fn take_ioctl(&mut self, id: u64, file: FileId, found: &Found) -> Result<Taken, Fault> {
-        let slot = found.record.slot;
         let Some(layout) = layout_of(found.record.number) else {
             return Ok(self.refuse(id, found, Errno::EINVAL));
         };
-        let Some(channel) = self.channels.get_mut(&id) else { return Ok(Taken::Yes) };
-        if slot != NO_SLOT && channel.ring.is_pending(slot) {
-            return Ok(Broken::Slot.into());
-        }
-        let Body { call, bulk } = match body(channel.ring.memory(), found, layout) {
-            Ok(body) => body,
-            Err(broken) => return Ok(broken.into()),
+        let event = match self.call(id, file, found, layout) {
+            Ok(event) => event,
+            Err(taken) => return Ok(taken),
         };
+        self.tell(DoorEvent::Call(event))?;
+        self.tell_signalled()?;
+        Ok(Taken::Yes)
+    }
+
+    /// Copies a call out of the ring. What may yet have to wait comes first, and leaves no trace if it must.
+    fn call(&mut self, id: u64, file: FileId, found: &Found, layout: &Layout) -> Result<CallEvent, Taken> {
+        let channel = self.channels.get(&id).ok_or(Taken::Yes)?;
+        if channel.ring.is_pending(found.record.slot) {
+            return Err(Broken::Slot.into());
+        }
+        let Body { call, bulk } = body(channel.ring.memory(), found, layout)?;
         let length = bulk.map_or(0, |(_, length)| length);
         if length > self.largest_stream() {
-            return Ok(self.refuse(id, found, Errno::ENOMEM));
+            return Err(self.refuse(id, found, Errno::ENOMEM));
         }
-        let asynchronous = is_asynchronous(layout);
-        let Some(open) = self.files.get_mut(&file) else { return Ok(Taken::Yes) };
-        if asynchronous && !open.has_credit(length, &self.limits) {
-            return Ok(Taken::Starved);
+        let open = self.files.get_mut(&file).ok_or(Taken::Yes)?;
+        if is_asynchronous(layout) && !open.has_credit(length, &self.limits) {
+            return Err(Taken::Starved);
         }
-        let Some(channel) = self.channels.get_mut(&id) else { return Ok(Taken::Yes) };
+        let channel = self.channels.get_mut(&id).ok_or(Taken::Yes)?;
         let bulk = match bulk {
             None => None,
             Some((offset, length)) => {
-                let Some(slice) = self.pool.take(STREAM_OFFSET + length) else { return Ok(Taken::Starved) };
-                if copy(&channel.ring, offset, length, &slice).is_err() {
-                    return Ok(Broken::Length.into());
-                }
+                let slice = self.pool.take(STREAM_OFFSET + length).ok_or(Taken::Starved)?;
+                copy(&channel.ring, offset, length, &slice)?;
                 Some(slice)
             }
         };
-        let fence_out = match fence_named(layout, &call.bytes) {
-            None => None,
-            Some(token) => match open.stock.remove(&token) {
-                None => return Ok(Broken::Fence.into()),
-                fence => fence,
-            },
+        // From here on it is taken, or its file is lost.
+        let named = fence_named(layout, &call.bytes);
+        let fence_out = named.map(|token| open.stock.remove(&token).ok_or(Broken::Fence)).transpose()?;
+        let record = found.record.serial;
+        let serial = match is_asynchronous(layout) {
+            true => open.launch(id, record, length),
+            false => open.last_serial(),
         };
-        let serial =
-            if asynchronous { open.launch(id, found.record.serial, length) } else { open.last_serial() };
-        let descriptors = match channel.descriptors(found.record.serial, found.record.descriptors) {
-            Ok(descriptors) => descriptors,
-            Err(broken) => return Ok(broken.into()),
-        };
-        let pending = Pending { serial: found.record.serial, ioctl: Some(layout.number), fence_out };
-        let token = match admit(channel, id, found, pending) {
-            Ok(token) => token,
-            Err(broken) => return Ok(broken.into()),
-        };
+        let descriptors = channel.descriptors(record, found.record.descriptors)?;
+        let pending = Pending { serial: record, ioctl: Some(layout.number), fence_out };
+        let token = admit(channel, id, found, pending)?;
         let attached = descriptors.into_iter().next().map(|descriptor| self.recognise(file, descriptor));
-        self.tell(DoorEvent::Call(CallEvent { file, call, bulk, token, serial, attached, fence_out }))?;
-        self.tell_signalled()?;
-        Ok(Taken::Yes)
+        Ok(CallEvent { file, call, bulk, token, serial, attached, fence_out })
     }
 
     /// Refuses a record without anybody else hearing of it. One that wants no answer cannot be refused.
