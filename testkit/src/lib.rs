@@ -1,4 +1,14 @@
-//! A simulated device and a simulated client for the tests of virgld.
+//! A simulated device, simulated clients, and the whole system between them on one thread with a made-up clock.
+//!
+//! Everything here is a function of a seed: what fails once fails again.
 #![forbid(unsafe_code)]
 
+pub mod clients;
+pub mod device;
+pub mod door;
+pub mod link;
 pub mod queue;
+mod random;
+pub mod system;
+
+pub use random::Random;

@@ -1,0 +1,334 @@
+//! The whole of virgld but for its ground: every actor, wired as `driver/src/linux/wiring.rs` wires them, between
+//! a simulated device and simulated clients, on one thread and with a clock that stands still until told.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use virgld_context::Context;
+use virgld_ctrlq::ControlQueue;
+use virgld_cursorq::CursorQueue;
+use virgld_protocol::ids::{ContextId, FileId};
+use virgld_protocol::message::transport::NewLink;
+use virgld_protocol::message::{context, ctrlq, cursorq, door, resource, scheme, transport};
+use virgld_resource::Resources;
+use virgld_runtime::dma::{DmaPool, SizeClass};
+use virgld_runtime::link::{CommandArea, Link};
+use virgld_runtime::{
+    Badge, Cap, Casualty, Interface, Mailbox, Minter, Respond, SlotId, Spawner, Stage, Time, Wake,
+};
+use virgld_scheme::Scheme;
+use virgld_transport::Transport;
+
+use crate::device::{FakeDevice, Temper};
+use crate::door::FakeDoor;
+use crate::link::{FakeLink, LinkConfig, locked};
+
+const ANY: Badge = Badge(0);
+/// Memory for cursor commands.
+const CURSOR: [SizeClass; 1] = [SizeClass { size: 128, count: 4 }];
+
+/// What a system is made of.
+#[derive(Debug, Clone)]
+pub struct SystemConfig {
+    /// The connection to the device; memory for commands is as much as the pools below take.
+    pub link: LinkConfig,
+    /// How the device behaves.
+    pub temper: Temper,
+    /// What each file may have.
+    pub resources: virgld_resource::Limits,
+    /// How long things may take.
+    pub scheme: virgld_scheme::Limits,
+    /// How long a command may take.
+    pub patience: Duration,
+    /// Memory for commands but for streams.
+    pub small: Vec<SizeClass>,
+    /// Memory for command streams.
+    pub streams: Vec<SizeClass>,
+}
+
+impl Default for SystemConfig {
+    fn default() -> Self {
+        let (arena_bytes, isolated_bytes) = (4 * 4096, 4 * 4096);
+        Self {
+            link: LinkConfig::default(),
+            temper: Temper::default(),
+            resources: virgld_resource::Limits { arena_bytes, isolated_bytes, resources: 16 },
+            scheme: virgld_scheme::Limits::default(),
+            patience: Duration::from_secs(5),
+            small: vec![SizeClass { size: 256, count: 40 }],
+            streams: vec![SizeClass { size: 256, count: 16 }],
+        }
+    }
+}
+
+/// What all actors report, together.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The transport's.
+    pub transport: transport::Report,
+    /// The control queue's.
+    pub control: ctrlq::Report,
+    /// The resource actor's.
+    pub resource: resource::Report,
+    /// The scheme's.
+    pub scheme: scheme::Report,
+}
+
+impl Report {
+    /// Whether nothing of any client is left, neither here nor on the way.
+    pub fn is_empty(&self) -> bool {
+        self.scheme.files.is_empty()
+            && (self.scheme.buffers, self.scheme.syncobjs, self.scheme.fences) == (0, 0, 0)
+            && self.resource.resources.is_empty()
+            && (self.resource.regions, self.control.contexts) == (0, 0)
+            && (self.transport.in_flight, self.transport.waiting) == (0, 0)
+    }
+}
+
+/// A running system.
+pub struct System {
+    /// The device.
+    pub device: FakeDevice,
+    /// The clients' way in.
+    pub door: FakeDoor,
+    /// The display's way to the pointer.
+    pub pointer: Cap<cursorq::FromDisplay>,
+    stage: Stage,
+    now: Time,
+    casualties: Vec<Casualty>,
+    daemon: Daemon,
+    contexts: Contexts,
+    registrar: Cap<ctrlq::Registrar>,
+    spawner: Spawner,
+}
+
+/// Which slot runs which context.
+type Contexts = Arc<Mutex<HashMap<SlotId, (FileId, ContextId)>>>;
+
+/// The daemon's questions.
+struct Daemon {
+    transport: Cap<transport::FromDaemon>,
+    control: Cap<ctrlq::FromDaemon>,
+    resource: Cap<resource::FromDaemon>,
+    scheme: Cap<scheme::FromDaemon>,
+}
+
+/// The thread of a test never sleeps.
+struct Awake;
+
+impl Wake for Awake {
+    fn wake(&self) {}
+}
+
+impl System {
+    /// Wires a system and waits until its device is up.
+    pub fn new(config: &SystemConfig, seed: u64) -> Self {
+        let stage = Stage::new(Arc::new(Awake));
+        let spawner = stage.spawner();
+        let transport_box: Mailbox<transport::Message> = spawner.mailbox();
+        let control_box: Mailbox<ctrlq::Message> = spawner.mailbox();
+        let cursor_box: Mailbox<cursorq::Message> = spawner.mailbox();
+        let resource_box: Mailbox<resource::Message> = spawner.mailbox();
+        let scheme_box: Mailbox<scheme::Message> = spawner.mailbox();
+        let door_box: Mailbox<door::Message> = spawner.mailbox();
+
+        let ready = transport_box.open::<transport::FromReactor>(ANY);
+        let command_bytes =
+            [&config.small[..], &CURSOR, &config.streams[..]].map(DmaPool::bytes).iter().sum();
+        let offered = LinkConfig { command_bytes, ..config.link };
+        let link = FakeLink::new(offered, Box::new(move |it| ready.send(it).is_ok()));
+        let device = FakeDevice::new(&link, config.temper, seed);
+        let [small, cursor, streams] = pools(&link.commands(), config);
+
+        let registrar = control_box.open::<ctrlq::Registrar>(ANY);
+        let contexts = Contexts::default();
+        let start_context = context_starter(ContextParts {
+            spawner: spawner.grant(),
+            commands: control_box.minter(),
+            notices: scheme_box.minter(),
+            registrar: registrar.grant(),
+            contexts: Arc::clone(&contexts),
+        });
+        let (door, door_actor) = FakeDoor::new(scheme_box.open(ANY), streams);
+        let daemon = Daemon {
+            transport: transport_box.open(ANY),
+            control: control_box.open(ANY),
+            resource: resource_box.open(ANY),
+            scheme: scheme_box.open(ANY),
+        };
+        let pointer = cursor_box.open(ANY);
+        let devices = transport_box.open::<transport::Devices>(ANY);
+
+        let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
+        let control =
+            ControlQueue::new(small, config.patience, transport_box.open(ANY), resource_box.open(ANY));
+        let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
+        let resources = Resources::new(
+            config.resources,
+            control_box.open(ANY),
+            transport_box.open(ANY),
+            scheme_box.open(ANY),
+        );
+        let scheme = Scheme::new(config.scheme, door_box.open(ANY), resource_box.open(ANY), start_context);
+
+        spawner.start("transport", transport_box, transport);
+        spawner.start("control queue", control_box, control);
+        spawner.start("cursor queue", cursor_box, cursors);
+        spawner.start("resource", resource_box, resources);
+        spawner.start("scheme", scheme_box, scheme);
+        spawner.start("door", door_box, door_actor);
+        // The transport is there to hear it: it was started above.
+        let _ = devices.send(NewLink(Box::new(link)));
+        let mut system = Self {
+            device,
+            door,
+            pointer,
+            stage,
+            now: Time(1),
+            casualties: Vec::new(),
+            daemon,
+            contexts,
+            registrar,
+            spawner,
+        };
+        // Interrupts may be lost, even now: then the transport's poll finds what there is.
+        for _ in 0..5 {
+            system.settle();
+            system.advance(Duration::from_millis(200));
+        }
+        system
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Lets every actor do what it can. Says whether there was anything.
+    pub fn run(&mut self) -> bool {
+        let ran = self.stage.run(self.now);
+        self.casualties.append(&mut self.stage.casualties());
+        ran
+    }
+
+    /// Lets the clock go on, stopping wherever an actor wants to be woken.
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now.after(by);
+        while let Some(next) = self.stage.deadline().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.run();
+        }
+        self.now = end;
+        self.run();
+    }
+
+    /// Lets actors and device do all they can while the clock stands still.
+    pub fn settle(&mut self) {
+        while self.run() | self.device.finish() {}
+    }
+
+    /// Settles, and lets the clock go on for as long as any patience lasts, so that all that can end has ended.
+    pub fn outlast(&mut self) {
+        // A WAIT lasts 15 seconds; a submit may be held for 10 and then have 5 at the device.
+        let end = self.now.after(Duration::from_secs(20));
+        self.settle();
+        while let Some(next) = self.stage.deadline().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.settle();
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    /// Ends the actor of a file's context as a fault would, and mends what that breaks, as the daemon does.
+    pub fn kill_context(&mut self, file: FileId) {
+        let found =
+            locked(&self.contexts).iter().find(|(_, (it, _))| *it == file).map(|(slot, it)| (*slot, it.1));
+        let Some((slot, context)) = found else { return };
+        locked(&self.contexts).remove(&slot);
+        self.spawner.stop(slot);
+        self.run();
+        // Actors that died are casualties, and tests look at those.
+        let _ = self.registrar.send(ctrlq::Register::Died { context });
+        let _ = self.daemon.scheme.send(scheme::Service::ContextDied { file });
+    }
+
+    /// What all actors report.
+    pub fn report(&mut self) -> Option<Report> {
+        Some(Report {
+            transport: self.ask(|system, respond| system.daemon.transport.send(respond).is_ok())?,
+            control: self.ask(|system, respond| system.daemon.control.send(respond).is_ok())?,
+            resource: self.ask(|system, respond| system.daemon.resource.send(respond).is_ok())?,
+            scheme: self
+                .ask(|system, respond| system.daemon.scheme.send(scheme::Service::Report(respond)).is_ok())?,
+        })
+    }
+
+    /// Everything that anybody did wrong so far: actors that died, rules broken towards the device or the door.
+    pub fn offences(&self) -> Vec<String> {
+        let died = self.casualties.iter().map(|it| format!("the {} actor died: {}", it.name, it.fault));
+        let device = self.device.offences().iter().map(|it| format!("at the device: {it}"));
+        let door = self.door.offences().into_iter().map(|it| format!("at the door: {it}"));
+        died.chain(device).chain(door).collect()
+    }
+
+    fn ask<T: Send + 'static>(&mut self, send: impl FnOnce(&Self, Respond<T>) -> bool) -> Option<T> {
+        let answer = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&answer);
+        send(self, Respond::new(move |it| *locked(&place) = Some(it)));
+        self.run();
+        locked(&answer).take()
+    }
+}
+
+/// Cuts the device's command memory into one pool for each actor that builds commands.
+fn pools(area: &CommandArea, config: &SystemConfig) -> [DmaPool; 3] {
+    let mut offset = area.offset;
+    [&config.small[..], &CURSOR, &config.streams[..]].map(|classes| {
+        let pool = DmaPool::new(area.memory.clone(), area.address, offset, classes);
+        offset += DmaPool::bytes(classes);
+        // PANIC: the link was made with as many bytes as these pools take together.
+        pool.expect("the pools fit the link's memory for commands")
+    })
+}
+
+/// What it takes to start a context's actor.
+struct ContextParts {
+    spawner: Spawner,
+    commands: Minter<ctrlq::ContextCommands>,
+    notices: Minter<scheme::FromContext>,
+    registrar: Cap<ctrlq::Registrar>,
+    contexts: Contexts,
+}
+
+/// Starts the actor of each new context, as the daemon does.
+fn context_starter(parts: ContextParts) -> virgld_scheme::StartContext {
+    let mut next = 0_u32;
+    Box::new(move |file| {
+        next += 1;
+        let context = ContextId(next);
+        let mailbox: Mailbox<context::Message> = parts.spawner.mailbox();
+        let slot = mailbox.slot();
+        let cap = open(&mailbox);
+        // Actors that died are casualties, and tests look at those.
+        let _ = parts.registrar.send(ctrlq::Register::Begin { context, events: open(&mailbox) });
+        let commands = parts.commands.mint(Badge(u64::from(context.0)));
+        let notices = parts.notices.mint(Badge(file.0));
+        locked(&parts.contexts).insert(slot, (file, context));
+        let (spawner, contexts) = (parts.spawner.grant(), Arc::clone(&parts.contexts));
+        let finish = Box::new(move || {
+            locked(&contexts).remove(&slot);
+            spawner.stop(slot);
+        });
+        parts.spawner.start("context", mailbox, Context::new(commands, notices, finish));
+        cap
+    })
+}
+
+fn open<I: Interface>(mailbox: &Mailbox<I::Whole>) -> Cap<I>
+where
+    I::Whole: Send,
+{
+    mailbox.open(ANY)
+}

@@ -1,0 +1,146 @@
+//! Thousands of short lives of the whole system, each decided by a seed.
+//!
+//! A run that fails says its seed. `SEED=<seed> cargo test -p virgld-testkit --test system` runs that one alone,
+//! in each of the tests.
+
+use std::time::Duration;
+
+use virgld_resource::Limits;
+use virgld_testkit::Random;
+use virgld_testkit::clients::{Clients, Mood};
+use virgld_testkit::device::Temper;
+use virgld_testkit::link::LinkConfig;
+use virgld_testkit::system::{System, SystemConfig};
+
+/// Runs `life` for so many seeds, or for the one that the environment names.
+fn for_seeds(count: u64, life: impl Fn(u64)) {
+    if let Ok(seed) = std::env::var("SEED") {
+        return life(seed.parse().expect("SEED is a number"));
+    }
+    (0..count).for_each(life);
+}
+
+/// Fails the test with all that is needed to see it again.
+fn verdict(seed: u64, what: &[String]) {
+    assert!(
+        what.is_empty(),
+        "seed {seed} (again: SEED={seed} cargo test -p virgld-testkit --test system):\n{}",
+        what.join("\n")
+    );
+}
+
+/// A system whose shape depends on the seed: few or many places for regions, narrow or wide queues and pools.
+fn config(random: &mut Random, temper: Temper) -> SystemConfig {
+    let mut config = SystemConfig { temper, ..SystemConfig::default() };
+    config.link =
+        LinkConfig { places: 1 + random.below(10), queue_size: 8 << random.below(3), ..config.link };
+    config.small[0].count = 8 + random.below(30);
+    config.streams[0].count = 3 + random.below(12);
+    config.resources = Limits { resources: 4 + random.below(12), ..config.resources };
+    config
+}
+
+/// Everything that must be so when all clients have left.
+fn check_end(system: &mut System, clients: &Clients, device_lives: bool) -> Vec<String> {
+    let mut wrong = system.offences();
+    wrong.extend_from_slice(clients.offences());
+    let report = system.report();
+    if !report.as_ref().is_some_and(|report| report.is_empty()) {
+        wrong.push(format!("left behind: {report:?}"));
+    }
+    let (unanswered, unsignalled) = (system.door.unanswered(), system.door.unsignalled());
+    if (unanswered, unsignalled) != (0, 0) {
+        wrong.push(format!("{unanswered} calls and {unsignalled} fences were never answered"));
+    }
+    let host = system.device.host();
+    let left = (host.contexts(), host.resources(), system.device.regions());
+    if device_lives && left != (0, 0, 0) {
+        wrong.push(format!("left on the device, contexts, resources, regions: {left:?}"));
+    }
+    wrong
+}
+
+/// Slow devices that answer in another order than they were asked.
+#[test]
+fn whatever_clients_do_the_rules_are_kept_and_nothing_is_left() {
+    for_seeds(1000, |seed| {
+        let mut random = Random::new(seed);
+        let lost = if random.chance(300) { 300 } else { 0 };
+        let temper = Temper { lost_interrupt: lost, ..Temper::default() };
+        let mut system = System::new(&config(&mut random, temper), seed);
+        let mut clients = Clients::new(seed, Mood::Calm);
+        for _ in 0..20 + random.below(100) {
+            clients.step(&mut system);
+        }
+        clients.leave(&mut system);
+        verdict(seed, &check_end(&mut system, &clients, true));
+    });
+}
+
+/// Devices that refuse commands, lie about lengths and leave out the mark of a fence: what fails is reported as
+/// failed, and the driver still breaks no rule.
+#[test]
+fn a_device_that_refuses_and_lies_costs_only_what_it_refuses() {
+    for_seeds(500, |seed| {
+        let mut random = Random::new(seed);
+        let mut rate = || if random.chance(500) { 100 } else { 0 };
+        let temper = Temper {
+            error: rate(),
+            short: rate(),
+            exaggerate: rate(),
+            unmarked: rate(),
+            lost_interrupt: rate(),
+            refuse_region: rate(),
+            forget: 0,
+        };
+        let mut system = System::new(&config(&mut random, temper), seed);
+        let mut clients = Clients::new(seed, Mood::Stormy);
+        for _ in 0..20 + random.below(60) {
+            clients.step(&mut system);
+        }
+        clients.leave(&mut system);
+        verdict(seed, &check_end(&mut system, &clients, true));
+    });
+}
+
+/// Devices that forget commands: deadlines end them. What a device that never said so may still use is kept, and
+/// goes with the device.
+#[test]
+fn a_device_that_forgets_commands_hangs_nobody() {
+    for_seeds(400, |seed| {
+        let mut random = Random::new(seed);
+        let mut system = System::new(&config(&mut random, Temper::default()), seed);
+        system.device.set_temper(Temper { forget: 60, ..Temper::default() });
+        let mut clients = Clients::new(seed, Mood::Stormy);
+        for _ in 0..20 + random.below(60) {
+            clients.step(&mut system);
+        }
+        clients.leave(&mut system);
+        system.device.die();
+        system.outlast();
+        verdict(seed, &check_end(&mut system, &clients, false));
+    });
+}
+
+/// Devices that die in the middle of it all.
+#[test]
+fn a_device_that_dies_fails_everything_once() {
+    for_seeds(500, |seed| {
+        let mut random = Random::new(seed);
+        let mut system = System::new(&config(&mut random, Temper::default()), seed);
+        let mut clients = Clients::new(seed, Mood::Calm);
+        for _ in 0..random.below(60) {
+            clients.step(&mut system);
+        }
+        clients.expect_storms();
+        system.device.die();
+        for _ in 0..random.below(40) {
+            clients.step(&mut system);
+        }
+        if random.chance(500) {
+            system.advance(Duration::from_secs(1));
+        }
+        clients.leave(&mut system);
+        verdict(seed, &check_end(&mut system, &clients, false));
+    });
+}
