@@ -11,7 +11,7 @@ use virgld_runtime::dma::DmaSlice;
 use zerocopy::FromBytes;
 
 use crate::command::HEADER_BYTES;
-use crate::state::{Effect, Meaning, Pending, State, fail};
+use crate::state::{Effect, Meaning, Pending, State, fail, to_u32};
 
 impl State {
     /// Takes what the transport tells.
@@ -49,7 +49,7 @@ impl State {
             return;
         }
         match outcome {
-            Ok(()) => succeed(&pending, &slice, effects),
+            Ok(()) => succeed(&pending, &slice, written, effects),
             Err(errno) => fail(pending.meaning, errno, effects),
         }
     }
@@ -88,8 +88,10 @@ fn outcome(pending: &Pending, slice: &DmaSlice, written: u32) -> Result<(), Errn
     Ok(())
 }
 
-fn succeed(pending: &Pending, slice: &DmaSlice, effects: &mut Vec<Effect>) {
+fn succeed(pending: &Pending, slice: &DmaSlice, written: u32, effects: &mut Vec<Effect>) {
     let body = pending.response.0 as usize + HEADER_BYTES;
+    // What lies behind the bytes that the device wrote is left from an earlier holder of the slice.
+    let written = written.saturating_sub(to_u32(HEADER_BYTES));
     effects.push(match pending.meaning {
         Meaning::Nothing | Meaning::ContextCreated(_) | Meaning::ResourceMade(_) => return,
         Meaning::ContextDestroyed(context) => Effect::Context(context, ContextEvent::Destroyed),
@@ -98,7 +100,7 @@ fn succeed(pending: &Pending, slice: &DmaSlice, effects: &mut Vec<Effect>) {
         }
         Meaning::Unreferenced(resource) => Effect::Resource(ResourceEvent::Unreferenced { resource }),
         Meaning::CapsetInfo(token) => {
-            let info = read::<OkCapsetInfo, { size_of::<OkCapsetInfo>() }>(slice, body, u32::MAX);
+            let info = read::<OkCapsetInfo, { size_of::<OkCapsetInfo>() }>(slice, body, written);
             let result = info.ok_or(Errno::EIO).map(|info| CapsetInfo {
                 id: info.capset_id,
                 max_version: info.capset_max_version,
@@ -107,7 +109,7 @@ fn succeed(pending: &Pending, slice: &DmaSlice, effects: &mut Vec<Effect>) {
             Effect::Resource(ResourceEvent::CapsetInfo { token, result })
         }
         Meaning::Capset(token, size) => {
-            let mut bytes = vec![0; size as usize];
+            let mut bytes = vec![0; size.min(written) as usize];
             let result = slice.read(body, &mut bytes).map_err(|_| Errno::EIO).map(|()| bytes);
             Effect::Resource(ResourceEvent::Capset { token, result })
         }
