@@ -67,8 +67,10 @@ pub(crate) struct Pending {
 /// The control queue's commands.
 pub struct State {
     pub(crate) pending: Slab<Pending>,
-    /// Commands that wait for memory, or for the fences to be numbered anew; in order.
-    backlog: VecDeque<Command>,
+    /// Commands that wait for memory, or for the fences to be numbered anew, and since when; in order.
+    backlog: VecDeque<(Time, Command)>,
+    /// When the first piece of work in the backlog has waited long enough.
+    backlog_deadline: Option<Time>,
     deadlines: VecDeque<(Time, u32, u64)>,
     pool: DmaPool,
     patience: Duration,
@@ -86,6 +88,7 @@ impl State {
         Self {
             pending: Slab::new(),
             backlog: VecDeque::new(),
+            backlog_deadline: None,
             deadlines: VecDeque::new(),
             pool,
             patience,
@@ -95,6 +98,12 @@ impl State {
             up: false,
             report: Report::default(),
         }
+    }
+
+    /// The same with the number of the first fence, near the last for instance.
+    #[must_use]
+    pub fn numbering_from(self, fence: FenceId) -> Self {
+        Self { next_fence: fence.0, ..self }
     }
 
     /// The control queue's account.
@@ -122,18 +131,24 @@ impl State {
         if !self.up {
             return self.refuse(command, effects);
         }
-        self.backlog.push_back(command);
+        self.backlog.push_back((now, command));
         self.drain(now, effects);
     }
 
     /// Sends what waits, as far as memory and fence numbers go.
     pub(crate) fn drain(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while let Some(command) = self.backlog.pop_front() {
+        while let Some((since, command)) = self.backlog.pop_front() {
             if let Err(command) = self.send(now, command, effects) {
-                self.backlog.push_front(command);
-                return;
+                self.backlog.push_front((since, command));
+                break;
             }
         }
+        self.plan_backlog();
+    }
+
+    fn plan_backlog(&mut self) {
+        let first = self.backlog.iter().find(|(_, command)| command.is_work());
+        self.backlog_deadline = first.map(|(since, _)| since.after(self.patience));
     }
 
     /// Builds a command and publishes it; hands it back if it must wait.
@@ -193,11 +208,31 @@ impl State {
 
     /// The moment at which the oldest command's patience ends.
     pub fn deadline(&self) -> Option<Time> {
-        self.deadlines.front().map(|(time, _, _)| *time)
+        let sent = self.deadlines.front().map(|(time, _, _)| *time);
+        sent.into_iter().chain(self.backlog_deadline).min()
     }
 
     /// Fails what has waited too long. Its memory stays with the device until that gives it back.
     pub fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.expire_backlog(now, effects);
+        self.expire_sent(now, effects);
+        self.forget_answered();
+    }
+
+    /// Fails work that could not even be sent. Other commands are what the actors' truth rests on: they are sent
+    /// however late.
+    fn expire_backlog(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        while self.backlog_deadline.is_some_and(|deadline| deadline <= now) {
+            let first = self.backlog.iter().position(|(_, command)| command.is_work());
+            if let Some((_, command)) = first.and_then(|index| self.backlog.remove(index)) {
+                self.report.lost += 1;
+                fail(command.meaning(), Errno::ETIMEDOUT, effects);
+            }
+            self.plan_backlog();
+        }
+    }
+
+    fn expire_sent(&mut self, now: Time, effects: &mut Vec<Effect>) {
         while let Some((time, cookie, ticket)) = self.deadlines.front().copied() {
             let waiting = self.pending.get_mut(cookie as usize).filter(|pending| pending.ticket == ticket);
             if time > now && waiting.is_some() {
@@ -227,9 +262,10 @@ impl State {
 
     /// Fails what waits to be sent.
     pub(crate) fn refuse_backlog(&mut self, effects: &mut Vec<Effect>) {
-        for command in std::mem::take(&mut self.backlog) {
+        for (_, command) in std::mem::take(&mut self.backlog) {
             self.refuse(command, effects);
         }
+        self.backlog_deadline = None;
     }
 
     fn refuse(&mut self, command: Command, effects: &mut Vec<Effect>) {
@@ -285,6 +321,10 @@ impl Command {
         }
     }
 
+    fn is_work(&self) -> bool {
+        matches!(self.meaning(), Meaning::Work(..))
+    }
+
     fn stream_length(&self) -> usize {
         match self {
             Self::Context(_, ContextCommand::Submit { length, .. }) => *length as usize,
@@ -308,6 +348,6 @@ impl Command {
 }
 
 /// Sizes and places within a slice; a slice is far smaller than 4 GiB.
-fn to_u32(number: usize) -> u32 {
+pub(crate) fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,70 @@
+//! Deadlines: nothing waits for ever, and nothing that the device may still write is reused.
+
+use std::time::Duration;
+
+use virgld_protocol::device::Code;
+use virgld_runtime::Time;
+
+use crate::setup::{Desk, PATIENCE};
+
+#[test]
+fn a_command_that_is_not_answered_fails_once_and_its_memory_stays_with_the_device() {
+    let mut desk = Desk::new(1);
+    desk.submit(7, 1);
+    let publish = desk.published().remove(0);
+    assert_eq!(desk.state.deadline(), Some(Time(0).after(PATIENCE)));
+    desk.wait(PATIENCE - Duration::from_nanos(1));
+    assert!(desk.told().is_empty());
+    desk.wait(Duration::from_nanos(1));
+    assert_eq!(desk.told(), ["context 7: 1 ended ETIMEDOUT(110)"]);
+    assert_eq!(desk.state.deadline(), None);
+    assert_eq!((desk.state.report().in_flight, desk.state.report().lost), (1, 1));
+
+    desk.unreference(9);
+    assert!(desk.published().is_empty(), "the only memory is the device's still");
+    desk.answer(publish, Code::OK_NO_DATA);
+    assert_eq!(desk.published().len(), 1);
+    assert!(desk.told().is_empty(), "a late answer is nobody's");
+}
+
+#[test]
+fn the_place_of_an_answered_command_does_not_inherit_its_deadline() {
+    let mut desk = Desk::new(2);
+    desk.submit(7, 1);
+    let publish = desk.published().remove(0);
+    desk.wait(Duration::from_secs(4));
+    desk.answer(publish, Code::OK_NO_DATA);
+    desk.submit(7, 2);
+    desk.told();
+    desk.wait(Duration::from_secs(4));
+    assert!(desk.told().is_empty());
+    desk.wait(Duration::from_secs(1));
+    assert_eq!(desk.told(), ["context 7: 2 ended ETIMEDOUT(110)"]);
+}
+
+#[test]
+fn a_resource_is_not_given_up_before_the_device_says_so() {
+    let mut desk = Desk::new(2);
+    desk.unreference(9);
+    let publish = desk.published().remove(0);
+    desk.wait(PATIENCE * 3);
+    assert!(desk.told().is_empty());
+    desk.answer(publish, Code::OK_NO_DATA);
+    assert_eq!(desk.told(), ["resource 9: unreferenced"]);
+}
+
+#[test]
+fn work_that_waits_for_memory_has_a_deadline_too() {
+    let mut desk = Desk::new(1);
+    desk.submit(7, 1);
+    desk.wait(Duration::from_secs(1));
+    desk.submit(7, 2);
+    desk.unreference(9);
+    desk.published();
+    desk.wait(PATIENCE - Duration::from_secs(1));
+    assert_eq!(desk.told(), ["context 7: 1 ended ETIMEDOUT(110)"]);
+    assert_eq!(desk.state.deadline(), Some(Time(0).after(PATIENCE + Duration::from_secs(1))));
+    desk.wait(Duration::from_secs(1));
+    assert_eq!(desk.told(), ["context 7: 2 ended ETIMEDOUT(110)"]);
+    assert_eq!(desk.state.deadline(), None, "the rest is not work, and cannot be given up");
+}
