@@ -164,7 +164,7 @@ fn clean(program: impl AsRef<OsStr>) -> Command {
     for name in MISLEADING {
         command.env_remove(name);
     }
-    command.env("EGL_PLATFORM", "surfaceless");
+    command.env("EGL_PLATFORM", "surfaceless").env("RUST_LOG", "warn").env("NO_COLOR", "1");
     command
 }
 

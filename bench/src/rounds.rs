@@ -152,6 +152,8 @@ impl Bench<'_> {
                         row.rounds[round].extend(figure.map(|figure| (side, figure)));
                     }
                     (Ok(_), None) => {}
+                    // An interrupt is no fault of a side.
+                    (Err(_), _) if heed_interrupts().is_err() => {}
                     (Err(reason), _) => {
                         out.push(side);
                         let complaints = if usable { String::new() } else { self.peers.complaints(side) };
@@ -197,6 +199,7 @@ impl Bench<'_> {
                     row.rounds[round].extend(figure.map(|figure| (*side, figure)));
                     true
                 }
+                Err(_) if heed_interrupts().is_err() => false,
                 Err(reason) => {
                     let complaints = self.peers.complaints(*side);
                     self.gap(format!("{side}, {clients} clients, {name}: {reason}; {complaints}"));
