@@ -52,6 +52,25 @@ pub fn check(offset: usize, length: usize, size: usize) -> Result<(), OutOfBound
     }
 }
 
+/// Copies bytes from one memory to another. Neither may change meanwhile if the copy is to be of one moment.
+pub fn copy(
+    from: &dyn Memory,
+    from_offset: usize,
+    to: &dyn Memory,
+    to_offset: usize,
+    length: usize,
+) -> Result<(), OutOfBounds> {
+    check(from_offset, length, from.size())?;
+    check(to_offset, length, to.size())?;
+    let mut piece = [0; 4096];
+    for start in (0..length).step_by(piece.len()) {
+        let piece = &mut piece[..(length - start).min(4096)];
+        from.read(from_offset + start, piece)?;
+        to.write(to_offset + start, piece)?;
+    }
+    Ok(())
+}
+
 /// A full barrier: a store before it and a load after it are seen in that order by the other party.
 ///
 /// The kick and interrupt suppression of virtio 1.2, section 2.7.7, needs exactly this one.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use virgld_runtime::{Actor, Badge, Cap, Fault, Interface, Mailbox, SlotId, Spawner, Stage, Time, Turn, Wake};
+use virgld_runtime::{
+    Actor, Badge, Cap, Fault, Interface, Mailbox, SlotId, Spawner, Stage, Time, Turn, Wake,
+};
 
 struct Word;
 

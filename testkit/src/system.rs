@@ -53,7 +53,12 @@ impl Default for SystemConfig {
         Self {
             link: LinkConfig::default(),
             temper: Temper::default(),
-            resources: virgld_resource::Limits { arena_bytes, isolated_bytes, resources: 16 },
+            resources: virgld_resource::Limits {
+                arena_bytes,
+                isolated_bytes,
+                resources: 16,
+                overflow_bytes: 16 * 4096,
+            },
             scheme: virgld_scheme::Limits::default(),
             patience: Duration::from_secs(5),
             small: vec![SizeClass { size: 256, count: 40 }],

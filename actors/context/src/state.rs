@@ -160,11 +160,18 @@ impl State {
         }
     }
 
-    /// What is held will never run; what the device has, it finishes before it destroys the context.
+    /// What is held will never run; what the device has, it finishes before it destroys the context, and it is
+    /// reported until then.
     fn close(&mut self, effects: &mut Vec<Effect>) {
-        for work in self.waiting.drain(..) {
-            if let Work::Detach(resource) = work {
-                effects.push(Effect::Scheme(ContextNotice::Detached { resource }));
+        for work in std::mem::take(&mut self.waiting) {
+            match work {
+                Work::Submit(Submit { serial, .. })
+                | Work::Transfer(Transfer { serial, .. })
+                | Work::Skip(serial) => {
+                    self.complete(serial, Err(Errno::ECANCELED), effects);
+                }
+                Work::Detach(resource) => effects.push(Effect::Scheme(ContextNotice::Detached { resource })),
+                Work::Attach(_) => {}
             }
         }
         if self.life == Life::New {

@@ -79,7 +79,8 @@ fn a_lost_context_fails_its_work_and_says_so_once() {
 #[test]
 fn closing_drops_what_is_held_and_leaves_the_device() {
     let mut state = live();
-    assert_eq!(run(&mut state, vec![submit(1, true), Request::Close]), ["destroy", "ended"]);
+    let seen = run(&mut state, vec![submit(1, true), Request::Close]);
+    assert_eq!(seen, ["completed 1 false through 1", "destroy", "ended"]);
     let mut effects = Vec::new();
     state.control(ContextEvent::Destroyed, &mut effects);
     assert_eq!(names(&effects), ["finish"]);

@@ -37,6 +37,12 @@ impl ControlQueue {
             let sent = match effect {
                 Effect::Publish(publish) => self.transport.send(publish),
                 Effect::Resource(event) => self.resource.send(event),
+                Effect::ContextsLost => {
+                    for cap in self.contexts.values() {
+                        let _ = cap.send(ContextEvent::Lost);
+                    }
+                    Ok(())
+                }
                 Effect::Context(context, event) => {
                     let last = matches!(event, ContextEvent::Destroyed);
                     if let Some(cap) = self.contexts.get(&context) {

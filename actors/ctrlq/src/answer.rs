@@ -36,6 +36,7 @@ impl State {
     fn go_down(&mut self, effects: &mut Vec<Effect>) {
         self.up = false;
         self.refuse_backlog(effects);
+        effects.push(Effect::ContextsLost);
         effects.push(Effect::Resource(ResourceEvent::Down));
     }
 

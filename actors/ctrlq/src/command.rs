@@ -73,7 +73,8 @@ pub(crate) fn of_context(context: ContextId, command: &ContextCommand) -> Encode
             context,
             &ContextCreate { nlen: name.length, context_init: *capset, debug_name: name.bytes },
         ),
-        ContextCommand::Destroy => Encoded::new(context, &ContextDestroy {}),
+        // Fenced, so that it is answered after all work of the context.
+        ContextCommand::Destroy => Encoded { fenced: true, ..Encoded::new(context, &ContextDestroy {}) },
         ContextCommand::Attach { resource } => {
             Encoded::new(context, &ContextAttachResource { resource_id: resource.0, padding: 0 })
         }

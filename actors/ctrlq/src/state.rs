@@ -27,6 +27,8 @@ pub enum Effect {
     Publish(Publish),
     /// Tell a context.
     Context(ContextId, ContextEvent),
+    /// Tell every context that it is lost.
+    ContextsLost,
     /// Tell the resource actor.
     Resource(ResourceEvent),
 }

@@ -3,15 +3,18 @@
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token};
 use virgld_protocol::message::ctrlq::{Description, ResourceCommand};
-use virgld_protocol::message::resource::{Backing, Notice};
+use virgld_protocol::message::resource::{Backing, Notice, Place};
 use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::Region;
+use virgld_runtime::memory;
 
 use crate::arena::{Arena, OpenArena, in_memory, whole_pages};
 use crate::state::{Effect, Owner, Record, State, announce, back, key, number};
 
 /// What a region that was asked for is for.
 pub(crate) enum Waiting {
+    /// The place for what the device cannot reach.
+    Overflow,
     /// The arena of an owner.
     Arena(FileId),
     /// A resource with memory of its own.
@@ -61,7 +64,8 @@ impl State {
         let order = Order { token, owner, description, bytes };
         if shareable {
             account.isolated_bytes += bytes;
-            self.open(Waiting::Create(order), bytes, false, effects);
+            // Places at the device are kept for arenas: without one, this buffer's bytes are copied.
+            self.open(Waiting::Create(order), bytes, true, effects);
         } else {
             self.create_in_arena(order, effects);
         }
@@ -84,13 +88,14 @@ impl State {
             }
             Arena::Open(arena) => match arena.take(order.bytes) {
                 Some(range) => {
-                    let length = range.end - range.start;
                     let region = arena.region.clone();
-                    self.made(
-                        order,
-                        Backing { region, offset: range.start, length, isolated: false },
-                        effects,
-                    );
+                    match self.placed(region, range.start, order.bytes, false) {
+                        Ok(backing) => self.made(order, backing, effects),
+                        Err(errno) => {
+                            self.return_range(order.owner, range);
+                            self.give_up(&order, errno, effects);
+                        }
+                    }
                 }
                 None => self.give_up(&order, Errno::ENOMEM, effects),
             },
@@ -99,7 +104,13 @@ impl State {
     }
 
     /// Asks for a region.
-    fn open(&mut self, what: Waiting, bytes: u64, device_optional: bool, effects: &mut Vec<Effect>) {
+    pub(crate) fn open(
+        &mut self,
+        what: Waiting,
+        bytes: u64,
+        device_optional: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let token = self.token();
         self.waiting.insert(token, what);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -110,20 +121,44 @@ impl State {
         let Some(waiting) = self.waiting.remove(&token) else {
             return effects.push(Effect::Region(RegionRequest::Close { id: region.id }));
         };
-        if region.address.is_none() {
-            effects.push(Effect::Region(RegionRequest::Close { id: region.id }));
-            return self.without_region(waiting, effects);
+        if matches!(waiting, Waiting::Overflow) {
+            return self.overflow_opened(region, effects);
         }
         self.regions += 1;
         match waiting {
             Waiting::Arena(owner) => self.arena_opened(owner, region, effects),
-            Waiting::Create(order) => {
-                let length = order.bytes;
-                self.made(order, Backing { region, offset: 0, length, isolated: true }, effects);
-            }
+            Waiting::Create(order) => match self.placed(region.clone(), 0, order.bytes, true) {
+                Ok(backing) => self.made(order, backing, effects),
+                Err(errno) => {
+                    self.close_region(region.id, effects);
+                    self.unaccount(&order);
+                    self.give_up(&order, errno, effects);
+                }
+            },
             Waiting::Isolate(token, resource) => self.move_to(token, resource, region, effects),
-            Waiting::InArena(_) => {}
+            Waiting::Overflow | Waiting::InArena(_) => {}
         }
+    }
+
+    fn overflow_opened(&mut self, region: Region, effects: &mut Vec<Effect>) {
+        match region.address {
+            Some(_) => self.overflow = Some(OpenArena::new(region)),
+            // A device without room for any region but its queues': it gets no memory that it cannot reach.
+            None => effects.push(Effect::Region(RegionRequest::Close { id: region.id })),
+        }
+    }
+
+    /// Memory in a region, and a place at the device for it if the device cannot reach the region.
+    fn placed(&mut self, region: Region, offset: u64, length: u64, isolated: bool) -> Result<Backing, Errno> {
+        let device = match region.address {
+            Some(_) => None,
+            None => {
+                let overflow = self.overflow.as_mut().ok_or(Errno::ENOMEM)?;
+                let range = overflow.take(length).ok_or(Errno::ENOMEM)?;
+                Some(Place { region: overflow.region.clone(), offset: range.start })
+            }
+        };
+        Ok(Backing { region, offset, length, isolated, device })
     }
 
     pub(crate) fn region_refused(&mut self, token: Token, effects: &mut Vec<Effect>) {
@@ -136,14 +171,20 @@ impl State {
         match waiting {
             Waiting::Arena(owner) => self.arena_settled(owner, Arena::Refused, effects),
             Waiting::Create(order) => {
-                if let Some(account) = self.owners.get_mut(&order.owner) {
-                    account.isolated_bytes -= order.bytes;
-                }
+                self.unaccount(&order);
                 // Not shareable then, but it can be drawn to.
                 self.create_in_arena(order, effects);
             }
+            Waiting::Overflow => {}
             Waiting::Isolate(token, _) => refuse(token, Errno::ENOMEM, effects),
             Waiting::InArena(order) => self.give_up(&order, Errno::ENOMEM, effects),
+        }
+    }
+
+    /// A buffer that was to have memory of its own has none.
+    fn unaccount(&mut self, order: &Order) {
+        if let Some(account) = self.owners.get_mut(&order.owner) {
+            account.isolated_bytes -= order.bytes;
         }
     }
 
@@ -165,7 +206,7 @@ impl State {
 
     fn made(&mut self, order: Order, backing: Backing, effects: &mut Vec<Effect>) {
         let Order { token, owner, description, .. } = order;
-        let record = Record { owner, description, backing: backing.clone(), released: false };
+        let record = Record { owner, description, backing: backing.clone(), before: None, released: false };
         let resource = number(self.records.insert(record));
         if let Some(record) = self.record(resource) {
             announce(resource, record, effects);
@@ -187,8 +228,12 @@ impl State {
             let backing = record.backing.clone();
             return effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
         }
-        let bytes = record.backing.length;
-        self.open(Waiting::Isolate(token, resource), bytes, false, effects);
+        let (owner, bytes) = (record.owner, record.backing.length);
+        let used = self.owners.get(&owner).map_or(0, |account| account.isolated_bytes);
+        if used + bytes > self.limits.isolated_bytes {
+            return refuse(token, Errno::ENOMEM, effects);
+        }
+        self.open(Waiting::Isolate(token, resource), bytes, true, effects);
     }
 
     /// Moves a resource's memory into a region of its own.
@@ -205,16 +250,23 @@ impl State {
             self.close_region(region.id, effects);
             return effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
         }
-        let backing = Backing { region, offset: 0, length: record.backing.length, isolated: true };
-        copy(&record.backing, &backing);
-        let old = std::mem::replace(&mut record.backing, backing.clone());
-        let owner = record.owner;
+        let length = record.backing.length;
+        let id = region.id;
+        let backing = match self.placed(region, 0, length, true) {
+            Ok(backing) => backing,
+            Err(errno) => {
+                self.close_region(id, effects);
+                return refuse(token, errno, effects);
+            }
+        };
+        let Some(record) = key(resource).and_then(|key| self.records.get_mut(key)) else { return };
+        copy_contents(&record.backing, &backing);
+        record.before = Some(std::mem::replace(&mut record.backing, backing.clone()));
+        if let Some(account) = self.owners.get_mut(&record.owner) {
+            account.isolated_bytes += length;
+        }
         effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
         back(resource, &backing, effects);
-        if let Some(account) = self.owners.get_mut(&owner) {
-            account.isolated_bytes += backing.length;
-        }
-        self.give_back(owner, &old, effects);
         effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
     }
 }
@@ -223,12 +275,12 @@ pub(crate) fn refuse(token: Token, errno: Errno, effects: &mut Vec<Effect>) {
     effects.push(Effect::Scheme(Notice::Refused { token, errno }));
 }
 
-fn copy(from: &Backing, to: &Backing) {
-    let mut page = [0; 4096];
-    let length = in_memory(from.length);
-    for start in (0..length).step_by(page.len()) {
-        // Backings are whole pages inside their regions, so neither copy can fail.
-        let _ = from.region.memory.read(in_memory(from.offset) + start, &mut page);
-        let _ = to.region.memory.write(in_memory(to.offset) + start, &page);
+/// Copies what a client has put into memory to where it is from now on.
+fn copy_contents(from: &Backing, to: &Backing) {
+    let (source, start, length) = (&*from.region.memory, in_memory(from.offset), in_memory(from.length));
+    // Backings lie inside their regions, so no copy can fail.
+    let _ = memory::copy(source, start, &*to.region.memory, in_memory(to.offset), length);
+    if let Some(place) = &to.device {
+        let _ = memory::copy(source, start, &*place.region.memory, in_memory(place.offset), length);
     }
 }

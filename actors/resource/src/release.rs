@@ -1,5 +1,7 @@
 //! Letting resources go, and the memory behind them once the device has let go of it.
 
+use std::ops::Range;
+
 use virgld_protocol::ids::{FileId, ResourceId};
 use virgld_protocol::message::ctrlq::ResourceCommand;
 use virgld_protocol::message::resource::Backing;
@@ -7,7 +9,7 @@ use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::RegionId;
 
 use crate::arena::Arena;
-use crate::state::{Effect, State, key};
+use crate::state::{Effect, Owner, State, key};
 
 impl State {
     pub(crate) fn release(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
@@ -34,22 +36,32 @@ impl State {
         if let Some(account) = self.owners.get_mut(&record.owner) {
             account.resources -= 1;
         }
-        self.give_back(record.owner, &record.backing, effects);
+        for backing in record.before.iter().chain([&record.backing]) {
+            self.give_back(record.owner, backing, effects);
+        }
+        self.settle_owner(record.owner, effects);
     }
 
     /// Gives memory back to where it came from.
-    pub(crate) fn give_back(&mut self, owner: FileId, backing: &Backing, effects: &mut Vec<Effect>) {
+    fn give_back(&mut self, owner: FileId, backing: &Backing, effects: &mut Vec<Effect>) {
+        let range = |offset: u64| offset..offset + backing.length;
+        if let (Some(place), Some(overflow)) = (&backing.device, &mut self.overflow) {
+            overflow.give_back(range(place.offset));
+        }
+        if !backing.isolated {
+            return self.return_range(owner, range(backing.offset));
+        }
         if let Some(account) = self.owners.get_mut(&owner) {
-            match &mut account.arena {
-                _ if backing.isolated => account.isolated_bytes -= backing.length,
-                Arena::Open(arena) => arena.give_back(backing.offset..backing.offset + backing.length),
-                Arena::Opening(_) | Arena::Refused => {}
-            }
+            account.isolated_bytes -= backing.length;
         }
-        if backing.isolated {
-            self.close_region(backing.region.id, effects);
+        self.close_region(backing.region.id, effects);
+    }
+
+    /// Gives a part of an arena back to it.
+    pub(crate) fn return_range(&mut self, owner: FileId, range: Range<u64>) {
+        if let Some(Owner { arena: Arena::Open(arena), .. }) = self.owners.get_mut(&owner) {
+            arena.give_back(range);
         }
-        self.settle_owner(owner, effects);
     }
 
     pub(crate) fn close_region(&mut self, id: RegionId, effects: &mut Vec<Effect>) {
@@ -66,7 +78,7 @@ impl State {
 
     /// Forgets a closed file when its last resource is gone, and its arena with it.
     pub(crate) fn settle_owner(&mut self, owner: FileId, effects: &mut Vec<Effect>) {
-        let over = |account: &crate::state::Owner| {
+        let over = |account: &Owner| {
             let opening = matches!(&account.arena, Arena::Opening(queue) if !queue.is_empty());
             account.retired && account.resources == 0 && !opening
         };

@@ -9,7 +9,7 @@ use virgld_protocol::message::ctrlq::{Description, ResourceCommand, ResourceEven
 use virgld_protocol::message::resource::{Backing, Notice, Report, Request, ResourceReport};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, OpenArena};
 use crate::capsets::Capsets;
 use crate::create::Waiting;
 
@@ -33,11 +33,13 @@ pub struct Limits {
     pub isolated_bytes: u64,
     /// Resources.
     pub resources: usize,
+    /// Bytes, for all files together, of memory in which the device has what it cannot reach otherwise.
+    pub overflow_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { arena_bytes: 1 << 30, isolated_bytes: 1 << 30, resources: 65_536 }
+        Self { arena_bytes: 1 << 30, isolated_bytes: 1 << 30, resources: 65_536, overflow_bytes: 4 << 30 }
     }
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Record {
     pub(crate) owner: FileId,
     pub(crate) description: Description,
     pub(crate) backing: Backing,
+    /// Its memory before it was moved: kept as long as it lives, since the device may have work under way there.
+    pub(crate) before: Option<Backing>,
     /// Only waits for the device to forget it.
     pub(crate) released: bool,
 }
@@ -65,6 +69,8 @@ pub struct State {
     /// Keyed by the resource's number less 1.
     pub(crate) records: Slab<Record>,
     pub(crate) owners: HashMap<FileId, Owner>,
+    /// Where the device has what it cannot reach, once there is a device.
+    pub(crate) overflow: Option<OpenArena>,
     pub(crate) waiting: HashMap<Token, Waiting>,
     pub(crate) regions: usize,
     pub(crate) next_token: u64,
@@ -79,6 +85,7 @@ impl State {
             limits,
             records: Slab::new(),
             owners: HashMap::new(),
+            overflow: None,
             waiting: HashMap::new(),
             regions: 0,
             next_token: 0,
@@ -136,6 +143,9 @@ impl State {
     /// A device is there that knows no resource: it is told of all that are not on their way out.
     fn come_up(&mut self, features: u64, capsets: u32, effects: &mut Vec<Effect>) {
         self.up = true;
+        if self.overflow.is_none() {
+            self.open(Waiting::Overflow, self.limits.overflow_bytes, false, effects);
+        }
         let gone: Vec<ResourceId> =
             self.records.iter().filter(|(_, record)| record.released).map(|(key, _)| number(key)).collect();
         for resource in gone {
@@ -171,8 +181,10 @@ pub(crate) fn announce(resource: ResourceId, record: &Record, effects: &mut Vec<
 
 /// Tells the device of a resource's memory.
 pub(crate) fn back(resource: ResourceId, backing: &Backing, effects: &mut Vec<Effect>) {
-    let Some(base) = backing.region.address else { return };
-    let address = base + backing.offset;
+    let own = || Some((backing.region.address?, backing.offset));
+    let elsewhere = || backing.device.as_ref().and_then(|place| Some((place.region.address?, place.offset)));
+    let Some((base, offset)) = own().or_else(elsewhere) else { return };
+    let address = base + offset;
     // Backings are at most as long as an arena, and creation refuses what does not fit 32 bits.
     let length = u32::try_from(backing.length).unwrap_or(u32::MAX);
     effects.push(Effect::Control(ResourceCommand::AttachBacking { resource, address, length }));

@@ -2,7 +2,7 @@
 
 use virgld_protocol::client::{Call, GemClose, Reply, ResourceInfo};
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FileId, ResourceId};
+use virgld_protocol::ids::{FileId, ResourceId, Serial};
 use virgld_protocol::message::context;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::resource::{Backing, Request};
@@ -17,6 +17,8 @@ pub(crate) struct Buffer {
     pub(crate) holders: Vec<FileId>,
     /// Files that name it no more, but whose contexts may have work under way that does.
     pub(crate) leaving: Vec<FileId>,
+    /// Work under way, of files that name it no more.
+    pub(crate) last_uses: Vec<(FileId, Serial)>,
     /// The key of the descriptor that was given out for it.
     pub(crate) export: Option<ExportKey>,
     /// MAP was called for it: some client may see its memory.
@@ -42,8 +44,16 @@ impl State {
         // Linux says EINVAL here, not ENOENT.
         const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such handle");
         let handle = call.parse::<GemClose>()?.fixed.handle;
-        let resource = self.file(file)?.close(handle).ok_or(NO_HANDLE)?;
-        self.leave(file, resource, effects);
+        let open = self.file(file)?;
+        let entry = open.close(handle).ok_or(NO_HANDLE)?;
+        let under_way = (entry.last_use > open.retired).then_some((file, entry.last_use));
+        if let Some(buffer) = self.buffers.get_mut(&entry.resource) {
+            buffer
+                .last_uses
+                .retain(|(file, serial)| self.files.get(file).is_some_and(|it| *serial > it.retired));
+            buffer.last_uses.extend(under_way);
+        }
+        self.leave(file, entry.resource, effects);
         Ok(Outcome::Answer(Reply::empty()))
     }
 
@@ -90,6 +100,7 @@ impl State {
             // A descriptor may be under way to another process, or kept for later.
             Some(export) => effects.push(Effect::Door(Command::WatchExport { export })),
             None => {
+                self.distant.remove(&resource);
                 self.buffers.remove(&resource);
                 effects.push(Effect::Resource(Request::Release { resource }));
             }

@@ -113,6 +113,9 @@ impl State {
 
     /// The context's actor died. What it had under way fails; the file stays, without a context.
     pub(crate) fn context_died(&mut self, id: FileId, effects: &mut Vec<Effect>) {
+        for (_, fences) in self.orphans.extract_if(|(file, _), _| *file == id).collect::<Vec<_>>() {
+            fences.into_iter().for_each(|fence| self.signal(fence, Err(Errno::EIO), effects));
+        }
         let Some(file) = self.files.get_mut(&id).filter(|file| file.context.is_open()) else { return };
         file.context = GlContext::Dead;
         file.retired = file.latest;
@@ -131,11 +134,11 @@ impl State {
     /// The context's last work is on its way, or there never was any: the file can go.
     pub(crate) fn context_ended(&mut self, id: FileId, effects: &mut Vec<Effect>) {
         let Some(mut file) = self.files.remove(&id) else { return };
-        for signals in std::mem::take(&mut file.signals).into_values() {
-            for fence in signals.fences {
-                self.signal(fence, Err(Errno::ECANCELED), effects);
-            }
+        // The device still executes what it has: others may hold fences for that.
+        for (serial, signals) in std::mem::take(&mut file.signals) {
+            self.orphans.insert((id, serial), signals.fences);
         }
+        self.retire_waits(id, effects);
         for resource in file.resources() {
             if let Some(buffer) = self.buffers.get_mut(&resource) {
                 buffer.holders.retain(|holder| *holder != id);

@@ -100,7 +100,14 @@ impl State {
             file.arena = Some(backing.region.clone());
         }
         let (handle, _) = file.enter(resource, Rights::all());
-        let buffer = Buffer { backing, holders: vec![id], leaving: Vec::new(), export: None, mapped: false };
+        let buffer = Buffer {
+            backing,
+            holders: vec![id],
+            leaving: Vec::new(),
+            last_uses: Vec::new(),
+            export: None,
+            mapped: false,
+        };
         self.buffers.insert(resource, buffer);
         effects.push(Effect::Context(id, context::Request::Attach { resource }));
         let fixed = ResourceCreate { bo_handle: handle.0, res_handle: resource.0, ..asked };

@@ -91,7 +91,22 @@ impl State {
         for handle in handles() {
             file.with_rights(handle, Rights::EXECUTE)?.last_use = serial;
         }
+        if !self.distant.is_empty() {
+            self.use_distant(id, handles(), serial);
+        }
         Ok(())
+    }
+
+    /// What the device cannot reach is brought to it, and comes back after.
+    fn use_distant(&mut self, id: FileId, handles: impl Iterator<Item = u32>, serial: Serial) {
+        let Some(file) = self.files.get(&id) else { return };
+        let mut used: Vec<_> = handles.filter_map(|it| Some(file.entry(it).ok()?.resource)).collect();
+        used.sort_unstable();
+        used.dedup();
+        for resource in used {
+            self.push(resource);
+            self.pull_after(id, serial, resource);
+        }
     }
 
     /// Notes what is to be signalled when this work is complete.
@@ -129,13 +144,17 @@ impl State {
         through: Serial,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(file) = self.files.get_mut(&id) else { return };
+        let Some(file) = self.files.get_mut(&id) else {
+            let orphans = self.orphans.remove(&(id, serial)).unwrap_or_default();
+            return orphans.into_iter().for_each(|fence| self.signal(fence, result, effects));
+        };
         if result.is_err() {
             file.errors += 1;
         }
         let advanced = through > file.retired;
         file.retired = through.max(file.retired);
         let signals = file.signals.remove(&serial).unwrap_or_default();
+        self.pull(&signals.returns);
         for fence in signals.fences {
             self.signal(fence, result, effects);
         }

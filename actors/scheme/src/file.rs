@@ -49,10 +49,12 @@ pub(crate) enum GlContext {
     Dead,
 }
 
-/// What to signal when a piece of work is complete.
+/// What to do when a piece of work is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     pub(crate) fences: Vec<FenceKey>,
+    /// Buffers that the work may have written where the client does not see it.
+    pub(crate) returns: Vec<ResourceId>,
 }
 
 /// An open file.
@@ -125,11 +127,11 @@ impl File {
         if entry.rights.contains(rights) { Ok(entry) } else { Err(NO_RIGHT) }
     }
 
-    /// Gives a handle up.
-    pub(crate) fn close(&mut self, handle: u32) -> Option<ResourceId> {
+    /// Gives a handle up, and says what it stood for.
+    pub(crate) fn close(&mut self, handle: u32) -> Option<Entry> {
         let entry = self.entries.try_remove(key(handle)?)?;
         self.by_resource.remove(&entry.resource);
-        Some(entry.resource)
+        Some(entry)
     }
 
     /// The entry of a buffer, if the table has one.

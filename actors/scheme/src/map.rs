@@ -1,5 +1,7 @@
 //! MAP and `mmap`: a buffer's memory.
 
+use std::collections::hash_map::Entry;
+
 use virgld_protocol::channel::Mapped;
 use virgld_protocol::client::{Call, Map, Reply};
 use virgld_protocol::errno::{Errno, Refusal};
@@ -7,6 +9,7 @@ use virgld_protocol::ids::{FileId, ResourceId};
 use virgld_protocol::message::door::Attach;
 use virgld_runtime::link::{Region, RegionId};
 
+use crate::distant::Distant;
 use crate::file::Rights;
 use crate::state::{Outcome, State};
 
@@ -20,6 +23,11 @@ impl State {
         let resource = self.file(id)?.with_rights(asked.handle, Rights::MAP)?.resource;
         let buffer = self.buffers.get_mut(&resource).ok_or(FAR)?;
         buffer.mapped = true;
+        if let Entry::Vacant(entry) = self.distant.entry(resource)
+            && let Some(distant) = Distant::of(&buffer.backing)
+        {
+            entry.insert(distant);
+        }
         let offset = base_of(buffer.backing.region.id)
             .and_then(|base| base.checked_add(buffer.backing.offset))
             .ok_or(FAR)?;

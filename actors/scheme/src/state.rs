@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use virgld_protocol::client::{self, Ioctl, Reply};
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FileId, ResourceId, Serial, Token};
+use virgld_protocol::ids::{FenceKey, FileId, ResourceId, Serial, Token};
 use virgld_protocol::message::door::{Attach, Command};
 use virgld_protocol::message::resource::{Capset, Notice};
 use virgld_protocol::message::scheme::{
@@ -16,6 +16,7 @@ use virgld_runtime::Time;
 
 use crate::buffer::Buffer;
 use crate::create::Parked;
+use crate::distant::Distant;
 use crate::fence::Fences;
 use crate::file::File;
 use crate::syncobj::Syncobjs;
@@ -81,6 +82,10 @@ pub struct State {
     pub(crate) limits: Limits,
     pub(crate) files: HashMap<FileId, File>,
     pub(crate) buffers: HashMap<ResourceId, Buffer>,
+    /// Those of them whose memory some client sees and the device cannot reach.
+    pub(crate) distant: HashMap<ResourceId, Distant>,
+    /// Fences for work of files that are closed.
+    pub(crate) orphans: HashMap<(FileId, Serial), Vec<FenceKey>>,
     pub(crate) exports: HashMap<ExportKey, ResourceId>,
     pub(crate) parked: HashMap<Token, Parked>,
     pub(crate) waits: Vec<BufferWait>,
@@ -98,6 +103,8 @@ impl State {
             limits,
             files: HashMap::new(),
             buffers: HashMap::new(),
+            distant: HashMap::new(),
+            orphans: HashMap::new(),
             exports: HashMap::new(),
             parked: HashMap::new(),
             waits: Vec::new(),

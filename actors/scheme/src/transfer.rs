@@ -59,6 +59,11 @@ impl State {
             return Err(OUTSIDE);
         }
         self.file(id)?.with_rights(asked.handle, right)?.last_use = serial;
+        if asked.to_host {
+            self.push(resource);
+        } else {
+            self.pull_after(id, serial, resource);
+        }
         effects.push(Effect::Context(
             id,
             Request::Transfer(Transfer {

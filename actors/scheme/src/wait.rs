@@ -2,7 +2,7 @@
 
 use virgld_protocol::client::{Call, Reply, Wait};
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FileId, Serial, Token};
+use virgld_protocol::ids::{FileId, ResourceId, Serial, Token};
 use virgld_runtime::Time;
 
 use crate::state::{Caller, Effect, Outcome, State, answer};
@@ -27,13 +27,7 @@ impl State {
             return Err(BAD_FLAGS);
         }
         let resource = self.file(caller.file)?.entry(asked.handle)?.resource;
-        let holders = self.buffers.get(&resource).map(|buffer| buffer.holders.as_slice()).unwrap_or_default();
-        let under_way = holders.iter().filter_map(|holder| {
-            let file = self.files.get(holder)?;
-            let last_use = file.entry_of(resource)?.last_use;
-            (last_use > file.retired).then_some((*holder, last_use))
-        });
-        let until: Vec<(FileId, Serial)> = under_way.collect();
+        let until = self.work_under_way(resource);
         if until.is_empty() {
             return Ok(Outcome::Answer(Reply::empty()));
         }
@@ -41,6 +35,14 @@ impl State {
         let deadline = caller.now.after(self.limits.wait);
         self.waits.push(BufferWait { file: caller.file, token, deadline, until });
         Ok(Outcome::Later)
+    }
+
+    /// The work on a buffer that has not retired: the last of each file that names it, or did.
+    fn work_under_way(&self, resource: ResourceId) -> Vec<(FileId, Serial)> {
+        let Some(buffer) = self.buffers.get(&resource) else { return Vec::new() };
+        let of_holder = |id: &FileId| Some((*id, self.files.get(id)?.entry_of(resource)?.last_use));
+        let uses = buffer.holders.iter().filter_map(of_holder).chain(buffer.last_uses.iter().copied());
+        uses.filter(|(id, serial)| self.files.get(id).is_some_and(|file| *serial > file.retired)).collect()
     }
 
     /// Work of a file has retired: answers those who waited for it.

@@ -124,6 +124,18 @@ pub struct Backing {
     pub length: u64,
     /// Whether the region holds nothing else.
     pub isolated: bool,
+    /// Where the device has the bytes, if it cannot reach the region: what one side writes must be copied to the
+    /// other.
+    pub device: Option<Place>,
+}
+
+/// A place in memory that the device reaches and no client does.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The region.
+    pub region: Region,
+    /// Where in it.
+    pub offset: u64,
 }
 
 /// The resource actor's account.

@@ -40,7 +40,10 @@ fn contexts() {
     name[..4].copy_from_slice(b"mesa");
     let create = ContextCommand::Create { name: DebugName::new("mesa"), capset: 2 };
     assert_eq!(of_context(create), [header(0x200, 7), words(&[4, 2]), name.to_vec()].concat());
-    assert_eq!(of_context(ContextCommand::Destroy), header(0x201, 7));
+    // Fenced: answered after all work of the context.
+    let mut destroy = header(0x201, 7);
+    (destroy[4], destroy[8]) = (1, 1);
+    assert_eq!(of_context(ContextCommand::Destroy), destroy);
     let attach = ContextCommand::Attach { resource: RESOURCE };
     assert_eq!(of_context(attach), [header(0x202, 7), words(&[0x0a0b, 0])].concat());
     let detach = ContextCommand::Detach { resource: RESOURCE };

@@ -133,6 +133,7 @@ fn words(effect: &Effect) -> String {
             format!("resource {}: unreferenced", resource.0)
         }
         Effect::Resource(event) => format!("{event:?}"),
+        Effect::ContextsLost => "all contexts: lost".into(),
         Effect::Publish(_) => unreachable!(),
     }
 }
