@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 /// The options of a measurement.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Measure for about two minutes rather than eight.
+    /// Measure for about two minutes rather than six.
     #[arg(long)]
     quick: bool,
     /// Measure only these cases, separated by commas.
