@@ -45,6 +45,20 @@ impl DmaSlice {
     }
 }
 
+impl DmaSlice {
+    /// Copies bytes from a memory, each of them once.
+    pub fn fill(
+        &self,
+        offset: usize,
+        from: &dyn Memory,
+        start: usize,
+        length: usize,
+    ) -> Result<(), OutOfBounds> {
+        check(offset, length, self.size)?;
+        self.memory.fill(self.offset + offset, from, start, length)
+    }
+}
+
 impl Drop for DmaSlice {
     fn drop(&mut self) {
         // The pool may be gone at shutdown; its memory is then gone with it.

@@ -37,6 +37,11 @@ pub trait Memory: Send + Sync + Any {
     /// Stores a little-endian 16-bit counter after all that was written before.
     fn store_u16(&self, offset: usize, value: u16) -> Result<(), OutOfBounds>;
 
+    /// Copies bytes from another memory, each of them once.
+    fn fill(&self, offset: usize, from: &dyn Memory, start: usize, length: usize) -> Result<(), OutOfBounds> {
+        copy(self, offset, from, start, length)
+    }
+
     /// Zeroes a range and gives its pages back to the system where that is possible.
     fn discard(&self, offset: usize, length: usize) -> Result<(), OutOfBounds>;
 
@@ -52,21 +57,22 @@ pub fn check(offset: usize, length: usize, size: usize) -> Result<(), OutOfBound
     }
 }
 
-/// Copies bytes from one memory to another. Neither may change meanwhile if the copy is to be of one moment.
-pub fn copy(
+/// Copies bytes from one memory to another through the stack, each of them once: for implementations of
+/// [`Memory::fill`] that know nothing better.
+pub fn copy<M: Memory + ?Sized>(
+    to: &M,
+    offset: usize,
     from: &dyn Memory,
-    from_offset: usize,
-    to: &dyn Memory,
-    to_offset: usize,
+    start: usize,
     length: usize,
 ) -> Result<(), OutOfBounds> {
-    check(from_offset, length, from.size())?;
-    check(to_offset, length, to.size())?;
+    check(start, length, from.size())?;
+    check(offset, length, to.size())?;
     let mut piece = [0; 4096];
-    for start in (0..length).step_by(piece.len()) {
-        let piece = &mut piece[..(length - start).min(4096)];
-        from.read(from_offset + start, piece)?;
-        to.write(to_offset + start, piece)?;
+    for done in (0..length).step_by(piece.len()) {
+        let piece = &mut piece[..(length - done).min(4096)];
+        from.read(start + done, piece)?;
+        to.write(offset + done, piece)?;
     }
     Ok(())
 }

@@ -6,7 +6,6 @@ use virgld_protocol::message::ctrlq::{Description, ResourceCommand};
 use virgld_protocol::message::resource::{Backing, Notice, Place};
 use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::Region;
-use virgld_runtime::memory;
 
 use crate::arena::{Arena, OpenArena, in_memory, whole_pages};
 use crate::state::{Effect, Owner, Record, State, announce, back, key, number};
@@ -279,8 +278,8 @@ pub(crate) fn refuse(token: Token, errno: Errno, effects: &mut Vec<Effect>) {
 fn copy_contents(from: &Backing, to: &Backing) {
     let (source, start, length) = (&*from.region.memory, in_memory(from.offset), in_memory(from.length));
     // Backings lie inside their regions, so no copy can fail.
-    let _ = memory::copy(source, start, &*to.region.memory, in_memory(to.offset), length);
+    let _ = to.region.memory.fill(in_memory(to.offset), source, start, length);
     if let Some(place) = &to.device {
-        let _ = memory::copy(source, start, &*place.region.memory, in_memory(place.offset), length);
+        let _ = place.region.memory.fill(in_memory(place.offset), source, start, length);
     }
 }

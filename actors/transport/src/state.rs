@@ -116,6 +116,8 @@ impl State {
         match event {
             LinkEvent::Interrupt { queue } => {
                 self.report.interrupts += 1;
+                // What is there now was told of: the next look without an interrupt is a whole period away.
+                self.next_poll = None;
                 self.collect(queue, effects);
             }
             LinkEvent::RegionOpened(region) => {

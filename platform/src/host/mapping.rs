@@ -52,6 +52,22 @@ impl Mapping {
         Ok(())
     }
 
+    /// Copies bytes from another mapping, or from elsewhere in this one.
+    pub(super) fn fill(
+        &self,
+        offset: usize,
+        from: &Self,
+        start: usize,
+        length: usize,
+    ) -> Result<(), OutOfBounds> {
+        check(offset, length, self.size)?;
+        check(start, length, from.size)?;
+        // SAFETY: both ranges lie in their mappings, which outlive the borrows; no reference to either exists,
+        // and `copy` allows them to overlap. What another process writes meanwhile may or may not be copied.
+        unsafe { ptr::copy(from.start.as_ptr().add(start), self.start.as_ptr().add(offset), length) };
+        Ok(())
+    }
+
     pub(super) fn zero(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
         check(offset, length, self.size)?;
         // SAFETY: the range was checked to lie in the mapping.

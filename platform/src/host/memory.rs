@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::param::page_size;
 use rustix::thread::futex;
-use virgld_runtime::memory::{Memory, OutOfBounds, check};
+use virgld_runtime::memory::{self, Memory, OutOfBounds, check};
 
 use super::mapping::{Mapping, Word};
 
@@ -128,6 +128,13 @@ impl Memory for SharedMemory {
         }
         fence(Ordering::Release);
         self.write(offset, &value.to_le_bytes())
+    }
+
+    fn fill(&self, offset: usize, from: &dyn Memory, start: usize, length: usize) -> Result<(), OutOfBounds> {
+        if let Some(from) = (from as &dyn Any).downcast_ref::<Self>() {
+            return self.mapping.fill(offset, &from.mapping, start, length);
+        }
+        memory::copy(self, offset, from, start, length)
     }
 
     fn discard(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {

@@ -9,14 +9,12 @@ use virgld_protocol::ids::{FileId, Token};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::scheme::{CallEvent, DoorEvent};
 use virgld_runtime::Fault;
-use virgld_runtime::dma::DmaSlice;
-use virgld_runtime::memory::Memory;
 use zerocopy::FromBytes;
 
 use super::actor::Door;
 use super::channel::Channel;
 use super::record::{Body, Broken, Found, body};
-use super::ring::{Pending, Ring};
+use super::ring::Pending;
 use super::token;
 
 /// What came of a record.
@@ -92,7 +90,9 @@ impl Door {
             None => None,
             Some((offset, length)) => {
                 let slice = self.pool.take(STREAM_OFFSET + length).ok_or(Taken::Starved)?;
-                copy(&channel.ring, offset, length, &slice)?;
+                // Out of the client's reach, once.
+                let copied = slice.fill(STREAM_OFFSET, channel.ring.memory(), offset, length);
+                copied.map_err(Broken::from)?;
                 Some(slice)
             }
         };
@@ -146,20 +146,6 @@ pub(super) fn admit(
     Ok(token)
 }
 
-/// Copies a stream out of the client's reach, once, a piece at a time through memory that stays in the cache: no
-/// reference to bytes that a client writes is ever made.
-fn copy(ring: &Ring, offset: usize, length: usize, slice: &DmaSlice) -> Result<(), Broken> {
-    let mut piece = [0; PIECE];
-    let mut done = 0;
-    while done < length {
-        let piece = &mut piece[..PIECE.min(length - done)];
-        ring.memory().read(offset + done, piece)?;
-        slice.write(STREAM_OFFSET + done, piece)?;
-        done += piece.len();
-    }
-    Ok(())
-}
-
 /// Whether an ioctl has a place in its file's order of asynchronous work.
 fn is_asynchronous(layout: &Layout) -> bool {
     [Execbuffer::TABLE.number, TransferToHost::TABLE.number, TransferFromHost::TABLE.number]
@@ -175,5 +161,3 @@ fn fence_named(layout: &Layout, bytes: &[u8]) -> Option<u32> {
     let wanted = execbuffer.flags & ExecbufferFlags::FENCE_FD_OUT.bits() != 0;
     wanted.then_some(execbuffer.fence_fd.cast_unsigned())
 }
-
-const PIECE: usize = 4096;
