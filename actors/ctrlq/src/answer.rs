@@ -11,7 +11,7 @@ use virgld_runtime::dma::DmaSlice;
 use zerocopy::FromBytes;
 
 use crate::command::HEADER_BYTES;
-use crate::state::{Effect, Meaning, Pending, State, fail, to_u32};
+use crate::state::{Effect, Meaning, Pending, State, to_u32};
 
 impl State {
     /// Takes what the transport tells.
@@ -25,6 +25,7 @@ impl State {
         }
         self.forget_answered();
         self.drain(now, effects);
+        self.see_off(effects);
     }
 
     fn come_up(&mut self, features: u64, configuration: &[u8], effects: &mut Vec<Effect>) {
@@ -49,9 +50,10 @@ impl State {
         if pending.expired {
             return;
         }
-        match outcome {
-            Ok(()) => succeed(&pending, &slice, written, effects),
-            Err(errno) => fail(pending.meaning, errno, effects),
+        match (outcome, pending.meaning) {
+            (Ok(()), Meaning::ContextDestroyed(context)) => self.departing.push(context),
+            (Ok(()), _) => succeed(&pending, &slice, written, effects),
+            (Err(errno), meaning) => self.fail(meaning, errno, effects),
         }
     }
 
@@ -59,7 +61,7 @@ impl State {
         let Some(pending) = self.forget(cookie) else { return };
         self.report.lost += 1;
         if !pending.expired {
-            fail(pending.meaning, Errno::EIO, effects);
+            self.fail(pending.meaning, Errno::EIO, effects);
         }
     }
 
@@ -94,8 +96,10 @@ fn succeed(pending: &Pending, slice: &DmaSlice, written: u32, effects: &mut Vec<
     // What lies behind the bytes that the device wrote is left from an earlier holder of the slice.
     let written = written.saturating_sub(to_u32(HEADER_BYTES));
     effects.push(match pending.meaning {
-        Meaning::Nothing | Meaning::ContextCreated(_) | Meaning::ResourceMade(_) => return,
-        Meaning::ContextDestroyed(context) => Effect::Context(context, ContextEvent::Destroyed),
+        Meaning::Nothing
+        | Meaning::ContextCreated(_)
+        | Meaning::ContextDestroyed(_)
+        | Meaning::ResourceMade(_) => return,
         Meaning::Work(context, serial) => {
             Effect::Context(context, ContextEvent::Completed { serial, result: Ok(()) })
         }

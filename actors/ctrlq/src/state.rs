@@ -74,6 +74,9 @@ pub struct State {
     /// When the first piece of work in the backlog has waited long enough.
     backlog_deadline: Option<Time>,
     deadlines: VecDeque<(Time, u32, u64)>,
+    /// Contexts that have left the device, and may have work whose answers come later: an unfenced command
+    /// overtakes fenced ones.
+    pub(crate) departing: Vec<ContextId>,
     pool: DmaPool,
     patience: Duration,
     next_fence: u32,
@@ -92,6 +95,7 @@ impl State {
             backlog: VecDeque::new(),
             backlog_deadline: None,
             deadlines: VecDeque::new(),
+            departing: Vec::new(),
             pool,
             patience,
             next_fence: 1,
@@ -131,7 +135,8 @@ impl State {
 
     fn command(&mut self, now: Time, command: Command, effects: &mut Vec<Effect>) {
         if !self.up {
-            return self.refuse(command, effects);
+            self.refuse(command, effects);
+            return self.see_off(effects);
         }
         self.backlog.push_back((now, command));
         self.drain(now, effects);
@@ -219,6 +224,7 @@ impl State {
         self.expire_backlog(now, effects);
         self.expire_sent(now, effects);
         self.forget_answered();
+        self.see_off(effects);
     }
 
     /// Fails work that could not even be sent. Other commands are what the actors' truth rests on: they are sent
@@ -228,7 +234,7 @@ impl State {
             let first = self.backlog.iter().position(|(_, command)| command.is_work());
             if let Some((_, command)) = first.and_then(|index| self.backlog.remove(index)) {
                 self.report.lost += 1;
-                fail(command.meaning(), Errno::ETIMEDOUT, effects);
+                self.fail(command.meaning(), Errno::ETIMEDOUT, effects);
             }
             self.plan_backlog();
         }
@@ -248,7 +254,8 @@ impl State {
                     continue;
                 }
                 pending.expired = true;
-                fail(pending.meaning, Errno::ETIMEDOUT, effects);
+                let meaning = pending.meaning;
+                self.fail(meaning, Errno::ETIMEDOUT, effects);
             }
         }
     }
@@ -272,27 +279,41 @@ impl State {
 
     fn refuse(&mut self, command: Command, effects: &mut Vec<Effect>) {
         self.report.lost += 1;
-        fail(command.meaning(), Errno::ENODEV, effects);
+        self.fail(command.meaning(), Errno::ENODEV, effects);
     }
-}
 
-/// Tells whom it concerns that a command failed.
-pub(crate) fn fail(meaning: Meaning, errno: Errno, effects: &mut Vec<Effect>) {
-    effects.push(match meaning {
-        Meaning::Nothing => return,
-        Meaning::ContextCreated(context) => Effect::Context(context, ContextEvent::Lost),
-        // The device forgets the context with everything else; nobody waits to be told otherwise.
-        Meaning::ContextDestroyed(context) => Effect::Context(context, ContextEvent::Destroyed),
-        Meaning::Work(context, serial) => {
-            Effect::Context(context, ContextEvent::Completed { serial, result: Err(errno) })
-        }
-        Meaning::ResourceMade(resource) => Effect::Resource(ResourceEvent::Failed { resource, errno }),
-        Meaning::Unreferenced(resource) => Effect::Resource(ResourceEvent::Unreferenced { resource }),
-        Meaning::CapsetInfo(token) => {
-            Effect::Resource(ResourceEvent::CapsetInfo { token, result: Err(errno) })
-        }
-        Meaning::Capset(token, _) => Effect::Resource(ResourceEvent::Capset { token, result: Err(errno) }),
-    });
+    /// Tells contexts that they are gone, once all their work has been told of.
+    pub(crate) fn see_off(&mut self, effects: &mut Vec<Effect>) {
+        let pending = &self.pending;
+        let at_work = |context: ContextId| {
+            let works =
+                |it: &Pending| !it.expired && matches!(it.meaning, Meaning::Work(of, _) if of == context);
+            pending.iter().any(|(_, pending)| works(pending))
+        };
+        let gone = self.departing.extract_if(.., |context| !at_work(*context));
+        effects.extend(gone.map(|context| Effect::Context(context, ContextEvent::Destroyed)));
+    }
+
+    /// Tells whom it concerns that a command failed.
+    pub(crate) fn fail(&mut self, meaning: Meaning, errno: Errno, effects: &mut Vec<Effect>) {
+        effects.push(match meaning {
+            Meaning::Nothing => return,
+            Meaning::ContextCreated(context) => Effect::Context(context, ContextEvent::Lost),
+            // The device forgets the context with everything else; nobody waits to be told otherwise.
+            Meaning::ContextDestroyed(context) => return self.departing.push(context),
+            Meaning::Work(context, serial) => {
+                Effect::Context(context, ContextEvent::Completed { serial, result: Err(errno) })
+            }
+            Meaning::ResourceMade(resource) => Effect::Resource(ResourceEvent::Failed { resource, errno }),
+            Meaning::Unreferenced(resource) => Effect::Resource(ResourceEvent::Unreferenced { resource }),
+            Meaning::CapsetInfo(token) => {
+                Effect::Resource(ResourceEvent::CapsetInfo { token, result: Err(errno) })
+            }
+            Meaning::Capset(token, _) => {
+                Effect::Resource(ResourceEvent::Capset { token, result: Err(errno) })
+            }
+        });
+    }
 }
 
 impl Command {

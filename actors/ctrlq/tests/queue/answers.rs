@@ -113,6 +113,20 @@ fn capability_sets_are_no_longer_than_the_device_wrote() {
     assert_eq!(desk.told(), ["CapsetInfo { token: Token(4), result: Err(EIO(5)) }"]);
 }
 
+/// The answer to an unfenced command overtakes those to fenced ones, and the context must still hear these.
+#[test]
+fn a_context_is_gone_after_all_its_work() {
+    let mut desk = Desk::new(4);
+    desk.submit(7, 1);
+    desk.submit(8, 1);
+    desk.context(7, ContextCommand::Destroy);
+    let mut published = desk.published();
+    desk.answer(published.remove(2), Code::OK_NO_DATA);
+    assert!(desk.told().is_empty());
+    desk.answer(published.remove(0), Code::OK_NO_DATA);
+    assert_eq!(desk.told(), ["context 7: 1 ended well", "context 7: Destroyed"]);
+}
+
 #[test]
 fn answers_to_nothing_are_ignored() {
     let mut desk = Desk::new(2);
