@@ -162,11 +162,11 @@ impl State {
 
     pub(crate) fn region_refused(&mut self, token: Token, effects: &mut Vec<Effect>) {
         if let Some(waiting) = self.waiting.remove(&token) {
-            self.without_region(waiting, effects);
+            self.without_region(waiting, Errno::ENOMEM, effects);
         }
     }
 
-    fn without_region(&mut self, waiting: Waiting, effects: &mut Vec<Effect>) {
+    fn without_region(&mut self, waiting: Waiting, errno: Errno, effects: &mut Vec<Effect>) {
         match waiting {
             Waiting::Arena(owner) => self.arena_settled(owner, Arena::Refused, effects),
             Waiting::Create(order) => {
@@ -175,8 +175,8 @@ impl State {
                 self.create_in_arena(order, effects);
             }
             Waiting::Overflow => {}
-            Waiting::Isolate(token, _) => refuse(token, Errno::ENOMEM, effects),
-            Waiting::InArena(order) => self.give_up(&order, Errno::ENOMEM, effects),
+            Waiting::Isolate(token, resource) => self.give_up_move(token, resource, errno, effects),
+            Waiting::InArena(order) => self.give_up(&order, errno, effects),
         }
     }
 
@@ -228,11 +228,39 @@ impl State {
             return effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
         }
         let (owner, bytes) = (record.owner, record.backing.length);
-        let used = self.owners.get(&owner).map_or(0, |account| account.isolated_bytes);
-        if used + bytes > self.limits.isolated_bytes {
-            return refuse(token, Errno::ENOMEM, effects);
+        let limit = self.limits.isolated_bytes;
+        // Counted from now on, so that several moves at once do not each find the same room.
+        match self.owners.get_mut(&owner) {
+            Some(account) if account.isolated_bytes + bytes <= limit => account.isolated_bytes += bytes,
+            _ => return refuse(token, Errno::ENOMEM, effects),
         }
         self.open(Waiting::Isolate(token, resource), bytes, true, effects);
+    }
+
+    /// A move comes to nothing.
+    fn give_up_move(&mut self, token: Token, resource: ResourceId, errno: Errno, effects: &mut Vec<Effect>) {
+        self.uncount_move(resource);
+        refuse(token, errno, effects);
+    }
+
+    /// A move takes no memory.
+    fn uncount_move(&mut self, resource: ResourceId) {
+        let Some(Record { owner, backing, .. }) = key(resource).and_then(|key| self.records.get(key)) else {
+            return;
+        };
+        if let Some(account) = self.owners.get_mut(owner) {
+            account.isolated_bytes -= backing.length;
+        }
+    }
+
+    /// A resource is released: its moves end now, since its number may be another's when their regions come.
+    pub(crate) fn end_moves(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let of_it =
+            |_: &Token, waiting: &mut Waiting| matches!(waiting, Waiting::Isolate(_, it) if *it == resource);
+        let ended: Vec<Waiting> = self.waiting.extract_if(of_it).map(|(_, waiting)| waiting).collect();
+        for waiting in ended {
+            self.without_region(waiting, Errno::ENOENT, effects);
+        }
     }
 
     /// Moves a resource's memory into a region of its own.
@@ -246,6 +274,7 @@ impl State {
         if record.backing.isolated {
             // An earlier request for the same was faster: a second move would take shared memory away.
             let backing = record.backing.clone();
+            self.uncount_move(resource);
             self.close_region(region.id, effects);
             return effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
         }
@@ -255,15 +284,12 @@ impl State {
             Ok(backing) => backing,
             Err(errno) => {
                 self.close_region(id, effects);
-                return refuse(token, errno, effects);
+                return self.give_up_move(token, resource, errno, effects);
             }
         };
         let Some(record) = key(resource).and_then(|key| self.records.get_mut(key)) else { return };
         copy_contents(&record.backing, &backing);
         record.before = Some(std::mem::replace(&mut record.backing, backing.clone()));
-        if let Some(account) = self.owners.get_mut(&record.owner) {
-            account.isolated_bytes += length;
-        }
         effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
         back(resource, &backing, effects);
         effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));

@@ -17,6 +17,7 @@ impl State {
             key(resource).and_then(|key| self.records.get_mut(key)).filter(|record| !record.released);
         let Some(record) = record else { return };
         record.released = true;
+        self.end_moves(resource, effects);
         if self.up {
             effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
             effects.push(Effect::Control(ResourceCommand::Unreference { resource }));

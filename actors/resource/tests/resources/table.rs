@@ -1,0 +1,152 @@
+//! What the resource actor does with each request.
+
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::FileId;
+use virgld_protocol::message::ctrlq::ResourceEvent;
+
+use crate::setup::{Desk, Grant, PAGE, limits};
+
+const OWNER: FileId = FileId(1);
+const OTHER: FileId = FileId(2);
+
+#[test]
+fn resources_of_an_owner_share_its_arena_and_shareable_ones_have_their_own_memory() {
+    let mut desk = Desk::new();
+    let tokens = [desk.create(OWNER, 1, false), desk.create(OWNER, PAGE + 1, false)];
+    assert_eq!(desk.opening.len(), 1, "one arena");
+    let shared = desk.create(OWNER, 1, true);
+    desk.grant_all();
+    let [one, two] = tokens.map(|token| desk.answer(token).unwrap().unwrap());
+    let own = desk.answer(shared).unwrap().unwrap();
+    assert_eq!(desk.held[&one].backing.region.id, desk.held[&two].backing.region.id);
+    assert_eq!((desk.held[&one].backing.length, desk.held[&two].backing.length), (PAGE, 2 * PAGE));
+    assert!(desk.held[&own].backing.isolated);
+}
+
+#[test]
+fn what_the_device_cannot_reach_has_a_place_in_what_it_can() {
+    let mut desk = Desk::new();
+    let token = desk.create(OWNER, 1, false);
+    desk.grant(0, Grant::NoAddress);
+    let resource = desk.answer(token).unwrap().unwrap();
+    assert!(desk.held[&resource].backing.device.as_ref().is_some_and(|place| place.region.address.is_some()));
+    // Both places for such memory are taken with this one.
+    let second = desk.create(OWNER, 1, false);
+    let third = desk.create(OWNER, 1, false);
+    assert!(desk.answer(second).unwrap().is_ok());
+    assert_eq!(desk.answer(third), Some(Err(Errno::ENOMEM)));
+    for resource in [resource, desk.answer(second).unwrap().unwrap()] {
+        desk.release(resource);
+        desk.forget(0);
+    }
+    desk.retire(OWNER);
+    assert!(desk.is_empty());
+}
+
+#[test]
+fn without_memory_for_an_arena_nothing_is_made() {
+    let mut desk = Desk::new();
+    let token = desk.create(OWNER, 1, false);
+    desk.grant(0, Grant::Refusal);
+    assert_eq!(desk.answer(token), Some(Err(Errno::ENOMEM)));
+    desk.retire(OWNER);
+    assert!(desk.is_empty());
+}
+
+#[test]
+fn a_shareable_resource_falls_back_to_the_arena() {
+    let mut desk = Desk::new();
+    let token = desk.create(OWNER, 1, true);
+    desk.grant(0, Grant::Refusal);
+    desk.grant(0, Grant::Address);
+    let resource = desk.answer(token).unwrap().unwrap();
+    assert!(!desk.held[&resource].backing.isolated);
+}
+
+#[test]
+fn quotas_are_per_owner() {
+    let mut desk = Desk::new();
+    for _ in 0..limits().resources {
+        desk.create(OWNER, 1, false);
+    }
+    let (over, other) = (desk.create(OWNER, 1, false), desk.create(OTHER, 1, false));
+    desk.grant_all();
+    assert_eq!(desk.answer(over), Some(Err(Errno::ENOMEM)));
+    assert!(desk.answer(other).unwrap().is_ok());
+    let large = desk.create(OTHER, limits().isolated_bytes + 1, true);
+    assert_eq!(desk.answer(large), Some(Err(Errno::ENOMEM)));
+    let endless = desk.create(OTHER, u64::MAX, false);
+    assert_eq!(desk.answer(endless), Some(Err(Errno::ENOMEM)));
+}
+
+#[test]
+fn moving_memory_out_of_the_arena_counts() {
+    let mut desk = Desk::new();
+    let made = [desk.create(OWNER, 2 * PAGE, false), desk.create(OWNER, 2 * PAGE, false)];
+    desk.grant_all();
+    let [first, second] = made.map(|token| desk.answer(token).unwrap().unwrap());
+    let (good, over) = (desk.isolate(first), desk.isolate(second));
+    desk.grant_all();
+    assert_eq!(desk.answer(good), Some(Ok(first)));
+    assert_eq!(desk.answer(over), Some(Err(Errno::ENOMEM)));
+}
+
+#[test]
+fn memory_moves_once_however_often_that_is_asked() {
+    let mut desk = Desk::new();
+    let token = desk.create(OWNER, 1, false);
+    desk.grant_all();
+    let resource = desk.answer(token).unwrap().unwrap();
+    let tokens = [desk.isolate(resource), desk.isolate(resource)];
+    desk.grant(0, Grant::Address);
+    let region = desk.held[&resource].backing.region.id;
+    desk.grant_all();
+    let last = desk.isolate(resource);
+    assert!(tokens.iter().chain([&last]).all(|token| desk.answer(*token) == Some(Ok(resource))));
+    assert_eq!(desk.held[&resource].backing.region.id, region);
+}
+
+/// The number may be another's when the region comes, and that one's memory must stay where it is.
+#[test]
+fn a_move_ends_with_its_resource() {
+    let mut desk = Desk::new();
+    let token = desk.create(OWNER, 1, false);
+    desk.grant_all();
+    let resource = desk.answer(token).unwrap().unwrap();
+    let moving = desk.isolate(resource);
+    desk.release(resource);
+    desk.forget(0);
+    let token = desk.create(OWNER, 1, false);
+    assert_eq!(desk.answer(token), Some(Ok(resource)), "the number comes again");
+    desk.grant_all();
+    assert!(!desk.held[&resource].backing.isolated);
+    assert_eq!(desk.answer(moving), Some(Err(Errno::ENOENT)));
+}
+
+#[test]
+fn numbers_and_memory_come_again_only_after_the_device_forgot_them() {
+    let mut desk = Desk::new();
+    let token = desk.create(OWNER, limits().arena_bytes, false);
+    desk.grant_all();
+    let resource = desk.answer(token).unwrap().unwrap();
+    desk.release(resource);
+    let early = desk.create(OWNER, PAGE, false);
+    assert_eq!(desk.answer(early), Some(Err(Errno::ENOMEM)), "the whole arena is the device's still");
+    desk.forget(0);
+    let late = desk.create(OWNER, PAGE, false);
+    assert_eq!(desk.answer(late), Some(Ok(resource)));
+}
+
+#[test]
+fn without_a_device_nothing_is_made_and_what_is_released_is_gone_at_once() {
+    let mut desk = Desk::new();
+    let token = desk.create(OWNER, 1, false);
+    desk.grant_all();
+    let resource = desk.answer(token).unwrap().unwrap();
+    desk.control(ResourceEvent::Down);
+    let token = desk.create(OWNER, 1, false);
+    assert_eq!(desk.answer(token), Some(Err(Errno::ENODEV)));
+    desk.release_gone(resource);
+    desk.retire(OWNER);
+    assert!(desk.is_empty());
+}
