@@ -250,7 +250,7 @@ impl State {
             0xbf => self.syncobj_create(file, call),
             0xc0 => self.syncobj_destroy(file, call),
             0xc1 => self.syncobj_export(file, call),
-            0xc2 => self.syncobj_import(file, call, event.attached),
+            0xc2 => self.syncobj_import(file, call, event.attached, effects),
             0xc3 => self.syncobj_wait(caller, call),
             0xc4 => self.syncobj_reset(file, call),
             0xc5 => self.syncobj_signal(caller, call, effects),

@@ -14,6 +14,7 @@ use crate::syncobj::{Progress, SyncobjId};
 
 const BAD: Refusal = Refusal::new(Errno::EINVAL, "unknown flags, or a field that must be zero");
 const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "the object has no fence there");
+const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such synchronisation object");
 const EXPORT_SYNC_FILE: u32 = 1;
 const IMPORT_SYNC_FILE: u32 = 1;
 const TIMELINE: u32 = 2;
@@ -62,7 +63,6 @@ impl State {
     }
 
     pub(crate) fn syncobj_destroy(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
-        const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such synchronisation object");
         let asked = call.parse::<SyncobjDestroy>()?.fixed;
         if asked.pad != 0 {
             return Err(BAD);
@@ -86,8 +86,12 @@ impl State {
         if asked.pad != 0 || asked.flags & !(EXPORT_SYNC_FILE | TIMELINE) != 0 {
             return Err(BAD);
         }
-        let id = self.syncobj(file, asked.handle)?;
-        let attach = if asked.flags & EXPORT_SYNC_FILE != 0 {
+        let sync_file = asked.flags & EXPORT_SYNC_FILE != 0;
+        // Linux tells a missing handle otherwise for the object itself than for its fence.
+        let id = self
+            .syncobj(file, asked.handle)
+            .map_err(|refusal| if sync_file { refusal } else { NO_HANDLE })?;
+        let attach = if sync_file {
             let point = if asked.flags & TIMELINE != 0 { asked.point } else { 0 };
             let keys = self.keys_at(id, point)?;
             self.fences.all_of(&keys)
@@ -103,6 +107,7 @@ impl State {
         file: FileId,
         call: &Call,
         attached: Option<Attached>,
+        effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
         const NOT_OURS: Refusal = Refusal::new(Errno::EINVAL, "the descriptor is nothing of the kind");
         let asked = call.parse::<SyncobjFdToHandle>()?.fixed;
@@ -114,6 +119,7 @@ impl State {
             let point = if asked.flags & TIMELINE != 0 { asked.point } else { 0 };
             let key = self.fence_of(attached).ok_or(NOT_OURS)?;
             self.put_fence(id, point, key);
+            self.review_sync_waits(effects);
             return Ok(Outcome::Answer(Reply::fixed(&asked)));
         }
         let Some(Attached::Syncobj(key)) = attached else { return Err(NOT_OURS) };

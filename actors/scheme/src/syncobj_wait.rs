@@ -2,7 +2,7 @@
 
 use virgld_protocol::client::{Call, Reply, SyncobjFlags, SyncobjTimelineWait, SyncobjWait};
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FileId, Token};
+use virgld_protocol::ids::{FenceKey, FileId, Token};
 use virgld_runtime::Time;
 
 use crate::state::{Caller, Effect, Outcome, State, answer};
@@ -19,10 +19,18 @@ pub(crate) struct SyncWait {
 
 /// What it waits for.
 struct Awaited {
-    items: Vec<(SyncobjId, u64)>,
+    items: Vec<Item>,
     flags: SyncobjFlags,
     /// The call's fixed part, to be answered with the index filled in.
     fixed: Fixed,
+}
+
+/// One of the objects.
+enum Item {
+    /// It has no fence for this point: the first to come will be waited for.
+    Absent(SyncobjId, u64),
+    /// The fences that it had when they were first looked for. What becomes of the object is of no concern.
+    Fences(Vec<FenceKey>),
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +53,7 @@ impl State {
             return Err(BAD_FLAGS);
         }
         let objects = self.syncobj_list(caller.file, wire.arrays[0])?;
-        let items = objects.into_iter().map(|id| (id, 0)).collect();
+        let items = objects.into_iter().map(|id| self.item(id, 0)).collect();
         let what = Awaited { items, flags, fixed: Fixed::Binary(fixed) };
         self.sync_wait(caller, what, fixed.timeout_nsec)
     }
@@ -55,15 +63,15 @@ impl State {
         let fixed = wire.fixed;
         let flags = SyncobjFlags::from_bits(fixed.flags).ok_or(BAD_FLAGS)?;
         let objects = self.syncobj_list(caller.file, wire.arrays[0])?;
-        let items = objects.into_iter().zip(points(wire.arrays[1])).collect();
+        let items = objects.into_iter().zip(points(wire.arrays[1]));
+        let items = items.map(|(id, point)| self.item(id, point)).collect();
         let what = Awaited { items, flags, fixed: Fixed::Timeline(fixed) };
         self.sync_wait(caller, what, fixed.timeout_nsec)
     }
 
     fn sync_wait(&mut self, caller: Caller, what: Awaited, timeout: i64) -> Result<Outcome, Refusal> {
         let patient = what.flags.intersects(SyncobjFlags::WAIT_FOR_SUBMIT | SyncobjFlags::WAIT_AVAILABLE);
-        let absent = |(id, point): &(SyncobjId, u64)| self.syncobjs.progress(*id, *point) == Progress::Absent;
-        if !patient && what.items.iter().any(absent) {
+        if !patient && what.items.iter().any(|item| matches!(item, Item::Absent(..))) {
             return Err(ABSENT);
         }
         if let Some(index) = self.satisfied(&what) {
@@ -75,13 +83,20 @@ impl State {
         Ok(Outcome::Later)
     }
 
+    fn item(&self, id: SyncobjId, point: u64) -> Item {
+        match self.syncobjs.progress(id, point) {
+            Progress::Absent => Item::Absent(id, point),
+            Progress::Pending(keys) => Item::Fences(keys),
+            Progress::Reached => Item::Fences(Vec::new()),
+        }
+    }
+
     /// The index of the first object that is where it should be, once enough are.
     fn satisfied(&self, what: &Awaited) -> Option<usize> {
         let available = what.flags.contains(SyncobjFlags::WAIT_AVAILABLE);
-        let good = |(id, point): &(SyncobjId, u64)| match self.syncobjs.progress(*id, *point) {
-            Progress::Absent => false,
-            Progress::Pending(_) => available,
-            Progress::Reached => true,
+        let good = |item: &Item| match item {
+            Item::Absent(..) => false,
+            Item::Fences(keys) => available || !keys.iter().any(|key| self.fences.is_pending(*key)),
         };
         if what.flags.contains(SyncobjFlags::WAIT_ALL) {
             what.items.iter().all(good).then_some(0)
@@ -93,7 +108,12 @@ impl State {
     /// Something about synchronisation objects changed: answers those whose wait is over.
     pub(crate) fn review_sync_waits(&mut self, effects: &mut Vec<Effect>) {
         let waits = std::mem::take(&mut self.sync_waits);
-        for wait in waits {
+        for mut wait in waits {
+            for item in &mut wait.what.items {
+                if let Item::Absent(id, point) = *item {
+                    *item = self.item(id, point);
+                }
+            }
             match self.satisfied(&wait.what) {
                 Some(index) => {
                     answer(Some(wait.token), Ok(Outcome::Answer(wait.what.fixed.reply(index))), effects);
