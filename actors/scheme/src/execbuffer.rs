@@ -4,6 +4,7 @@ use virgld_protocol::client::{Execbuffer, ExecbufferFlags, ExecbufferSyncobj, Re
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FenceKey, FileId, RingIndex, Serial};
 use virgld_protocol::message::context::{Request, Submit};
+use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::scheme::{Attached, CallEvent};
 use zerocopy::FromBytes;
@@ -12,6 +13,7 @@ use crate::file::{GlContext, Rights};
 use crate::state::{Caller, Effect, Outcome, State};
 
 const BAD_FLAGS: Refusal = Refusal::new(Errno::EINVAL, "unknown flags");
+const NO_STREAM: Refusal = Refusal::new(Errno::EINVAL, "the command stream is shorter than the call says");
 const BAD_FENCE: Refusal = Refusal::new(Errno::EINVAL, "the descriptor is no fence");
 const BAD_RING: Refusal = Refusal::new(Errno::EINVAL, "the context has no such ring");
 const BAD_SYNCOBJ: Refusal = Refusal::new(Errno::EINVAL, "bad flags or size of a synchronisation object");
@@ -27,6 +29,10 @@ impl State {
         let wire = event.call.parse::<Execbuffer>()?;
         let asked = wire.fixed;
         let flags = ExecbufferFlags::from_bits(asked.flags).ok_or(BAD_FLAGS)?;
+        let room = event.bulk.as_ref().map_or(0, |stream| stream.size().saturating_sub(STREAM_OFFSET));
+        if asked.size as usize > room {
+            return Err(NO_STREAM);
+        }
         if flags.contains(ExecbufferFlags::FENCE_FD_OUT) != event.fence_out.is_some() {
             return Err(BAD_FENCE);
         }
