@@ -213,6 +213,11 @@ impl FakeDoor {
         }
     }
 
+    /// Exports that the scheme wants to know the end of.
+    pub fn watched(&self) -> Vec<ExportKey> {
+        locked(&self.ledger).watched.iter().copied().collect()
+    }
+
     /// Takes the exports whose callers had left before the descriptor came.
     pub fn take_orphans(&mut self) -> Vec<ExportKey> {
         std::mem::take(&mut locked(&self.ledger).orphans)

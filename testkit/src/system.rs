@@ -57,7 +57,7 @@ impl Default for SystemConfig {
                 arena_bytes,
                 isolated_bytes,
                 resources: 16,
-                overflow_bytes: 16 * 4096,
+                overflow_bytes: 6 * 4096,
             },
             scheme: virgld_scheme::Limits::default(),
             patience: Duration::from_secs(5),
