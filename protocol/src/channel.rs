@@ -134,8 +134,6 @@ pub const SERVICE_FENCES: u8 = 0;
 pub const SERVICE_MAP: u8 = 1;
 /// Service: a fence that signals when two others have. Two descriptors go; one comes.
 pub const SERVICE_MERGE: u8 = 2;
-/// Service: from a tool of the daemon's owner, the state of the daemon as text. Payload: none. Answer: JSON.
-pub const SERVICE_STATUS: u8 = 3;
 
 /// The most fences that one [`SERVICE_FENCES`] gives.
 pub const MAX_FENCES: usize = 16;

@@ -13,7 +13,7 @@ use crate::sheet::{Picture, contact_sheet};
 use crate::workspace::Workspace;
 
 /// The project's own program: a scene and the size of its picture.
-const SCENES: [(&str, &str); 3] = [("knot", "640x480"), ("crystal", "560x420"), ("field", "720x405")];
+const SCENES: [(&str, &str); 3] = [("knot", "480x360"), ("crystal", "480x360"), ("field", "480x360")];
 
 /// Programs that run in the compositor until they are ended; `stdbuf` makes them print before that.
 const WINDOWS: [&[&str]; 3] = [

@@ -14,8 +14,8 @@ const NAME: &[u8] = b"virtio_gpu";
 /// Not the date of anything; Linux says the same for newer drivers.
 const DATE: &[u8] = b"0";
 const DESCRIPTION: &[u8] = b"virtio GPU";
-/// The name by which libdrm asks for the device behind the node.
-const BUS_NAME: &[u8] = b"pci:0000:00:02.0";
+/// The name by which libdrm asks for the device behind the node: that of the door's tree in sysfs.
+const BUS_NAME: &[u8] = b"pci:5647:00:02.0";
 
 impl State {
     /// Which ioctls a render node has, as Linux has it (`DRM_RENDER_ALLOW`).

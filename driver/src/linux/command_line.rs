@@ -12,7 +12,7 @@ use super::device::DeviceChoice;
 /// For everyday use, put `virgld run` before a program:
 ///
 ///     virgld run eglinfo
-///     virgld run -- glmark2-es2-drm --off-screen
+///     virgld run -- weston --backend=headless-backend.so --use-gl
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment, arg_required_else_help = true)]
 pub(crate) struct Arguments {

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger};
 use virgld_protocol::message::{ctrlq, resource, scheme, transport};
@@ -61,14 +60,14 @@ impl Control {
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         let listener = Arc::new(listener);
-        let watch = registrar.register(listener.clone(), Interest::Read, Trigger::Level, 0, sink)?;
+        let watch = registrar.register(listener.clone(), Interest::Read, Trigger::Edge, 0, sink)?;
         Ok(Self { listener, _watch: watch, parts, asking: HashMap::new(), next: 0 })
     }
 
     fn accept(&mut self) -> Result<(), Fault> {
         while let Ok((stream, _)) = self.listener.accept() {
-            // Whoever asks and does not read holds nobody up for long.
-            if stream.set_write_timeout(Some(Duration::from_millis(100))).is_err() {
+            // Whoever asks and does not read holds nobody up: a socket's buffer takes an account whole.
+            if stream.set_nonblocking(true).is_err() {
                 continue;
             }
             self.next += 1;

@@ -11,7 +11,7 @@ use virgld_runtime::{Respond, Time};
 use super::Error;
 use super::wiring::System;
 
-/// How often the loop looks whether it is to end, if nothing else happens.
+/// How often the loop looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(250);
 
 /// Runs the actors until `stop` is set, the device is gone, or nobody has had a file open for `idle_exit`.
@@ -21,6 +21,7 @@ pub(crate) fn run(
     idle_exit: Option<Duration>,
 ) -> Result<(), Error> {
     let mut idleness = Idleness::new();
+    let mut next_glance = now().after(GLANCE);
     while !stop.load(Ordering::Acquire) {
         system.stage.run(now());
         for casualty in system.stage.casualties() {
@@ -32,10 +33,11 @@ pub(crate) fn run(
         } else {
             Duration::ZERO
         };
-        let events = system.reactor.wait(Some(timeout), || system.stage.awake())?;
-        if events > 0 {
+        system.reactor.wait(Some(timeout), || system.stage.awake())?;
+        if now() < next_glance {
             continue;
         }
+        next_glance = now().after(GLANCE);
         if let Some(end) = system.process.as_ref().and_then(|process| process.ended()) {
             return Err(format!("the device process ended: {end}").into());
         }

@@ -59,7 +59,6 @@ pub(crate) fn info(options: &Info) -> Result<(), Error> {
         account.queue_entries[0], account.queue_entries[1]
     );
     println!("command memory   {} bytes", account.command_bytes);
-    println!("longest stream   {} bytes", 1 << 20);
     for capset in &account.capsets {
         println!(
             "capability set   {} {} version {}, {} bytes",

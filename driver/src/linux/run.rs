@@ -1,7 +1,8 @@
 //! `virgld run`: a program on virgld.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -64,7 +65,8 @@ fn preload(library: &Path) -> OsString {
 
 /// Starts a daemon and waits until it serves.
 fn start_daemon(options: &Run, directory: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(directory)?;
+    // For its owner alone, as the daemon will want it.
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let log_path = directory.join("log");
     let log = File::create(&log_path)?;
     let mut command = Command::new(std::env::current_exe()?);

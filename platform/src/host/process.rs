@@ -230,8 +230,12 @@ const NOT_FOR_THE_DEVICE: [&str; 5] =
     ["LD_PRELOAD", "MESA_LOADER_DRIVER_OVERRIDE", "EGL_PLATFORM", "GBM_BACKEND", "GALLIUM_DRIVER"];
 
 /// What devices say though nothing is wrong.
-const HARMLESS: [&str; 3] =
-    ["MESA-LOADER: failed to retrieve device information", "failed to get driver name for fd", "gl_version "];
+const HARMLESS: [&str; 4] = [
+    "MESA-LOADER: failed to retrieve device information",
+    "failed to get driver name for fd",
+    "gl_version ",
+    "GLSL feature level ",
+];
 
 /// In bytes.
 const LONGEST_LINE: u64 = 2000;

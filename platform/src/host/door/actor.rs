@@ -1,12 +1,11 @@
 //! The door as an actor: what it holds, what it hears, and its turns.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use tracing::{debug, warn};
 use virgld_protocol::errno::Errno;
-use virgld_protocol::ids::{FenceKey, FileId, Serial, Token};
+use virgld_protocol::ids::{FenceKey, FileId, Serial};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::door::{Command, Message};
 use virgld_protocol::message::scheme::{DoorEvent, FromDoor, Node, SyncobjKey};
@@ -16,7 +15,7 @@ use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
 use super::accept::Listener;
 use super::channel::{Attention, Channel};
-use super::config::{DoorConfig, DoorError, Limits, Sinks, Status};
+use super::config::{DoorConfig, DoorError, Limits, Sinks};
 use super::directory::Directory;
 use super::exports::Exports;
 use super::fences::Fences;
@@ -36,8 +35,6 @@ pub struct Door {
     pub(super) channels: HashMap<u64, Channel>,
     pub(super) fences: Fences,
     pub(super) exports: Exports,
-    pub(super) status: Option<Status>,
-    pub(super) reports: Reports,
     pub(super) now: Time,
     /// When to try again to let clients in, after the process was out of descriptors.
     pub(super) accept_again: Option<Time>,
@@ -83,8 +80,6 @@ impl Door {
             channels: HashMap::new(),
             fences: Fences::default(),
             exports: Exports::default(),
-            status: None,
-            reports: mpsc::channel(),
             now: Time::default(),
             accept_again: None,
             signalled: Vec::new(),
@@ -95,13 +90,6 @@ impl Door {
             next_feed: None,
             _directory: directory,
         })
-    }
-
-    /// Lets the daemon's owner ask for its state.
-    #[must_use]
-    pub fn with_status(mut self, status: Status) -> Self {
-        self.status = Some(status);
-        self
     }
 
     pub(super) fn fresh_number(&mut self) -> u64 {
@@ -185,7 +173,8 @@ impl Door {
             }
             Source::Fence(key) => self.foreign_fence_ready(key),
             Source::Syncobj(key) => self.syncobj_ready(SyncobjKey(key)),
-            Source::Again => self.report_status(),
+            // The turn that it asks for comes when the door settles.
+            Source::Again => Ok(()),
         }
     }
 
@@ -366,9 +355,6 @@ impl Actor for Door {
         Ok(())
     }
 }
-
-/// Where the daemon's accounts of itself come in, from whatever thread.
-type Reports = (Sender<(Token, String)>, Receiver<(Token, String)>);
 
 /// How often watched exports are looked at: nothing tells when the last holder of a buffer goes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -3,14 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use virgld_runtime::Respond;
 use virgld_runtime::io::ReadySink;
 
 /// Makes a sink that sends [`virgld_runtime::io::Ready`] to the door's own mailbox.
 pub type Sinks = Box<dyn Fn() -> ReadySink + Send>;
-
-/// Asks the daemon to describe itself as JSON.
-pub type Status = Box<dyn Fn(Respond<String>) + Send>;
 
 /// How a door is to be.
 #[derive(Debug, Clone)]

@@ -32,4 +32,4 @@ mod tests_support;
 mod token;
 
 pub use actor::Door;
-pub use config::{DoorConfig, DoorError, Limits, Sinks, Status};
+pub use config::{DoorConfig, DoorError, Limits, Sinks};

@@ -2,21 +2,18 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use virgld_protocol::channel::{
-    ANSWER_BYTES, MAX_FENCES, NO_SLOT, SERVICE_FENCES, SERVICE_MAP, SERVICE_MERGE, SERVICE_STATUS,
-};
+use virgld_protocol::channel::{MAX_FENCES, NO_SLOT, SERVICE_FENCES, SERVICE_MAP, SERVICE_MERGE};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::scheme::DoorEvent;
-use virgld_runtime::io::Ready;
+use virgld_runtime::Fault;
 use virgld_runtime::memory::Memory;
-use virgld_runtime::{Fault, Respond};
 
 use super::actor::Door;
 use super::record::{Broken, Found};
 use super::ring::Pending;
 use super::take::{Taken, admit};
-use super::token::{self, Source};
+use super::token;
 
 impl Door {
     pub(super) fn take_service(&mut self, id: u64, file: FileId, found: &Found) -> Result<Taken, Fault> {
@@ -49,7 +46,6 @@ impl Door {
                 self.tell(DoorEvent::Map { file, token: token::of_slot(id, slot), offset, length })?;
             }
             (SERVICE_MERGE, []) => return self.merge(id, file, slot, descriptors),
-            (SERVICE_STATUS, []) => self.ask_status(id, file, slot),
             _ => return Ok(Broken::Payload.into()),
         }
         Ok(Taken::Yes)
@@ -95,38 +91,6 @@ impl Door {
         }
         let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
         channel.ring.answer(slot, Ok(&[&bytes]), count);
-    }
-
-    fn ask_status(&mut self, id: u64, file: FileId, slot: u8) {
-        let token = token::of_slot(id, slot);
-        let uid = self.files.get(&file).map(|file| file.credentials.uid);
-        let owner = [Some(0), Some(rustix::process::geteuid().as_raw())].contains(&uid);
-        match self.status.as_ref().filter(|_| owner) {
-            None => self.answer(token, Err(Errno::EPERM), None),
-            Some(status) => {
-                let (reports, again) = (self.reports.0.clone(), (self.sinks)());
-                status(Respond::new(move |text| {
-                    // The door may be gone by now, and its clients with it.
-                    let _ = reports.send((token, text));
-                    again(Ready(Source::Again.pack()));
-                }));
-            }
-        }
-    }
-
-    /// Passes on what the daemon said of itself.
-    pub(super) fn report_status(&mut self) -> Result<(), Fault> {
-        while let Ok((token, text)) = self.reports.1.try_recv() {
-            let (id, slot) = token::slot_of(token);
-            let Some(channel) = self.channels.get_mut(&id) else { continue };
-            if channel.ring.take_pending(slot).is_some() {
-                match text.len() <= ANSWER_BYTES {
-                    true => channel.ring.answer(slot, Ok(&[text.as_bytes()]), 0),
-                    false => channel.ring.answer(slot, Err(Errno::ENOSPC), 0),
-                }
-            }
-        }
-        Ok(())
     }
 }
 
