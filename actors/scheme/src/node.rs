@@ -1,7 +1,7 @@
 //! The ioctls of the DRM core: who drives this node, and what it can do.
 
 use virgld_protocol::client::{
-    AuthMagic, Call, GetCap, GetUnique, Reply, SetClientCap, SetVersion, Version, cap,
+    Call, GetCap, GetMagic, GetUnique, Reply, SetClientCap, SetVersion, Version, cap,
 };
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::FileId;
@@ -56,9 +56,9 @@ impl State {
 
     /// A number that a master could authenticate. There is nothing that it would open.
     pub(crate) fn magic(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
-        call.parse::<AuthMagic>()?;
+        call.parse::<GetMagic>()?;
         let magic = u32::try_from(file.0).unwrap_or(u32::MAX);
-        Ok(Outcome::Answer(Reply::fixed(&AuthMagic { magic })))
+        Ok(Outcome::Answer(Reply::fixed(&GetMagic { magic })))
     }
 
     pub(crate) fn set_version(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {

@@ -102,12 +102,12 @@ impl Ioctl for GetUnique {
 /// GET_MAGIC: a number by which a master could authenticate this file.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-pub struct AuthMagic {
+pub struct GetMagic {
     /// The number.
     pub magic: u32,
 }
 
-impl Ioctl for AuthMagic {
+impl Ioctl for GetMagic {
     const TABLE: Layout = Layout {
         number: 0x02,
         name: "DRM_IOCTL_GET_MAGIC",

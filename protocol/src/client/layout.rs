@@ -196,7 +196,7 @@ static ALL: &[Layout] = &[
     super::GemOpen::TABLE,
     super::GetCap::TABLE,
     super::SetClientCap::TABLE,
-    super::AuthMagic::TABLE,
+    super::GetMagic::TABLE,
     super::PrimeHandleToFd::TABLE,
     super::PrimeFdToHandle::TABLE,
     super::Map::TABLE,

@@ -26,7 +26,7 @@ mod wait;
 
 pub use context_init::{ContextInit, ContextParameter};
 pub use core::{
-    AuthMagic, GemClose, GemFlink, GemOpen, GetCap, GetUnique, SetClientCap, SetVersion, Version, cap,
+    GemClose, GemFlink, GemOpen, GetCap, GetMagic, GetUnique, SetClientCap, SetVersion, Version, cap,
 };
 pub use execbuffer::{Execbuffer, ExecbufferFlags, ExecbufferSyncobj};
 pub use get_caps::GetCaps;
