@@ -1,6 +1,7 @@
 //! Which paths are the daemon's to answer, and what lies behind them.
 
 use virgld_protocol::channel::{CARD, RENDER};
+use virgld_protocol::pci::{BUS_PATH, LINK_PATH};
 
 use crate::nodes::Node;
 
@@ -74,8 +75,8 @@ const PREFIXES: [Prefix; 5] = [
     Prefix { text: b"/dev/dri", whole: true },
     Prefix { text: b"/sys/dev/char/226:", whole: false },
     Prefix { text: b"/sys/class/drm", whole: true },
-    Prefix { text: b"/sys/devices/pci5647:00", whole: true },
-    Prefix { text: b"/sys/bus/pci/devices/5647:00:02.0", whole: true },
+    Prefix { text: BUS_PATH.as_bytes(), whole: true },
+    Prefix { text: LINK_PATH.as_bytes(), whole: true },
 ];
 
 #[cfg(test)]

@@ -11,3 +11,4 @@ pub mod device;
 pub mod errno;
 pub mod ids;
 pub mod message;
+pub mod pci;

@@ -6,6 +6,7 @@ use virgld_protocol::client::{
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::scheme::Node;
+use virgld_protocol::pci::BUS_NAME;
 
 use crate::state::{Outcome, State};
 
@@ -14,8 +15,6 @@ const NAME: &[u8] = b"virtio_gpu";
 /// Not the date of anything; Linux says the same for newer drivers.
 const DATE: &[u8] = b"0";
 const DESCRIPTION: &[u8] = b"virtio GPU";
-/// The name by which libdrm asks for the device behind the node: that of the door's tree in sysfs.
-const BUS_NAME: &[u8] = b"pci:5647:00:02.0";
 
 impl State {
     /// Which ioctls a render node has, as Linux has it (`DRM_RENDER_ALLOW`).
@@ -48,7 +47,7 @@ impl State {
     /// Empty before SET_VERSION: otherwise `drmOpen` takes the device for busy.
     pub(crate) fn unique(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
         let room = call.parse::<GetUnique>()?.fixed.unique_len;
-        let name = if self.file(file)?.versioned { BUS_NAME } else { b"" };
+        let name = if self.file(file)?.versioned { BUS_NAME.as_bytes() } else { b"" };
         let whole = if room >= name.len() as u64 { name } else { b"" };
         let fixed = GetUnique { unique_len: name.len() as u64 };
         Ok(Outcome::Answer(Reply::fixed(&fixed).with(whole)))

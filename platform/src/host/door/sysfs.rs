@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use virgld_protocol::channel::{CARD, RENDER};
+use virgld_protocol::pci::{ADDRESS, DEVICE_PATH, LINK_PATH};
 
 /// Makes the tree at `root`, in place of any that is there.
 pub(super) fn plant(root: &Path) -> io::Result<()> {
@@ -17,28 +18,40 @@ pub(super) fn plant(root: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    for (path, text) in FILES {
-        write(root, path, text)?;
+    let device = device();
+    for (name, text) in FILES_OF_DEVICE {
+        write(root, &format!("sys/{device}/{name}"), text)?;
     }
+    write(root, &format!("sys/{device}/uevent"), &EVENT.join(ADDRESS))?;
+    write(root, "sys/class/drm/version", "drm 1.1.0 20060810\n")?;
     for (name, minor) in [(CARD, 0), (RENDER, 128)] {
         plant_node(root, name, minor)?;
     }
-    for (path, target) in LINKS {
-        link(root, path, target)?;
-    }
-    Ok(())
+    links().iter().try_for_each(|(path, target)| link(root, path, target))
+}
+
+fn links() -> [(String, String); 5] {
+    let device = device();
+    [
+        (format!("sys/{device}/subsystem"), "../../../bus/pci".into()),
+        (format!("sys/{device}/virtio0/subsystem"), "../../../../bus/virtio".into()),
+        (LINK_PATH.trim_start_matches('/').into(), format!("../../../{device}")),
+        ("sys/bus/virtio/devices/virtio0".into(), format!("../../../{device}/virtio0")),
+        ("sys/bus/virtio/drivers/virtio_gpu/virtio0".into(), format!("../../../../{device}/virtio0")),
+    ]
 }
 
 fn plant_node(root: &Path, name: &str, minor: u32) -> io::Result<()> {
     write(root, &format!("dev/dri/{name}"), "")?;
-    let node = format!("{VIRTIO}/drm/{name}");
+    let device = device();
+    let node = format!("sys/{device}/virtio0/drm/{name}");
     write(root, &format!("{node}/dev"), &format!("226:{minor}\n"))?;
     let event = format!("MAJOR=226\nMINOR={minor}\nDEVNAME=dri/{name}\nDEVTYPE=drm_minor\n");
     write(root, &format!("{node}/uevent"), &event)?;
     link(root, &format!("{node}/device"), "../../../virtio0")?;
     link(root, &format!("{node}/subsystem"), "../../../../../../class/drm")?;
-    link(root, &format!("sys/dev/char/226:{minor}"), &format!("../../{DEVICE}/virtio0/drm/{name}"))?;
-    link(root, &format!("sys/class/drm/{name}"), &format!("../../{DEVICE}/virtio0/drm/{name}"))
+    link(root, &format!("sys/dev/char/226:{minor}"), &format!("../../{device}/virtio0/drm/{name}"))?;
+    link(root, &format!("sys/class/drm/{name}"), &format!("../../{device}/virtio0/drm/{name}"))
 }
 
 fn write(root: &Path, path: &str, text: &str) -> io::Result<()> {
@@ -55,37 +68,27 @@ fn beneath(root: &Path, path: &str) -> io::Result<std::path::PathBuf> {
     Ok(path)
 }
 
-/// Below /sys.
-const DEVICE: &str = "devices/pci5647:00/5647:00:02.0";
-const VIRTIO: &str = "sys/devices/pci5647:00/5647:00:02.0/virtio0";
+/// The device, below /sys.
+fn device() -> &'static str {
+    DEVICE_PATH.trim_start_matches("/sys/")
+}
 
-const FILES: [(&str, &str); 11] = [
-    ("sys/devices/pci5647:00/5647:00:02.0/vendor", "0x1af4\n"),
-    ("sys/devices/pci5647:00/5647:00:02.0/device", "0x1050\n"),
-    ("sys/devices/pci5647:00/5647:00:02.0/subsystem_vendor", "0x1af4\n"),
-    ("sys/devices/pci5647:00/5647:00:02.0/subsystem_device", "0x1100\n"),
-    ("sys/devices/pci5647:00/5647:00:02.0/revision", "0x01\n"),
-    ("sys/devices/pci5647:00/5647:00:02.0/class", "0x038000\n"),
-    (
-        "sys/devices/pci5647:00/5647:00:02.0/uevent",
-        "DRIVER=virtio-pci\nPCI_CLASS=38000\nPCI_ID=1AF4:1050\nPCI_SUBSYS_ID=1AF4:1100\n\
-         PCI_SLOT_NAME=5647:00:02.0\nMODALIAS=pci:v00001AF4d00001050sv00001AF4sd00001100bc03sc80i00\n",
-    ),
-    ("sys/devices/pci5647:00/5647:00:02.0/virtio0/vendor", "0x1af4\n"),
-    ("sys/devices/pci5647:00/5647:00:02.0/virtio0/device", "0x0010\n"),
-    (
-        "sys/devices/pci5647:00/5647:00:02.0/virtio0/uevent",
-        "DRIVER=virtio_gpu\nMODALIAS=virtio:d00000010v00001AF4\n",
-    ),
-    ("sys/class/drm/version", "drm 1.1.0 20060810\n"),
+const FILES_OF_DEVICE: [(&str, &str); 9] = [
+    ("vendor", "0x1af4\n"),
+    ("device", "0x1050\n"),
+    ("subsystem_vendor", "0x1af4\n"),
+    ("subsystem_device", "0x1100\n"),
+    ("revision", "0x01\n"),
+    ("class", "0x038000\n"),
+    ("virtio0/vendor", "0x1af4\n"),
+    ("virtio0/device", "0x0010\n"),
+    ("virtio0/uevent", "DRIVER=virtio_gpu\nMODALIAS=virtio:d00000010v00001AF4\n"),
 ];
 
-const LINKS: [(&str, &str); 5] = [
-    ("sys/devices/pci5647:00/5647:00:02.0/subsystem", "../../../bus/pci"),
-    ("sys/devices/pci5647:00/5647:00:02.0/virtio0/subsystem", "../../../../bus/virtio"),
-    ("sys/bus/pci/devices/5647:00:02.0", "../../../devices/pci5647:00/5647:00:02.0"),
-    ("sys/bus/virtio/devices/virtio0", "../../../devices/pci5647:00/5647:00:02.0/virtio0"),
-    ("sys/bus/virtio/drivers/virtio_gpu/virtio0", "../../../../devices/pci5647:00/5647:00:02.0/virtio0"),
+/// Before and after the device's address.
+const EVENT: [&str; 2] = [
+    "DRIVER=virtio-pci\nPCI_CLASS=38000\nPCI_ID=1AF4:1050\nPCI_SUBSYS_ID=1AF4:1100\nPCI_SLOT_NAME=",
+    "\nMODALIAS=pci:v00001AF4d00001050sv00001AF4sd00001100bc03sc80i00\n",
 ];
 
 #[cfg(test)]
@@ -98,20 +101,23 @@ mod tests {
         let scratch = Scratch::new("sysfs");
         plant(scratch.path()).unwrap();
         plant(scratch.path()).unwrap();
-        let device = scratch.path().join("sys/dev/char/226:128/device");
-        assert_eq!(fs::read_to_string(device.join("device")).unwrap(), "0x0010\n");
+        let node = scratch.path().join("sys/dev/char/226:128/device");
+        assert_eq!(fs::read_to_string(node.join("device")).unwrap(), "0x0010\n");
         let names = |path: &Path| fs::read_link(path).unwrap().file_name().unwrap().to_owned();
-        assert_eq!(names(&device.join("subsystem")), "virtio");
-        assert_eq!(names(&device.join("../subsystem")), "pci");
-        assert!(device.join("drm/renderD128").is_dir());
+        assert_eq!(names(&node.join("subsystem")), "virtio");
+        assert_eq!(names(&node.join("../subsystem")), "pci");
+        assert!(node.join("drm/renderD128").is_dir());
         let event = fs::read_to_string(scratch.path().join("sys/dev/char/226:0/uevent")).unwrap();
         assert!(event.contains("DEVNAME=dri/card0"));
-        for (path, _) in LINKS {
-            assert!(scratch.path().join(path).exists(), "{path}");
+        for (path, _) in links() {
+            assert!(scratch.path().join(&path).exists(), "{path}");
         }
         for name in [CARD, RENDER] {
             for end in ["device", "subsystem"] {
-                assert!(scratch.path().join(format!("{VIRTIO}/drm/{name}/{end}")).exists(), "{name}/{end}");
+                assert!(
+                    scratch.path().join(format!("sys/{}/virtio0/drm/{name}/{end}", device())).exists(),
+                    "{name}/{end}"
+                );
             }
         }
     }
