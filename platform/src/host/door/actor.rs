@@ -173,7 +173,7 @@ impl Door {
             }
             Source::Fence(key) => self.foreign_fence_ready(key),
             Source::Syncobj(key) => self.syncobj_ready(SyncobjKey(key)),
-            // The turn that it asks for comes when the door settles.
+            // A turn follows.
             Source::Again => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! The services of the channel itself: fences in advance, memory to map, merged fences, the daemon's state.
+//! The services of the channel itself: fences in advance, memory to map, merged fences.
 
 use std::os::fd::{AsFd, OwnedFd};
 
