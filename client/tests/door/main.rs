@@ -72,6 +72,13 @@ fn buffers_are_mapped_and_shared_by_descriptor() {
 }
 
 #[test]
+fn a_client_that_opens_its_buffer_again_and_again_does_not_end_the_daemon() {
+    for _ in 0..5 {
+        play("reopen").wait_for("the export is unused", |seen| seen.unused_exports == 1);
+    }
+}
+
+#[test]
 fn busy_buffers_are_known_without_asking() {
     play("busy");
 }

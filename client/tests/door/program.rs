@@ -1,8 +1,9 @@
 //! What the client does, scenario by scenario. All of it goes through the preloaded library.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::time::{Duration, Instant};
 
 use crate::calls::*;
 use crate::scheme::{ARENA, FAIL, HOLD};
@@ -13,6 +14,7 @@ pub(crate) fn run(scenario: &str) {
         "calls" => calls(),
         "submit" => submits(),
         "share" => share(),
+        "reopen" => reopens(),
         "busy" => busy(),
         "threads" => threads(),
         "fork" => fork(),
@@ -231,6 +233,36 @@ fn share() {
     unsafe { libc::munmap(shared.cast(), 4096) };
     // The door looks every 100 ms, and this file must be there to have been told by.
     std::thread::sleep(std::time::Duration::from_millis(300));
+}
+
+/// Breaks the daemon's leases, or tries to: opens what it gave away from a path that counts for nobody.
+fn reopens() {
+    let fd = render();
+    let handle = create(fd);
+    let mut export = [handle, libc::O_CLOEXEC.cast_unsigned() | 2, 0];
+    drm(fd, 0x2d, &mut export).unwrap();
+    let dmabuf = export[2].cast_signed();
+    // SAFETY: a C string.
+    let path = unsafe { libc::open(proc_path(dmabuf).as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    assert!(path >= 0);
+    drm(fd, 0x09, &mut [handle, 0]).unwrap();
+    close(dmabuf);
+    let (name, start) = (proc_path(path), Instant::now());
+    // The daemon looks every 100 ms.
+    while start.elapsed() < Duration::from_millis(350) {
+        // SAFETY: a C string; what was opened is closed.
+        unsafe {
+            let again = libc::open(name.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK);
+            if again >= 0 {
+                libc::close(again);
+            }
+        }
+    }
+    close(path);
+}
+
+fn proc_path(fd: i32) -> CString {
+    CString::new(format!("/proc/self/fd/{fd}")).unwrap()
 }
 
 fn busy() {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::command_line::Serve;
 use super::{Error, core, wiring};
@@ -16,9 +16,6 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    // The door holds write leases on buffers that it gave away (`exports.rs`), and the kernel sends SIGIO when
-    // somebody opens such a buffer meanwhile: nobody outside may end the daemon by that.
-    signal_hook::flag::register(SIGIO, Arc::default())?;
     allow_descriptors();
     let directory = options.meeting.directory();
     let timeout = Duration::from_secs(options.command_timeout);

@@ -17,7 +17,7 @@ use super::accept::Listener;
 use super::channel::{Attention, Channel};
 use super::config::{DoorConfig, DoorError, Limits, Sinks};
 use super::directory::Directory;
-use super::exports::Exports;
+use super::exports::{Exports, survive_broken_leases};
 use super::fences::Fences;
 use super::file::File;
 use super::record::Broken;
@@ -64,6 +64,7 @@ impl Door {
         sinks: Sinks,
     ) -> Result<Self, DoorError> {
         let directory = Directory::take(&config.directory)?;
+        survive_broken_leases().map_err(DoorError::Signal)?;
         let listener = |node, index| {
             let socket = directory.listen(node)?;
             Listener::watch(node, socket, &registrar, &sinks, Source::Listener(index))

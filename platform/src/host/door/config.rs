@@ -63,6 +63,9 @@ pub enum DoorError {
     /// Another daemon has the directory.
     #[error("{} is in use by another virgld that runs now; stop that one, or choose another directory", .0.display())]
     InUse(PathBuf),
+    /// The process cannot be protected from what clients may cause.
+    #[error("cannot handle SIGIO: {0}")]
+    Signal(io::Error),
     /// A socket's path must fit 107 bytes.
     #[error("{} is too long for a socket's path (107 bytes); choose a shorter directory", .0.display())]
     PathTooLong(PathBuf),

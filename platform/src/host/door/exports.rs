@@ -5,6 +5,8 @@
 //! grants a write lease on a third one, ours, only while no other is open for writing, in whatever process and
 //! mapped or not (`fcntl(2)`, F_SETLEASE). A synchronisation object is a pipe whose writing end is ours: it
 //! reports an error once no reading end is left.
+//!
+//! Whoever opens a buffer in the moment of the lease breaks it, and the kernel tells us by SIGIO.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io;
 use rustix::pipe::{PipeFlags, pipe_with};
+use signal_hook::consts::SIGIO;
 use virgld_protocol::message::scheme::{ExportKey, SyncobjKey};
 
 use super::fences::Identity;
@@ -134,11 +137,20 @@ fn reopen(file: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
 
 /// Whether no other description of this file is open for writing.
 fn is_alone(ours: BorrowedFd<'_>) -> bool {
-    let lease = |kind: libc::c_int| {
-        // SAFETY: no memory is passed; the descriptor is open for as long as it is borrowed.
-        unsafe { libc::fcntl(ours.as_raw_fd(), libc::F_SETLEASE, kind) == 0 }
-    };
-    lease(libc::F_WRLCK) && lease(libc::F_UNLCK)
+    lease(ours, libc::F_WRLCK) && lease(ours, libc::F_UNLCK)
+}
+
+/// Asks for a lease, or gives one back; says whether that was granted.
+fn lease(ours: BorrowedFd<'_>, kind: libc::c_int) -> bool {
+    // SAFETY: no memory is passed; the descriptor is open for as long as it is borrowed.
+    unsafe { libc::fcntl(ours.as_raw_fd(), libc::F_SETLEASE, kind) == 0 }
+}
+
+/// Lets the process live through SIGIO, whose default action ends it: a client that opens its buffer again and
+/// again would sooner or later do so in the moment of our lease. A handler that only sets a flag, and not
+/// `SIG_IGN`: the device process would inherit that.
+pub(super) fn survive_broken_leases() -> std::io::Result<()> {
+    signal_hook::flag::register(SIGIO, Arc::default()).map(|_| ())
 }
 
 #[cfg(test)]
@@ -173,6 +185,19 @@ mod tests {
         assert!(exports.unused_buffers().is_empty() && !exports.watches());
         exports.forget_buffer(KEY);
         assert_eq!(exports.find_buffer(Identity::of(memory.fd()).unwrap().0), None);
+    }
+
+    #[test]
+    fn whoever_breaks_a_lease_does_not_end_the_process() {
+        survive_broken_leases().unwrap();
+        let memory = SharedMemory::new("buffer", 4096).unwrap();
+        let ours = reopen(memory.fd(), OFlags::RDWR).unwrap();
+        assert!(lease(ours.as_fd(), libc::F_WRLCK));
+        // It does not wait for the lease to be given back, but breaks it all the same.
+        let second = reopen(memory.fd(), OFlags::RDWR | OFlags::NONBLOCK);
+        assert_eq!(second.err(), Some(io::Errno::AGAIN));
+        assert!(lease(ours.as_fd(), libc::F_UNLCK));
+        assert!(reopen(memory.fd(), OFlags::RDWR).is_ok() && is_alone(ours.as_fd()));
     }
 
     #[test]
