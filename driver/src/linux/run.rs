@@ -1,12 +1,13 @@
 //! `virgld run`: a program on virgld.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
+
+use virgld_platform::host::door::private_directory;
 
 use super::Error;
 use super::command_line::{Device, Run};
@@ -21,7 +22,8 @@ const START: Duration = Duration::from_secs(30);
 
 /// Becomes the program; returns only if that fails.
 pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
-    let directory = options.meeting.directory();
+    // Also where a daemon is found and not started: another user's could do anything with the program.
+    let directory = private_directory(&options.meeting.directory())?;
     let library = library()?;
     if options.meeting.daemon().is_err() {
         start_daemon(options, &directory)?;
@@ -65,8 +67,6 @@ fn preload(library: &Path) -> OsString {
 
 /// Starts a daemon and waits until it serves.
 fn start_daemon(options: &Run, directory: &Path) -> Result<(), Error> {
-    // For its owner alone, as the daemon will want it.
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let log_path = directory.join("log");
     let log = File::create(&log_path)?;
     let mut command = Command::new(std::env::current_exe()?);

@@ -63,6 +63,22 @@ pub enum DoorError {
     /// Another daemon has the directory.
     #[error("{} is in use by another virgld that runs now; stop that one, or choose another directory", .0.display())]
     InUse(PathBuf),
+    /// Somebody else could put their own sockets in the place of ours.
+    #[error("{} belongs to user {owner} and not to you; choose another directory (--runtime-dir, VIRGLD_DIR)", path.display())]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+    },
+    /// Others could use the sockets, or put their own in the place of ours.
+    #[error("{path} is open to others (mode {mode:o}); `chmod 700 {path}`, or choose another directory (--runtime-dir, VIRGLD_DIR)", path = path.display())]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The process cannot be protected from what clients may cause.
     #[error("cannot handle SIGIO: {0}")]
     Signal(io::Error),

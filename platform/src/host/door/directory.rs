@@ -3,11 +3,12 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::process::geteuid;
 use virgld_protocol::channel::{CARD, RENDER};
 use virgld_protocol::message::scheme::Node;
 
@@ -23,13 +24,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Takes `path`: makes it if it is missing, and clears what an earlier daemon left.
     pub(super) fn take(path: &Path) -> Result<Self, DoorError> {
-        let fail = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| DoorError::Path { doing, path, source }
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail("make", path))?;
-        // Clients know a file of ours by the path that the kernel has for its socket: it must have no links in it.
-        let path = fs::canonicalize(path).map_err(fail("find", path))?;
+        let path = private_directory(path)?;
         let lock_path = path.join("lock");
         let lock = File::create(&lock_path).map_err(fail("make", &lock_path))?;
         // A lock and not a question to the socket: two daemons that start at once must not both win.
@@ -78,6 +73,27 @@ impl Drop for Directory {
     }
 }
 
+/// Makes `path` if it is missing, and sees to it that nobody else can do anything there. Returns it without links:
+/// clients know a file of ours by the path that the kernel has for its socket.
+pub fn private_directory(path: &Path) -> Result<PathBuf, DoorError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail("make", path))?;
+    // A link of somebody else's that leads to a directory of ours is not ours.
+    let named = fs::symlink_metadata(path).map_err(fail("find", path))?;
+    let path = fs::canonicalize(path).map_err(fail("find", path))?;
+    let meant = fs::metadata(&path).map_err(fail("find", &path))?;
+    let us = geteuid().as_raw();
+    if let Some(owner) = [named.uid(), meant.uid()].into_iter().find(|owner| *owner != us) {
+        return Err(DoorError::NotOurs { path, owner });
+    }
+    let mode = meant.mode() & 0o7777;
+    if mode & 0o077 != 0 { Err(DoorError::Open { path, mode }) } else { Ok(path) }
+}
+
+fn fail(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DoorError + use<> {
+    let path = path.to_owned();
+    move |source| DoorError::Path { doing, path, source }
+}
+
 const BACKLOG: i32 = 128;
 
 #[cfg(test)]
@@ -96,6 +112,34 @@ mod tests {
         drop(first);
         let second = Directory::take(scratch.path()).unwrap();
         assert!(second.listen(Node::Card).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_can_use_is_refused_with_advice() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let scratch = Scratch::new("open");
+        let inner = scratch.path().join("new");
+        assert_eq!(fs::metadata(private_directory(&inner).unwrap()).unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o750)).unwrap();
+        let error = Directory::take(&inner).err().unwrap().to_string();
+        assert!(error.contains("mode 750") && error.contains("chmod 700 /"), "{error}");
+        for foreign in ["/proc/1", "/"] {
+            let link = scratch.path().join("link");
+            symlink(foreign, &link).unwrap();
+            assert!(private_directory(&link).is_err(), "{foreign}");
+            fs::remove_file(&link).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_refused_with_advice() {
+        use std::os::unix::fs::chown;
+        let scratch = Scratch::new("foreign");
+        // Only root can give a directory away.
+        if chown(scratch.path(), Some(12345), None).is_ok() {
+            let error = Directory::take(scratch.path()).err().unwrap().to_string();
+            assert!(error.contains("user 12345") && error.contains("--runtime-dir"), "{error}");
+        }
     }
 
     #[test]

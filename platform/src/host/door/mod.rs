@@ -33,3 +33,4 @@ mod token;
 
 pub use actor::Door;
 pub use config::{DoorConfig, DoorError, Limits, Sinks};
+pub use directory::private_directory;

@@ -1,5 +1,7 @@
 //! What the tests of this module share.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +16,7 @@ impl Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("virgld-{name}-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
+        DirBuilder::new().mode(0o700).create(&path).unwrap();
         Self { path }
     }
 
