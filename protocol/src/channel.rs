@@ -24,7 +24,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::client::MAX_ARRAYS;
+use crate::client::{Execbuffer, Ioctl, MAX_ARRAYS};
 
 /// First word of [`Hello`]: "VGLD".
 pub const MAGIC: u32 = 0x444c_4756;
@@ -68,6 +68,8 @@ pub const RING_BYTES: usize = 0x10_0000;
 pub const CHANNEL_BYTES: usize = RING_OFFSET + RING_BYTES;
 /// The largest record, header included.
 pub const MAX_RECORD: usize = RING_BYTES / 2;
+/// The largest bulk array that a record can carry: the command stream of an EXECBUFFER that names no buffers.
+pub const MAX_BULK: usize = MAX_RECORD - size_of::<Record>() - Execbuffer::TABLE.wire;
 /// Records begin at multiples of this: wherever one ends, there is room for the head of a filler.
 pub const RECORD_ALIGN: usize = size_of::<Record>();
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use virgld_ctrlq::ControlQueue;
 use virgld_platform::host::clock::now;
 use virgld_platform::host::reactor::Reactor;
+use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::device::{Configuration, Feature};
 use virgld_protocol::message::resource::Notice;
 use virgld_protocol::message::transport::NewLink;
@@ -34,6 +35,7 @@ struct Account {
     scanouts: u32,
     queue_entries: [u16; 2],
     command_bytes: usize,
+    longest_stream: usize,
     capsets: Vec<CapsetAccount>,
 }
 
@@ -59,6 +61,7 @@ pub(crate) fn info(options: &Info) -> Result<(), Error> {
         account.queue_entries[0], account.queue_entries[1]
     );
     println!("command memory   {} bytes", account.command_bytes);
+    println!("longest stream   {} bytes", account.longest_stream);
     for capset in &account.capsets {
         println!(
             "capability set   {} {} version {}, {} bytes",
@@ -151,6 +154,7 @@ fn account(link: &dyn Link) -> Account {
         scanouts: configuration.num_scanouts,
         queue_entries: [entries(transport::CONTROL_QUEUE), entries(transport::CURSOR_QUEUE)],
         command_bytes: link.commands().size,
+        longest_stream: MAX_BULK,
         capsets: Vec::new(),
     }
 }

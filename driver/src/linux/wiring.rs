@@ -22,7 +22,9 @@ use virgld_cursorq::CursorQueue;
 use virgld_platform::host::door::{Door, DoorConfig};
 use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Reactor;
+use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::ids::{ContextId, FileId};
+use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::transport::NewLink;
 use virgld_protocol::message::{context, ctrlq, cursorq, door, resource, scheme, transport};
 use virgld_resource::Resources;
@@ -43,12 +45,12 @@ use super::directory::CONTROL;
 const SMALL: [SizeClass; 2] = [SizeClass { size: 512, count: 1024 }, SizeClass { size: 80 << 10, count: 4 }];
 /// Memory for cursor commands.
 const CURSOR: [SizeClass; 1] = [SizeClass { size: 128, count: 8 }];
-/// Memory for command streams. Mesa's longest is 266,240 bytes.
+/// Memory for command streams. Mesa's longest is 266,240 bytes; the last class takes what a call can carry.
 const STREAMS: [SizeClass; 4] = [
     SizeClass { size: 8 << 10, count: 256 },
     SizeClass { size: 64 << 10, count: 64 },
     SizeClass { size: 320 << 10, count: 32 },
-    SizeClass { size: 1 << 20, count: 4 },
+    SizeClass { size: (STREAM_OFFSET + MAX_BULK).next_multiple_of(4096), count: 8 },
 ];
 
 /// A wired system, ready to run.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tracing::{debug, warn};
+use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FenceKey, FileId, Serial};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
@@ -63,8 +64,8 @@ impl Door {
         pool: DmaPool,
         sinks: Sinks,
     ) -> Result<Self, DoorError> {
-        let directory = Directory::take(&config.directory)?;
         survive_broken_leases().map_err(DoorError::Signal)?;
+        let directory = Directory::take(&config.directory)?;
         let listener = |node, index| {
             let socket = directory.listen(node)?;
             Listener::watch(node, socket, &registrar, &sinks, Source::Listener(index))
@@ -105,7 +106,7 @@ impl Door {
 
     /// The largest command stream that can ever be taken.
     pub(super) fn largest_stream(&self) -> usize {
-        self.pool.largest().saturating_sub(STREAM_OFFSET)
+        self.pool.largest().saturating_sub(STREAM_OFFSET).min(MAX_BULK)
     }
 
     /// Looks at a channel from the next turn on.
