@@ -1,15 +1,16 @@
 //! The control socket: who connects is told the state of the daemon, as JSON, and nothing else.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger};
 use virgld_protocol::message::{ctrlq, resource, scheme, transport};
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Fault, Interface, Respond, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Interface, Respond, Time, Turn};
 
 use super::Error;
 use super::report::Accounts;
@@ -46,6 +47,8 @@ pub(crate) struct Control {
     parts: Parts,
     asking: HashMap<u64, (UnixStream, Accounts)>,
     next: u64,
+    /// When to try again to let askers in, after the process was out of descriptors.
+    accept_again: Option<Time>,
 }
 
 impl Control {
@@ -61,21 +64,35 @@ impl Control {
         listener.set_nonblocking(true)?;
         let listener = Arc::new(listener);
         let watch = registrar.register(listener.clone(), Interest::Read, Trigger::Edge, 0, sink)?;
-        Ok(Self { listener, _watch: watch, parts, asking: HashMap::new(), next: 0 })
+        Ok(Self { listener, _watch: watch, parts, asking: HashMap::new(), next: 0, accept_again: None })
     }
 
-    fn accept(&mut self) -> Result<(), Fault> {
-        while let Ok((stream, _)) = self.listener.accept() {
-            // Whoever asks and does not read holds nobody up: a socket's buffer takes an account whole.
-            if stream.set_nonblocking(true).is_err() {
-                continue;
+    fn accept(&mut self, now: Time) -> Result<(), Fault> {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.admit(stream)?,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return Ok(()),
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        // Out of descriptors or memory. The edge is spent: nothing will tell when there are some.
+                        tracing::warn!(%error, "cannot answer on the control socket; trying again shortly");
+                        self.accept_again = Some(now.after(ACCEPT_AGAIN));
+                        return Ok(());
+                    }
+                },
             }
-            self.next += 1;
-            self.asking.insert(self.next, (stream, Accounts::default()));
-            self.ask(self.next)
-                .map_err(|dead| Fault::new(format!("the control socket lost a peer: {dead}")))?;
         }
-        Ok(())
+    }
+
+    fn admit(&mut self, stream: UnixStream) -> Result<(), Fault> {
+        // Whoever asks and does not read holds nobody up.
+        if stream.set_nonblocking(true).is_err() {
+            return Ok(());
+        }
+        self.next += 1;
+        self.asking.insert(self.next, (stream, Accounts::default()));
+        self.ask(self.next).map_err(|dead| Fault::new(format!("the control socket lost a peer: {dead}")))
     }
 
     fn ask(&self, id: u64) -> Result<(), virgld_runtime::Dead> {
@@ -103,8 +120,8 @@ impl Control {
         }
         let Some(report) = accounts.complete() else { return };
         if let (Some((mut stream, _)), Ok(text)) = (self.asking.remove(&id), serde_json::to_vec(&report)) {
-            // Whoever asked may have left.
-            let _ = stream.write_all(&text);
+            // Once: the socket's buffer takes it, and what it does not take is dropped. Whoever asked may have left.
+            let _ = stream.write(&text);
         }
     }
 }
@@ -112,14 +129,23 @@ impl Control {
 impl Actor for Control {
     type Message = Message;
 
-    fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
+    fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
         match message {
-            Message::Ready => self.accept(),
+            Message::Ready => self.accept(turn.now),
             Message::Part(id, part) => {
                 self.part(id, part);
                 Ok(())
             }
         }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.accept_again
+    }
+
+    fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.accept_again = None;
+        self.accept(now)
     }
 }
 
@@ -148,3 +174,5 @@ impl Interface for Accounting {
         Message::Part(id, part)
     }
 }
+
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
