@@ -64,6 +64,8 @@ pub(crate) struct Device {
     pub(crate) errors: u64,
     /// Commands that were never answered, or not in time.
     pub(crate) lost: u64,
+    /// Commands whose answer claimed more bytes than its buffer has.
+    pub(crate) exaggerations: u64,
 }
 
 /// An open file.
@@ -129,6 +131,7 @@ impl Device {
             lost_interrupts: transport.lost_interrupts,
             errors: control.errors,
             lost: control.lost,
+            exaggerations: transport.exaggerations,
         }
     }
 }
@@ -178,10 +181,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             to,
-            "commands   {} sent, {} errors, {} lost; {} kicks, {} interrupts, {} lost interrupts",
+            "commands   {} sent, {} errors, {} lost, {} exaggerations; {} kicks, {} interrupts, {} lost interrupts",
             device.commands,
             device.errors,
             device.lost,
+            device.exaggerations,
             device.kicks,
             device.interrupts,
             device.lost_interrupts
