@@ -11,8 +11,9 @@ use super::device::DeviceChoice;
 ///
 /// For everyday use, put `virgld run` before a program:
 ///
-///     virgld run eglinfo
-///     virgld run -- weston --backend=headless-backend.so --use-gl
+///     virgld run eglinfo -B
+///     virgld run -- weston --backend=headless-backend.so --use-gl --socket=w &
+///     WAYLAND_DISPLAY=w virgld run glmark2-es2-wayland
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment, arg_required_else_help = true)]
 pub(crate) struct Arguments {
