@@ -1,6 +1,6 @@
 //! virgld: a virtio-gpu 3D driver in user space.
 //!
-//! This crate is the only one that names every actor: `linux::wiring` says who may speak to whom and who shares a
+//! This crate is the only one that names every actor: `linux/wiring.rs` says who may speak to whom and who shares a
 //! thread.
 #![forbid(unsafe_code)]
 
