@@ -1,6 +1,7 @@
 //! The arrows between virgld's crates, and where unsafe code may be.
 
 use std::fs;
+use std::path::Path;
 
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
@@ -17,10 +18,10 @@ enum Part {
     Client,
     Testkit,
     Bench,
-    /// The GL programs: they know nothing of virgld.
+    /// The GL programs: for checks, pictures and measurements. They know nothing of virgld.
     Programs,
-    /// This crate.
-    Apart,
+    /// This crate, which runs all the others and depends on none.
+    Xtask,
 }
 
 impl Part {
@@ -35,32 +36,40 @@ impl Part {
             "testkit" => Self::Testkit,
             "bench" => Self::Bench,
             "programs" => Self::Programs,
-            "xtask" => Self::Apart,
+            "xtask" => Self::Xtask,
             actor if actor.starts_with("actors/") => Self::Actor,
             _ => return None,
         })
     }
 
-    /// Whether this part may depend on `other`. In tests, anyone may use the testkit, and the client library the
-    /// door that it knocks at.
+    /// Whether this part may depend on `other`. In tests everyone may use the testkit, and the client the platform,
+    /// whose door it is tested against.
     fn may_use(self, other: Self, in_tests: bool) -> bool {
         let allowed: &[Self] = match self {
-            Self::Runtime | Self::Programs | Self::Apart => &[],
+            Self::Runtime | Self::Programs | Self::Xtask => &[],
             Self::Protocol => &[Self::Runtime],
             Self::Platform | Self::Actor => &[Self::Protocol, Self::Runtime],
-            Self::Client if in_tests => &[Self::Protocol, Self::Runtime, Self::Platform],
             Self::Client => &[Self::Protocol],
             Self::Testkit => &[Self::Actor, Self::Protocol, Self::Runtime],
             Self::Driver => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform],
             Self::Bench => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform, Self::Programs],
         };
-        allowed.contains(&other) || in_tests && other == Self::Testkit
+        let in_tests_too: &[Self] = match self {
+            Self::Client => &[Self::Testkit, Self::Platform, Self::Runtime],
+            _ => &[Self::Testkit],
+        };
+        allowed.contains(&other) || in_tests && in_tests_too.contains(&other)
     }
 
-    /// Whether the crate must forbid unsafe code. The programs call GL; the bench calls ioctls, from one file, and
-    /// denies it elsewhere.
-    fn is_safe(self) -> bool {
-        !matches!(self, Self::Platform | Self::Client | Self::Programs | Self::Bench)
+    /// What the crate's root must say of unsafe code. The benchmark makes DRM ioctls as a C program does: it keeps
+    /// that in one file, which alone is allowed what the root denies, and each block there has its `// SAFETY:`
+    /// as everywhere (`undocumented_unsafe_blocks`).
+    fn vow(self) -> Option<&'static str> {
+        match self {
+            Self::Platform | Self::Client | Self::Programs => None,
+            Self::Bench => Some("#![deny(unsafe_code)]"),
+            _ => Some("#![forbid(unsafe_code)]"),
+        }
     }
 }
 
@@ -84,23 +93,49 @@ pub(crate) fn offences(metadata: &Metadata) -> Vec<String> {
     offences
 }
 
-/// A sentence for each crate root that should forbid unsafe code and does not.
+/// A sentence for each crate root that should forbid or deny unsafe code and does not, and for each file too many that
+/// takes the liberty that a denial leaves.
 pub(crate) fn crates_that_allow_unsafe(metadata: &Metadata) -> Result<Vec<String>> {
     let mut offences = Vec::new();
     for package in metadata.workspace_packages() {
         let folder = folder(metadata, package);
-        if !Part::of(&folder).is_some_and(Part::is_safe) {
-            continue;
-        }
+        let Some(vow) = Part::of(&folder).and_then(Part::vow) else { continue };
         for target in package.targets.iter().filter(|target| target.is_lib() || target.is_bin()) {
             let text = fs::read_to_string(&target.src_path)
                 .context(|| format!("cannot read {}", target.src_path))?;
-            if !text.lines().any(|line| line.trim() == "#![forbid(unsafe_code)]") {
-                offences.push(format!("{} lacks #![forbid(unsafe_code)]", target.src_path));
+            if !text.lines().any(|line| line.trim() == vow) {
+                offences.push(format!("{} lacks {vow}", target.src_path));
             }
+        }
+        let sources = metadata.workspace_root.join(&folder).join("src");
+        let liberties = files_that_allow_unsafe(sources.as_std_path())?;
+        if liberties.len() > 1 {
+            offences
+                .push(format!("{folder} has unsafe code in more than one file: {}", liberties.join(", ")));
         }
     }
     Ok(offences)
+}
+
+/// The files below `folder` that allow themselves unsafe code.
+fn files_that_allow_unsafe(folder: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).context(|| format!("cannot list {}", folder.display()))?.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files_that_allow_unsafe(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+            let allows = |line: &str| {
+                let line = line.trim_start_matches(['#', '!', '[']);
+                line.starts_with("allow(unsafe_code") || line.starts_with("expect(unsafe_code")
+            };
+            if text.lines().any(|line| line.starts_with('#') && allows(line)) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn folder(metadata: &Metadata, package: &Package) -> String {
@@ -124,8 +159,17 @@ mod tests {
 
     #[test]
     fn nothing_below_the_driver_uses_the_platform() {
-        for part in [Part::Runtime, Part::Protocol, Part::Actor, Part::Testkit, Part::Client, Part::Apart] {
+        for part in [
+            Part::Runtime,
+            Part::Protocol,
+            Part::Actor,
+            Part::Client,
+            Part::Testkit,
+            Part::Programs,
+            Part::Xtask,
+        ] {
             assert!(!part.may_use(Part::Platform, false), "{part:?}");
         }
+        assert!(Part::Client.may_use(Part::Platform, true));
     }
 }
