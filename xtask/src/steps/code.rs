@@ -23,6 +23,9 @@ pub(crate) fn clippy(session: &Session) -> Result<Outcome> {
 /// Unit, property and contract tests, and the examples in documentation.
 pub(crate) fn unit(session: &Session) -> Result<Outcome> {
     session.workspace.cargo(["test", "--workspace"]).show()?;
+    // A missing barrier shows only in optimised code.
+    let barriers = ["test", "--release", "--package", "virgld-transport", "--test", "ring", "threads"];
+    session.workspace.cargo(barriers).show()?;
     Ok(Outcome::Passed("all tests pass".into()))
 }
 

@@ -107,7 +107,7 @@ const STEPS: &[Step] = &[
         deps::run,
         "crates depend on each other as designed; licences, duplicates, no stray unsafe",
     ),
-    step("unit", &[], code::unit, "cargo test on the whole workspace"),
+    step("unit", &[&DEVICE], code::unit, "cargo test on the whole workspace"),
     step("miri", &[], code::miri, "the portable crates' tests under Miri, where Miri is installed"),
     step("redox", &[], redox::run, "the portable crates compile for x86_64-unknown-redox"),
     step("docs", &[], docs::run, "documentation builds without warning; links and named functions exist"),
