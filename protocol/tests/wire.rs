@@ -1,0 +1,116 @@
+//! Calls come apart as they were put together, and anything longer or shorter is refused.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use virgld_protocol::client::{
+    Call, ContextInit, Execbuffer, GetCaps, Getparam, Ioctl, Map, PrimeFdToHandle, ResourceCreate,
+    ResourceCreateBlob, SyncobjQuery, SyncobjTimelineWait, SyncobjWait, TransferToHost, Version, Wait,
+};
+use virgld_protocol::device::{
+    Command, ControlHeader, ResourceAttachBacking, ResourceCreate3d, Submit3d, TransferFromHost3d,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Puts a call together by its table, as a client does: fixed part, then each array of `count` elements.
+fn put_together<T: Ioctl>(noise: &[u8], counts: &[u8]) -> (Call, Vec<Vec<u8>>) {
+    let table = T::TABLE;
+    let mut bytes: Vec<u8> = noise.iter().copied().cycle().take(table.wire).collect();
+    for (array, count) in table.arrays.iter().zip(counts) {
+        let field = &mut bytes[array.wire_count..array.wire_count + array.count_size];
+        field.fill(0);
+        field[0] = *count;
+    }
+    // Arrays may share a count: the last one written is what all go by.
+    let sizes = table.array_sizes(&bytes).unwrap();
+    let mut arrays = Vec::new();
+    for (index, size) in sizes.into_iter().enumerate().take(table.arrays.len()) {
+        let array: Vec<u8> = noise.iter().rev().copied().cycle().take(size).collect();
+        if table.bulk != Some(index) {
+            bytes.extend(&array);
+            arrays.push(array);
+        } else {
+            arrays.push(Vec::new());
+        }
+    }
+    (Call { number: table.number, bytes }, arrays)
+}
+
+fn round_trip<T: Ioctl>(noise: &[u8], counts: &[u8]) -> Result<(), TestCaseError> {
+    let (call, arrays) = put_together::<T>(noise, counts);
+    let wire = call.parse::<T>().map_err(|refusal| TestCaseError::fail(refusal.to_string()))?;
+    prop_assert_eq!(wire.fixed.as_bytes(), &call.bytes[..T::TABLE.wire], "{}", T::TABLE.name);
+    for (seen, sent) in wire.arrays.iter().zip(&arrays) {
+        prop_assert_eq!(*seen, &sent[..], "{}", T::TABLE.name);
+    }
+    for length in 0..call.bytes.len() {
+        let short = Call { number: call.number, bytes: call.bytes[..length].to_vec() };
+        prop_assert!(short.parse::<T>().is_err(), "{} cut to {length}", T::TABLE.name);
+    }
+    let long = Call { number: call.number, bytes: [&call.bytes[..], &[0]].concat() };
+    prop_assert!(long.parse::<T>().is_err(), "{} with a byte more", T::TABLE.name);
+    Ok(())
+}
+
+fn device_round_trip<T>(noise: &[u8]) -> Result<(), TestCaseError>
+where
+    T: FromBytes + IntoBytes + Immutable,
+{
+    let bytes: Vec<u8> = noise.iter().copied().cycle().take(size_of::<T>()).collect();
+    let value = T::read_from_bytes(&bytes).map_err(|_| TestCaseError::fail("size"))?;
+    prop_assert_eq!(value.as_bytes(), &bytes[..]);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn every_kind_of_call_comes_apart_as_it_was_put_together(
+        noise in vec(any::<u8>(), 1..200),
+        counts in vec(0_u8..9, 4),
+    ) {
+        round_trip::<Version>(&noise, &counts)?;
+        round_trip::<Getparam>(&noise, &counts)?;
+        round_trip::<Map>(&noise, &counts)?;
+        round_trip::<Wait>(&noise, &counts)?;
+        round_trip::<PrimeFdToHandle>(&noise, &counts)?;
+        round_trip::<ResourceCreate>(&noise, &counts)?;
+        round_trip::<TransferToHost>(&noise, &counts)?;
+        round_trip::<GetCaps>(&noise, &counts)?;
+        round_trip::<Execbuffer>(&noise, &counts)?;
+        round_trip::<ResourceCreateBlob>(&noise, &counts)?;
+        round_trip::<ContextInit>(&noise, &counts)?;
+        round_trip::<SyncobjWait>(&noise, &counts)?;
+        round_trip::<SyncobjTimelineWait>(&noise, &counts)?;
+        round_trip::<SyncobjQuery>(&noise, &counts)?;
+    }
+
+    /// Whatever bytes a client sends, taking them apart ends in a call or a refusal.
+    #[test]
+    fn no_bytes_do_harm(bytes in vec(any::<u8>(), 0..300)) {
+        let call = Call { number: 0, bytes };
+        let _ = call.parse::<Version>();
+        let _ = call.parse::<Execbuffer>();
+        let _ = call.parse::<SyncobjTimelineWait>();
+        let _ = call.parse::<ContextInit>();
+    }
+
+    #[test]
+    fn device_structures_are_exactly_their_bytes(noise in vec(any::<u8>(), 1..80)) {
+        device_round_trip::<ControlHeader>(&noise)?;
+        device_round_trip::<ResourceCreate3d>(&noise)?;
+        device_round_trip::<ResourceAttachBacking>(&noise)?;
+        device_round_trip::<TransferFromHost3d>(&noise)?;
+        device_round_trip::<Submit3d>(&noise)?;
+    }
+}
+
+/// The sizes of virtio 1.2, section 5.7.6, less the header where that is separate.
+#[test]
+fn device_structures_have_the_sizes_of_the_specification() {
+    assert_eq!(size_of::<ControlHeader>(), 24);
+    assert_eq!(size_of::<ResourceCreate3d>(), 72 - 24);
+    assert_eq!(size_of::<TransferFromHost3d>(), 72 - 24);
+    assert_eq!(size_of::<Submit3d>(), 32 - 24);
+    // With its one entry.
+    assert_eq!(size_of::<ResourceAttachBacking>(), 32 - 24 + 16);
+    assert_eq!(<Submit3d as Command>::CODE.0, 0x207);
+}
