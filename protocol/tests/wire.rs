@@ -1,4 +1,5 @@
 //! Calls come apart as they were put together, and anything longer or shorter is refused.
+#![allow(clippy::unwrap_used, reason = "a test, helpers included: clippy knows only the functions marked so")]
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
 //! What the cursor queue tells the device, and what it leaves out.
+#![allow(clippy::unwrap_used, reason = "a test, helpers included: clippy knows only the functions marked so")]
 
 use virgld_cursorq::{Effect, State};
 use virgld_protocol::ids::ResourceId;
