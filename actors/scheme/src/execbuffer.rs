@@ -124,15 +124,13 @@ impl State {
         syncobjs: &[ExecbufferSyncobj],
         effects: &mut Vec<Effect>,
     ) {
-        let mut promised: Vec<FenceKey> = fence_out.into_iter().collect();
-        if !syncobjs.is_empty() {
-            let key = self.fences.fresh();
-            promised.push(key);
-            self.fences.expect(key, Some(caller.file));
-            self.attach_fence(caller, syncobjs, key, effects);
-        }
+        let own = (!syncobjs.is_empty()).then(|| self.fences.fresh());
+        let promised: Vec<FenceKey> = fence_out.into_iter().chain(own).collect();
         for key in &promised {
             self.fences.expect(*key, Some(caller.file));
+        }
+        if let Some(key) = own {
+            self.attach_fence(caller, syncobjs, key, effects);
         }
         if !promised.is_empty()
             && let Some(file) = self.files.get_mut(&caller.file)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use virgld_protocol::client::{self, Ioctl, Reply};
+use virgld_protocol::client::{Reply, is_asynchronous};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FenceKey, FileId, ResourceId, Serial, Token};
 use virgld_protocol::message::door::{Attach, Command};
@@ -185,12 +185,7 @@ impl State {
 
     fn call(&mut self, now: Time, event: CallEvent, effects: &mut Vec<Effect>) {
         let (file, token, serial) = (event.file, event.token, event.serial);
-        let asynchronous = matches!(
-            event.call.number,
-            number if number == number_of::<client::Execbuffer>()
-                || number == number_of::<client::TransferToHost>()
-                || number == number_of::<client::TransferFromHost>()
-        );
+        let asynchronous = is_asynchronous(event.call.number);
         let Some(entry) = self.files.get_mut(&file) else { return };
         if asynchronous {
             entry.latest = serial;
@@ -296,10 +291,6 @@ impl State {
             effects.push(Effect::Door(Command::Retired { file, serial }));
         }
     }
-}
-
-const fn number_of<T: Ioctl>() -> u8 {
-    T::TABLE.number
 }
 
 /// Passes an outcome on to whoever waits for it.

@@ -181,6 +181,17 @@ impl Reply {
     }
 }
 
+/// Whether the ioctl with this number has a place in its file's order of asynchronous work, and is reported when
+/// that has retired: EXECBUFFER and the transfers.
+pub fn is_asynchronous(number: u8) -> bool {
+    let numbers = [
+        super::Execbuffer::TABLE.number,
+        super::TransferToHost::TABLE.number,
+        super::TransferFromHost::TABLE.number,
+    ];
+    numbers.contains(&number)
+}
+
 /// The table of the ioctl with this number, if it is served at all.
 pub fn layout_of(number: u8) -> Option<&'static Layout> {
     ALL.iter().find(|layout| layout.number == number)

@@ -32,7 +32,8 @@ pub use execbuffer::{Execbuffer, ExecbufferFlags, ExecbufferSyncobj};
 pub use get_caps::GetCaps;
 pub use getparam::{Getparam, Parameter};
 pub use layout::{
-    Array, Call, Direction, Field, Ioctl, Layout, MAX_ARRAYS, MAX_FIXED, Reply, Wire, layout_of,
+    Array, Call, Direction, Field, Ioctl, Layout, MAX_ARRAYS, MAX_FIXED, Reply, Wire, is_asynchronous,
+    layout_of,
 };
 pub use map::Map;
 pub use prime::{PrimeFdToHandle, PrimeHandleToFd};

@@ -1,9 +1,7 @@
 //! From a record in a ring to an event for the scheme.
 
 use virgld_protocol::channel::{KIND_SERVICE, NO_SLOT};
-use virgld_protocol::client::{
-    Execbuffer, ExecbufferFlags, Ioctl, Layout, TransferFromHost, TransferToHost, layout_of,
-};
+use virgld_protocol::client::{Execbuffer, ExecbufferFlags, Ioctl, Layout, is_asynchronous, layout_of};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, Token};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
@@ -82,7 +80,7 @@ impl Door {
             return Err(self.refuse(id, found, Errno::ENOMEM));
         }
         let open = self.files.get_mut(&file).ok_or(Taken::Yes)?;
-        if is_asynchronous(layout) && !open.has_credit(length, &self.limits) {
+        if is_asynchronous(layout.number) && !open.has_credit(length, &self.limits) {
             return Err(Taken::Starved);
         }
         let channel = self.channels.get_mut(&id).ok_or(Taken::Yes)?;
@@ -100,7 +98,7 @@ impl Door {
         let named = fence_named(layout, &call.bytes);
         let fence_out = named.map(|token| open.stock.remove(&token).ok_or(Broken::Fence)).transpose()?;
         let record = found.record.serial;
-        let serial = match is_asynchronous(layout) {
+        let serial = match is_asynchronous(layout.number) {
             true => open.launch(id, record, length),
             false => open.last_serial(),
         };
@@ -144,12 +142,6 @@ pub(super) fn admit(
     };
     channel.ring.advance(found.after);
     Ok(token)
-}
-
-/// Whether an ioctl has a place in its file's order of asynchronous work.
-fn is_asynchronous(layout: &Layout) -> bool {
-    [Execbuffer::TABLE.number, TransferToHost::TABLE.number, TransferFromHost::TABLE.number]
-        .contains(&layout.number)
 }
 
 /// The token of the fence that an EXECBUFFER wants signalled.
