@@ -28,6 +28,7 @@ mod paths;
 mod process;
 mod ring;
 mod settings;
+mod share;
 mod slots;
 mod socket;
 mod sys;

@@ -137,6 +137,14 @@ pub const SERVICE_MAP: u8 = 1;
 /// Service: a fence that signals when two others have. Two descriptors go; one comes.
 pub const SERVICE_MERGE: u8 = 2;
 
+/// Service: who imports a buffer from now on gets no more than these rights. Payload: handle and
+/// [`crate::rights::Rights`] (u32 each). The answer is empty. Only for who made the buffer.
+pub const SERVICE_RESTRICT: u8 = 3;
+/// Service: all handles that others got for a buffer go, its descriptors are worth nothing, and its memory is moved
+/// to where nobody has seen it. Payload: handle (u32). The answer is empty; MAP then gives another offset, and what was
+/// mapped before is not the buffer any more. Only for who made the buffer.
+pub const SERVICE_REVOKE: u8 = 4;
+
 /// The most fences that one [`SERVICE_FENCES`] gives.
 pub const MAX_FENCES: usize = 16;
 

@@ -12,6 +12,8 @@ macro_rules! ids {
 ids! {
     /// An open DRM file. Never used twice.
     FileId(u64);
+    /// Whose file it is: a user as the operating system numbers them.
+    UserId(u32);
     /// A GL context as the device numbers it (virtio 1.2, section 5.7.6.7, `ctx_id`); 0 is none.
     ContextId(u32);
     /// A resource as the device numbers it (`resource_id`); 0 is none. Clients see it as `res_handle`.

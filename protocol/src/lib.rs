@@ -12,3 +12,4 @@ pub mod errno;
 pub mod ids;
 pub mod message;
 pub mod pci;
+pub mod rights;

@@ -53,6 +53,29 @@ pub struct Dead {
 /// fn must_default<T: Default>() {}
 /// fn conjure<I: Interface>() { must_default::<Cap<I>>() }
 /// ```
+///
+/// Nor is it made wider than it is: a capability for one vocabulary is not one for another of the same actor, has no
+/// word of the actor's that its own vocabulary lacks, and its holder cannot change the badge.
+///
+/// ```compile_fail,E0308
+/// # use virgld_runtime::{Cap, Interface};
+/// fn widen<I: Interface, J: Interface<Whole = I::Whole>>(narrow: Cap<I>) -> Cap<J> { narrow }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use virgld_runtime::{Cap, Interface};
+/// fn shout<I: Interface>(narrow: &Cap<I>, whole: I::Whole) { let _ = narrow.send(whole); }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # use virgld_runtime::{Badge, Cap, Interface};
+/// fn disguise<I: Interface>(cap: &mut Cap<I>) { cap.badge = Badge(7); }
+/// ```
+///
+/// ```compile_fail,E0624
+/// # use virgld_runtime::{Badge, Cap, Interface};
+/// fn mint<I: Interface>() -> Cap<I> { Cap::mint(panic!(), Badge(7), 0) }
+/// ```
 pub struct Cap<I: Interface> {
     shared: Arc<Shared<I::Whole>>,
     badge: Badge,

@@ -84,6 +84,19 @@ impl<M: Send + 'static> Mailbox<M> {
 }
 
 /// The authority to mint capabilities of one interface to one incarnation of one actor.
+///
+/// ```compile_fail,E0451
+/// # use virgld_runtime::{Interface, Minter};
+/// # fn forge<I: Interface>() -> Minter<I> {
+/// Minter { shared: panic!(), epoch: 0, interface: panic!() }
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use virgld_runtime::{Interface, Minter};
+/// fn must_copy<T: Clone>() {}
+/// fn copy<I: Interface>() { must_copy::<Minter<I>>() }
+/// ```
 pub struct Minter<I: Interface> {
     shared: Arc<Shared<I::Whole>>,
     epoch: u64,

@@ -206,6 +206,20 @@ impl FakeDoor {
         token
     }
 
+    /// What others get of a buffer from now on.
+    pub fn restrict(&mut self, file: FileId, handle: u32, rights: u32) -> Token {
+        let token = self.token(file);
+        self.say(DoorEvent::Restrict { file, token, handle, rights });
+        token
+    }
+
+    /// Takes back what others got of a buffer.
+    pub fn revoke(&mut self, file: FileId, handle: u32) -> Token {
+        let token = self.token(file);
+        self.say(DoorEvent::Revoke { file, token, handle });
+        token
+    }
+
     /// No descriptor of an exported buffer is left. Reports it if the scheme wants to know.
     pub fn drop_export(&mut self, export: ExportKey) {
         if locked(&self.ledger).watched.remove(&export) {

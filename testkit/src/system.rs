@@ -11,7 +11,7 @@ use virgld_cursorq::CursorQueue;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::transport::NewLink;
 use virgld_protocol::message::{context, ctrlq, cursorq, door, resource, scheme, transport};
-use virgld_resource::Resources;
+use virgld_resource::{Quota, Resources};
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::link::{CommandArea, Link};
 use virgld_runtime::{
@@ -49,14 +49,15 @@ pub struct SystemConfig {
 
 impl Default for SystemConfig {
     fn default() -> Self {
-        let (arena_bytes, isolated_bytes) = (4 * 4096, 4 * 4096);
+        let file = Quota { bytes: 64 * 4096, isolated_bytes: 4 * 4096, resources: 16, isolated: 16 };
+        let user = Quota { bytes: 4 * file.bytes, isolated_bytes: 16 * 4096, resources: 64, isolated: 64 };
         Self {
             link: LinkConfig::default(),
             temper: Temper::default(),
             resources: virgld_resource::Limits {
-                arena_bytes,
-                isolated_bytes,
-                resources: 16,
+                arena_bytes: 4 * 4096,
+                file,
+                user,
                 overflow_bytes: 6 * 4096,
             },
             scheme: virgld_scheme::Limits::default(),

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use virgld_resource::Limits;
 use virgld_testkit::Random;
 use virgld_testkit::clients::{Clients, Mood};
 use virgld_testkit::device::Temper;
@@ -36,7 +35,7 @@ fn config(random: &mut Random, temper: Temper) -> SystemConfig {
         LinkConfig { places: 1 + random.below(10), queue_size: 8 << random.below(3), ..config.link };
     config.small[0].count = 8 + random.below(30);
     config.streams[0].count = 3 + random.below(12);
-    config.resources = Limits { resources: 4 + random.below(12), ..config.resources };
+    config.resources.file.resources = 4 + random.below(12);
     config
 }
 

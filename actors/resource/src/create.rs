@@ -1,12 +1,13 @@
 //! Making resources, and finding memory for them.
 
 use virgld_protocol::errno::Errno;
-use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::{Description, ResourceCommand};
 use virgld_protocol::message::resource::{Backing, Notice, Place};
 use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::Region;
 
+use crate::account::Charge;
 use crate::arena::{Arena, OpenArena, in_memory, whole_pages};
 use crate::state::{Effect, Owner, Record, State, announce, back, key, number};
 
@@ -20,6 +21,8 @@ pub(crate) enum Waiting {
     Create(Order),
     /// A resource that is to have memory of its own.
     Isolate(Token, ResourceId),
+    /// A resource that is to have other memory of its own than it has.
+    Move(Token, ResourceId),
     /// Not a region: a resource that waits for its owner's arena.
     InArena(Order),
 }
@@ -33,6 +36,16 @@ pub(crate) struct Order {
 }
 
 impl State {
+    /// Opens the account of a file that has none.
+    pub(crate) fn admit(&mut self, owner: FileId, user: UserId) {
+        self.owners.entry(owner).or_insert_with(|| Owner {
+            arena: Arena::Opening(Vec::new()),
+            user,
+            charge: Charge::default(),
+            retired: false,
+        });
+    }
+
     pub(crate) fn create(
         &mut self,
         token: Token,
@@ -42,27 +55,18 @@ impl State {
         shareable: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let limits = self.limits;
-        let account = self.owners.entry(owner).or_insert_with(|| Owner {
-            arena: Arena::Opening(Vec::new()),
-            resources: 0,
-            isolated_bytes: 0,
-            retired: false,
-        });
         let fits_one_command = |bytes: &u64| u32::try_from(*bytes).is_ok();
         let Some(bytes) = whole_pages(bytes).filter(fits_one_command) else {
             return refuse(token, Errno::ENOMEM, effects);
         };
-        let over = account.resources >= limits.resources
-            || (shareable && account.isolated_bytes + bytes > limits.isolated_bytes);
-        if !self.up || over {
-            let errno = if over { Errno::ENOMEM } else { Errno::ENODEV };
-            return refuse(token, errno, effects);
+        if !self.up {
+            return refuse(token, Errno::ENODEV, effects);
         }
-        account.resources += 1;
+        if !self.charge(owner, Charge::memory(bytes, shareable).and_a_resource()) {
+            return refuse(token, Errno::ENOMEM, effects);
+        }
         let order = Order { token, owner, description, bytes };
         if shareable {
-            account.isolated_bytes += bytes;
             // Places at the device are kept for arenas: without one, this buffer's bytes are copied.
             self.open(Waiting::Create(order), bytes, true, effects);
         } else {
@@ -134,7 +138,8 @@ impl State {
                     self.give_up(&order, errno, effects);
                 }
             },
-            Waiting::Isolate(token, resource) => self.move_to(token, resource, region, effects),
+            Waiting::Isolate(token, resource) => self.isolate_in(token, resource, region, effects),
+            Waiting::Move(token, resource) => self.move_to(token, resource, region, effects),
             Waiting::Overflow | Waiting::InArena(_) => {}
         }
     }
@@ -175,16 +180,16 @@ impl State {
                 self.create_in_arena(order, effects);
             }
             Waiting::Overflow => {}
-            Waiting::Isolate(token, resource) => self.give_up_move(token, resource, errno, effects),
+            Waiting::Isolate(token, resource) | Waiting::Move(token, resource) => {
+                self.give_up_move(token, resource, errno, effects);
+            }
             Waiting::InArena(order) => self.give_up(&order, errno, effects),
         }
     }
 
     /// A buffer that was to have memory of its own has none.
     fn unaccount(&mut self, order: &Order) {
-        if let Some(account) = self.owners.get_mut(&order.owner) {
-            account.isolated_bytes -= order.bytes;
-        }
+        self.discharge(order.owner, Charge::isolation(order.bytes));
     }
 
     fn arena_opened(&mut self, owner: FileId, region: Region, effects: &mut Vec<Effect>) {
@@ -205,7 +210,8 @@ impl State {
 
     fn made(&mut self, order: Order, backing: Backing, effects: &mut Vec<Effect>) {
         let Order { token, owner, description, .. } = order;
-        let record = Record { owner, description, backing: backing.clone(), before: None, released: false };
+        let record =
+            Record { owner, description, backing: backing.clone(), before: Vec::new(), released: false };
         let resource = number(self.records.insert(record));
         if let Some(record) = self.record(resource) {
             announce(resource, record, effects);
@@ -214,9 +220,7 @@ impl State {
     }
 
     fn give_up(&mut self, order: &Order, errno: Errno, effects: &mut Vec<Effect>) {
-        if let Some(account) = self.owners.get_mut(&order.owner) {
-            account.resources -= 1;
-        }
+        self.discharge(order.owner, Charge::memory(order.bytes, false).and_a_resource());
         refuse(order.token, errno, effects);
         self.settle_owner(order.owner, effects);
     }
@@ -228,13 +232,22 @@ impl State {
             return effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
         }
         let (owner, bytes) = (record.owner, record.backing.length);
-        let limit = self.limits.isolated_bytes;
         // Counted from now on, so that several moves at once do not each find the same room.
-        match self.owners.get_mut(&owner) {
-            Some(account) if account.isolated_bytes + bytes <= limit => account.isolated_bytes += bytes,
-            _ => return refuse(token, Errno::ENOMEM, effects),
+        if !self.charge(owner, Charge::memory(bytes, true)) {
+            return refuse(token, Errno::ENOMEM, effects);
         }
         self.open(Waiting::Isolate(token, resource), bytes, true, effects);
+    }
+
+    /// Moves memory that is a resource's own to where nobody has ever seen it.
+    pub(crate) fn renew(&mut self, token: Token, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let record = self.record(resource).filter(|record| !record.released);
+        let Some(record) = record else { return refuse(token, Errno::ENOENT, effects) };
+        let (owner, bytes) = (record.owner, record.backing.length);
+        if !self.charge(owner, Charge::memory(bytes, true)) {
+            return refuse(token, Errno::ENOMEM, effects);
+        }
+        self.open(Waiting::Move(token, resource), bytes, true, effects);
     }
 
     /// A move comes to nothing.
@@ -245,41 +258,39 @@ impl State {
 
     /// A move takes no memory.
     fn uncount_move(&mut self, resource: ResourceId) {
-        let Some(Record { owner, backing, .. }) = key(resource).and_then(|key| self.records.get(key)) else {
-            return;
-        };
-        if let Some(account) = self.owners.get_mut(owner) {
-            account.isolated_bytes -= backing.length;
-        }
+        let Some(record) = self.record(resource) else { return };
+        let (owner, bytes) = (record.owner, record.backing.length);
+        self.discharge(owner, Charge::memory(bytes, true));
     }
 
     /// A resource is released: its moves end now, since its number may be another's when their regions come.
     pub(crate) fn end_moves(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
-        let of_it =
-            |_: &Token, waiting: &mut Waiting| matches!(waiting, Waiting::Isolate(_, it) if *it == resource);
+        let of_it = |_: &Token, waiting: &mut Waiting| matches!(waiting, Waiting::Isolate(_, it) | Waiting::Move(_, it) if *it == resource);
         let ended: Vec<Waiting> = self.waiting.extract_if(of_it).map(|(_, waiting)| waiting).collect();
         for waiting in ended {
             self.without_region(waiting, Errno::ENOENT, effects);
         }
     }
 
-    /// Moves a resource's memory into a region of its own.
+    /// Moves a resource's memory into a region of its own, unless an earlier request for the same was faster: a
+    /// second move would take shared memory away.
+    fn isolate_in(&mut self, token: Token, resource: ResourceId, region: Region, effects: &mut Vec<Effect>) {
+        let isolated = self.record(resource).filter(|record| record.backing.isolated && !record.released);
+        let Some(backing) = isolated.map(|record| record.backing.clone()) else {
+            return self.move_to(token, resource, region, effects);
+        };
+        self.uncount_move(resource);
+        self.close_region(region.id, effects);
+        effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
+    }
+
+    /// Moves a resource's memory into a region.
     fn move_to(&mut self, token: Token, resource: ResourceId, region: Region, effects: &mut Vec<Effect>) {
-        let record =
-            key(resource).and_then(|key| self.records.get_mut(key)).filter(|record| !record.released);
-        let Some(record) = record else {
-            self.close_region(region.id, effects);
+        let id = region.id;
+        let Some(length) = self.record(resource).filter(|it| !it.released).map(|it| it.backing.length) else {
+            self.close_region(id, effects);
             return refuse(token, Errno::ENOENT, effects);
         };
-        if record.backing.isolated {
-            // An earlier request for the same was faster: a second move would take shared memory away.
-            let backing = record.backing.clone();
-            self.uncount_move(resource);
-            self.close_region(region.id, effects);
-            return effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
-        }
-        let length = record.backing.length;
-        let id = region.id;
         let backing = match self.placed(region, 0, length, true) {
             Ok(backing) => backing,
             Err(errno) => {
@@ -289,7 +300,7 @@ impl State {
         };
         let Some(record) = key(resource).and_then(|key| self.records.get_mut(key)) else { return };
         copy_contents(&record.backing, &backing);
-        record.before = Some(std::mem::replace(&mut record.backing, backing.clone()));
+        record.before.push(std::mem::replace(&mut record.backing, backing.clone()));
         effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
         back(resource, &backing, effects);
         effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));

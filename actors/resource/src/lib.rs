@@ -7,6 +7,7 @@
 //!   nor unzeroed.
 #![forbid(unsafe_code)]
 
+mod account;
 mod actor;
 mod arena;
 mod capsets;
@@ -14,5 +15,6 @@ mod create;
 mod release;
 mod state;
 
+pub use account::Quota;
 pub use actor::Resources;
 pub use state::{Effect, Limits, State};

@@ -8,7 +8,8 @@ use virgld_protocol::message::resource::Backing;
 use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::RegionId;
 
-use crate::arena::Arena;
+use crate::account::Charge;
+use crate::arena::{Arena, in_memory};
 use crate::state::{Effect, Owner, State, key};
 
 impl State {
@@ -34,8 +35,10 @@ impl State {
             return;
         }
         let record = self.records.remove(key);
-        if let Some(account) = self.owners.get_mut(&record.owner) {
-            account.resources -= 1;
+        self.discharge(record.owner, Charge::default().and_a_resource());
+        for backing in record.before.iter().filter(|backing| backing.isolated) {
+            // Descriptors that were taken back may be about; they keep no memory of ours in use.
+            let _ = backing.region.memory.discard(in_memory(backing.offset), in_memory(backing.length));
         }
         for backing in record.before.iter().chain([&record.backing]) {
             self.give_back(record.owner, backing, effects);
@@ -45,15 +48,13 @@ impl State {
 
     /// Gives memory back to where it came from.
     fn give_back(&mut self, owner: FileId, backing: &Backing, effects: &mut Vec<Effect>) {
+        self.discharge_memory(owner, backing);
         let range = |offset: u64| offset..offset + backing.length;
         if let (Some(place), Some(overflow)) = (&backing.device, &mut self.overflow) {
             overflow.give_back(range(place.offset));
         }
         if !backing.isolated {
             return self.return_range(owner, range(backing.offset));
-        }
-        if let Some(account) = self.owners.get_mut(&owner) {
-            account.isolated_bytes -= backing.length;
         }
         self.close_region(backing.region.id, effects);
     }
@@ -81,7 +82,7 @@ impl State {
     pub(crate) fn settle_owner(&mut self, owner: FileId, effects: &mut Vec<Effect>) {
         let over = |account: &Owner| {
             let opening = matches!(&account.arena, Arena::Opening(queue) if !queue.is_empty());
-            account.retired && account.resources == 0 && !opening
+            account.retired && account.charge.resources == 0 && !opening
         };
         if !self.owners.get(&owner).is_some_and(over) {
             return;

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use slab::Slab;
 use virgld_protocol::errno::Errno;
-use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::{Description, ResourceCommand, ResourceEvent};
 use virgld_protocol::message::resource::{Backing, Notice, Report, Request, ResourceReport};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
 
+use crate::account::{Charge, Quota};
 use crate::arena::{Arena, OpenArena};
 use crate::capsets::Capsets;
 use crate::create::Waiting;
@@ -24,22 +25,24 @@ pub enum Effect {
     Scheme(Notice),
 }
 
-/// How much one file may have.
+/// How much there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of its arena. Address space only, until it is used.
+    /// Bytes of a file's arena. Address space only, until it is used.
     pub arena_bytes: u64,
-    /// Bytes of all buffers with memory of their own.
-    pub isolated_bytes: u64,
-    /// Resources.
-    pub resources: usize,
+    /// What one file may have.
+    pub file: Quota,
+    /// What all files of one user may have together.
+    pub user: Quota,
     /// Bytes, for all files together, of memory in which the device has what it cannot reach otherwise.
     pub overflow_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { arena_bytes: 1 << 30, isolated_bytes: 1 << 30, resources: 65_536, overflow_bytes: 4 << 30 }
+        let file = Quota { bytes: 2 << 30, isolated_bytes: 1 << 30, resources: 65_536, isolated: 1024 };
+        let user = Quota { bytes: 8 << 30, isolated_bytes: 4 << 30, resources: 262_144, isolated: 4096 };
+        Self { arena_bytes: 1 << 30, file, user, overflow_bytes: 4 << 30 }
     }
 }
 
@@ -49,7 +52,7 @@ pub(crate) struct Record {
     pub(crate) description: Description,
     pub(crate) backing: Backing,
     /// Its memory before it was moved: kept as long as it lives, since the device may have work under way there.
-    pub(crate) before: Option<Backing>,
+    pub(crate) before: Vec<Backing>,
     /// Only waits for the device to forget it.
     pub(crate) released: bool,
 }
@@ -57,8 +60,8 @@ pub(crate) struct Record {
 /// Who pays for resources.
 pub(crate) struct Owner {
     pub(crate) arena: Arena,
-    pub(crate) resources: usize,
-    pub(crate) isolated_bytes: u64,
+    pub(crate) user: UserId,
+    pub(crate) charge: Charge,
     /// The file is closed.
     pub(crate) retired: bool,
 }
@@ -69,6 +72,8 @@ pub struct State {
     /// Keyed by the resource's number less 1.
     pub(crate) records: Slab<Record>,
     pub(crate) owners: HashMap<FileId, Owner>,
+    /// What the files of each user have together.
+    pub(crate) users: HashMap<UserId, Charge>,
     /// Where the device has what it cannot reach, once there is a device.
     pub(crate) overflow: Option<OpenArena>,
     pub(crate) waiting: HashMap<Token, Waiting>,
@@ -85,6 +90,7 @@ impl State {
             limits,
             records: Slab::new(),
             owners: HashMap::new(),
+            users: HashMap::new(),
             overflow: None,
             waiting: HashMap::new(),
             regions: 0,
@@ -97,9 +103,11 @@ impl State {
     /// Takes a request of the scheme.
     pub fn request(&mut self, request: Request, effects: &mut Vec<Effect>) {
         match request {
-            Request::Create { token, owner, description, bytes, shareable } => {
+            Request::Create { token, owner, user, description, bytes, shareable } => {
+                self.admit(owner, user);
                 self.create(token, owner, description, bytes, shareable, effects);
             }
+            Request::Move { token, resource } => self.renew(token, resource, effects),
             Request::Isolate { token, resource } => self.isolate(token, resource, effects),
             Request::Release { resource } => self.release(resource, effects),
             Request::Retire { owner } => self.retire(owner, effects),

@@ -7,6 +7,7 @@ use virgld_protocol::message::context;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::resource::{Backing, Request};
 use virgld_protocol::message::scheme::ExportKey;
+use virgld_protocol::rights::Rights;
 
 use crate::state::{Effect, Outcome, State};
 
@@ -21,6 +22,10 @@ pub(crate) struct Buffer {
     pub(crate) last_uses: Vec<(FileId, Serial)>,
     /// The key of the descriptor that was given out for it.
     pub(crate) export: Option<ExportKey>,
+    /// What who imports it gets.
+    pub(crate) offer: Rights,
+    /// Its memory is that of descriptors which were taken back: it must move before there can be another.
+    pub(crate) stale: bool,
     /// MAP was called for it: some client may see its memory.
     pub(crate) mapped: bool,
 }
@@ -41,9 +46,20 @@ impl State {
         call: &Call,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
+        let handle = call.parse::<GemClose>()?.fixed.handle;
+        self.close_handle(file, handle, effects)?;
+        Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    /// A file gives a handle up, or has to.
+    pub(crate) fn close_handle(
+        &mut self,
+        file: FileId,
+        handle: u32,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
         // Linux says EINVAL here, not ENOENT.
         const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such handle");
-        let handle = call.parse::<GemClose>()?.fixed.handle;
         let open = self.file(file)?;
         let entry = open.close(handle).ok_or(NO_HANDLE)?;
         let under_way = (entry.last_use > open.retired).then_some((file, entry.last_use));
@@ -53,17 +69,18 @@ impl State {
                 .retain(|(file, serial)| self.files.get(file).is_some_and(|it| *serial > it.retired));
             buffer.last_uses.extend(under_way);
         }
-        self.leave(file, entry.resource, effects);
-        Ok(Outcome::Answer(Reply::empty()))
+        let attached = entry.rights.contains(Rights::EXECUTE);
+        self.leave(file, entry.resource, attached, effects);
+        Ok(())
     }
 
     /// A file names a buffer no more. Its context may have work under way that does: the buffer goes when that
     /// is on its way to the device, where everything happens in order.
-    pub(crate) fn leave(&mut self, file: FileId, resource: ResourceId, effects: &mut Vec<Effect>) {
+    fn leave(&mut self, file: FileId, resource: ResourceId, attached: bool, effects: &mut Vec<Effect>) {
         let Some(buffer) = self.buffers.get_mut(&resource) else { return };
         buffer.holders.retain(|holder| *holder != file);
         let has_context = self.files.get(&file).is_some_and(|file| file.context.is_open());
-        if has_context {
+        if has_context && attached {
             buffer.leaving.push(file);
             effects.push(Effect::Context(file, context::Request::Detach { resource }));
         } else {

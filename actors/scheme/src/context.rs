@@ -8,6 +8,7 @@ use virgld_protocol::message::context::Request;
 use virgld_protocol::message::ctrlq::DebugName;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::resource;
+use virgld_protocol::rights::Rights;
 use zerocopy::FromBytes;
 
 use crate::file::GlContext;
@@ -38,7 +39,7 @@ impl State {
         let file = self.file(id)?;
         file.context = GlContext::Open { rings };
         let name = DebugName::new(&format!("pid {} file {}", file.credentials.pid, id.0));
-        let resources = file.resources();
+        let resources: Vec<_> = file.resources_with(Rights::EXECUTE).collect();
         effects.push(Effect::StartContext(id));
         effects.push(Effect::Context(id, Request::Open { name, capset }));
         for resource in resources {

@@ -6,9 +6,10 @@ use virgld_protocol::ids::{FileId, ResourceId, Token};
 use virgld_protocol::message::context;
 use virgld_protocol::message::ctrlq::Description;
 use virgld_protocol::message::resource::{Backing, Request};
+use virgld_protocol::rights::Rights;
 
 use crate::buffer::Buffer;
-use crate::file::Rights;
+use crate::file::Origin;
 use crate::state::{Caller, Effect, Outcome, State, answer};
 
 /// `VIRGL_BIND_SCANOUT` and `VIRGL_BIND_SHARED`: such a buffer is going to be passed to another process.
@@ -22,15 +23,16 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
-    /// An export that nobody waits for any more; a creation is still waited for, because it must be undone.
-    pub(crate) fn is_export_of(&self, file: FileId) -> bool {
-        self.file == file && matches!(self.what, Awaited::Export(..))
+    /// What nobody waits for any more; a creation is still waited for, because it must be undone.
+    pub(crate) fn ends_with(&self, file: FileId) -> bool {
+        self.file == file && !matches!(self.what, Awaited::Create(..))
     }
 }
 
-enum Awaited {
+pub(crate) enum Awaited {
     Create(ResourceCreate),
     Export(u32, ResourceId),
+    Revocation,
 }
 
 impl State {
@@ -42,6 +44,7 @@ impl State {
     ) -> Result<Outcome, Refusal> {
         let asked = call.parse::<ResourceCreate>()?.fixed;
         self.need_context(caller.file, effects)?;
+        let user = self.file(caller.file)?.user();
         let token = self.park(caller, Awaited::Create(asked));
         let description = Description {
             target: asked.target,
@@ -58,6 +61,7 @@ impl State {
         effects.push(Effect::Resource(Request::Create {
             token,
             owner: caller.file,
+            user,
             description,
             bytes: u64::from(asked.size),
             shareable: asked.bind & SHAREABLE != 0,
@@ -74,10 +78,13 @@ impl State {
         effects: &mut Vec<Effect>,
     ) {
         let token = self.park(caller, Awaited::Export(handle, resource));
-        effects.push(Effect::Resource(Request::Isolate { token, resource }));
+        let stale = self.buffers.get(&resource).is_some_and(|buffer| buffer.stale);
+        let request =
+            if stale { Request::Move { token, resource } } else { Request::Isolate { token, resource } };
+        effects.push(Effect::Resource(request));
     }
 
-    fn park(&mut self, caller: Caller, what: Awaited) -> Token {
+    pub(crate) fn park(&mut self, caller: Caller, what: Awaited) -> Token {
         let token = Token(self.fresh());
         self.parked.insert(token, Parked { file: caller.file, token: caller.token, what });
         token
@@ -99,7 +106,7 @@ impl State {
         if !backing.isolated {
             file.arena = Some(backing.region.clone());
         }
-        let (handle, _) = file.enter(resource, Rights::all());
+        let (handle, _) = file.enter(resource, Rights::all(), Origin::Own);
         let buffer = Buffer {
             backing,
             holders: vec![id],
@@ -107,6 +114,8 @@ impl State {
             last_uses: Vec::new(),
             export: None,
             mapped: false,
+            offer: Rights::all(),
+            stale: false,
         };
         self.buffers.insert(resource, buffer);
         effects.push(Effect::Context(id, context::Request::Attach { resource }));
@@ -123,11 +132,19 @@ impl State {
     ) {
         if let Some(buffer) = self.buffers.get_mut(&resource) {
             buffer.backing = backing;
+            // What a client mapped so far is not its memory any more.
+            buffer.mapped = false;
+            buffer.stale = false;
+            self.distant.remove(&resource);
         }
         const CLOSED: Refusal =
             Refusal::new(Errno::ENOENT, "the handle was closed while its memory was moved");
-        let parked = self.parked.remove(&token);
-        let Some(Parked { file, token, what: Awaited::Export(handle, wanted) }) = parked else { return };
+        let Some(Parked { file, token, what }) = self.parked.remove(&token) else { return };
+        let (handle, wanted) = match what {
+            Awaited::Export(handle, wanted) => (handle, wanted),
+            Awaited::Revocation => return answer(token, Ok(Outcome::Answer(Reply::empty())), effects),
+            Awaited::Create(_) => return,
+        };
         // The number may stand for another buffer by now, one whose memory is not its own.
         let still = self.file(file).is_ok_and(|it| it.entry(handle).is_ok_and(|it| it.resource == wanted));
         let outcome = if still { self.export(file, handle) } else { Err(CLOSED) };

@@ -7,9 +7,10 @@ use virgld_protocol::message::context::{Request, Submit};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::scheme::{Attached, CallEvent};
+use virgld_protocol::rights::Rights;
 use zerocopy::FromBytes;
 
-use crate::file::{GlContext, Rights};
+use crate::file::GlContext;
 use crate::state::{Caller, Effect, Outcome, State};
 
 const BAD_FLAGS: Refusal = Refusal::new(Errno::EINVAL, "unknown flags");

@@ -4,29 +4,20 @@ use std::collections::HashMap;
 
 use slab::Slab;
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FenceKey, Handle, ResourceId, Serial};
-use virgld_protocol::message::scheme::{Credentials, Node};
+use virgld_protocol::ids::{FenceKey, Handle, ResourceId, Serial, UserId};
+use virgld_protocol::message::scheme::{Credentials, ExportKey, Node};
+use virgld_protocol::rights::Rights;
 use virgld_runtime::link::Region;
 
 use crate::syncobj::SyncobjId;
 
-bitflags::bitflags! {
-    /// What the holder of a handle may do with its buffer.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct Rights: u8 {
-        /// See its memory.
-        const MAP = 1;
-        /// Move its memory into the resource.
-        const TO_HOST = 1 << 1;
-        /// Move the resource into its memory.
-        const FROM_HOST = 1 << 2;
-        /// Name it in a command stream.
-        const EXECUTE = 1 << 3;
-        /// Put it on a screen.
-        const SCAN_OUT = 1 << 4;
-        /// Pass it on.
-        const SHARE = 1 << 5;
-    }
+/// Where the authority of an entry comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The file made the buffer.
+    Own,
+    /// A descriptor of it was imported: goes when that is revoked.
+    Derived(ExportKey),
 }
 
 /// What a handle stands for.
@@ -34,6 +25,7 @@ bitflags::bitflags! {
 pub(crate) struct Entry {
     pub(crate) resource: ResourceId,
     pub(crate) rights: Rights,
+    pub(crate) origin: Origin,
     /// The last work of this file that uses it.
     pub(crate) last_use: Serial,
 }
@@ -105,11 +97,11 @@ impl File {
     }
 
     /// Enters a capability to a buffer; the same handle again for one that the table has.
-    pub(crate) fn enter(&mut self, resource: ResourceId, rights: Rights) -> (Handle, bool) {
+    pub(crate) fn enter(&mut self, resource: ResourceId, rights: Rights, origin: Origin) -> (Handle, bool) {
         if let Some(handle) = self.by_resource.get(&resource) {
             return (*handle, false);
         }
-        let key = self.entries.insert(Entry { resource, rights, last_use: Serial(0) });
+        let key = self.entries.insert(Entry { resource, rights, origin, last_use: Serial(0) });
         let handle = Handle(u32::try_from(key + 1).unwrap_or(u32::MAX));
         self.by_resource.insert(resource, handle);
         (handle, true)
@@ -139,6 +131,11 @@ impl File {
         self.entry(self.by_resource.get(&resource)?.0).ok()
     }
 
+    /// The handle of a buffer, if the table has one.
+    pub(crate) fn handle_of(&self, resource: ResourceId) -> Option<Handle> {
+        self.by_resource.get(&resource).copied()
+    }
+
     /// The buffers for which the table gives these rights.
     pub(crate) fn resources_with(&self, rights: Rights) -> impl Iterator<Item = ResourceId> {
         let entries = self.entries.iter().map(|(_, entry)| entry);
@@ -148,6 +145,16 @@ impl File {
     /// All buffers in the table.
     pub(crate) fn resources(&self) -> Vec<ResourceId> {
         self.entries.iter().map(|(_, entry)| entry.resource).collect()
+    }
+
+    /// How many of the handles were derived from what another file made.
+    pub(crate) fn derived(&self) -> usize {
+        self.entries.iter().filter(|(_, entry)| entry.origin != Origin::Own).count()
+    }
+
+    /// Whose file it is.
+    pub(crate) fn user(&self) -> UserId {
+        UserId(self.credentials.uid)
     }
 
     pub(crate) fn handles(&self) -> usize {

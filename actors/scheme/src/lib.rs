@@ -11,6 +11,7 @@ mod actor;
 mod buffer;
 mod context;
 mod create;
+mod derive;
 mod distant;
 mod execbuffer;
 mod fence;

@@ -7,10 +7,10 @@ use virgld_protocol::client::{Call, Map, Reply};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId};
 use virgld_protocol::message::door::Attach;
+use virgld_protocol::rights::Rights;
 use virgld_runtime::link::{Region, RegionId};
 
 use crate::distant::Distant;
-use crate::file::Rights;
 use crate::state::{Outcome, State};
 
 /// An offset for `mmap` is the region's name above this bit and the place in the region below.

@@ -6,8 +6,9 @@ use virgld_protocol::ids::FileId;
 use virgld_protocol::message::context;
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, ExportKey};
+use virgld_protocol::rights::Rights;
 
-use crate::file::Rights;
+use crate::file::Origin;
 use crate::state::{Caller, Effect, Outcome, State};
 
 impl State {
@@ -28,8 +29,10 @@ impl State {
         }
         let resource = self.file(caller.file)?.with_rights(asked.handle, Rights::SHARE)?.resource;
         match self.buffers.get(&resource) {
-            Some(buffer) if buffer.backing.isolated => self.export(caller.file, asked.handle),
-            Some(buffer) if buffer.mapped => Err(MAPPED),
+            Some(buffer) if buffer.backing.isolated && !buffer.stale => {
+                self.export(caller.file, asked.handle)
+            }
+            Some(buffer) if buffer.mapped && !buffer.stale => Err(MAPPED),
             _ => {
                 self.await_isolation(caller, asked.handle, resource, effects);
                 Ok(Outcome::Later)
@@ -64,14 +67,15 @@ impl State {
         let asked = call.parse::<PrimeFdToHandle>()?.fixed;
         let Some(Attached::Buffer(export)) = attached else { return Err(NOT_OURS) };
         let resource = *self.exports.get(&export).ok_or(NOT_OURS)?;
+        let rights = self.buffers.get(&resource).ok_or(NOT_OURS)?.offer;
         let file = self.file(id)?;
-        let (handle, fresh) = file.enter(resource, Rights::all());
-        let has_context = file.context.is_open();
+        let (handle, fresh) = file.enter(resource, rights, Origin::Derived(export));
+        let usable = file.context.is_open() && rights.contains(Rights::EXECUTE);
         if fresh {
             if let Some(buffer) = self.buffers.get_mut(&resource) {
                 buffer.holders.push(id);
             }
-            if has_context {
+            if usable {
                 effects.push(Effect::Context(id, context::Request::Attach { resource }));
             }
         }

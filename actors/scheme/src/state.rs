@@ -126,6 +126,14 @@ impl State {
                 let outcome = self.map_memory(file, offset, length);
                 answer(Some(token), outcome, effects);
             }
+            DoorEvent::Restrict { file, token, handle, rights } => {
+                let outcome = self.restrict(file, handle, rights);
+                answer(Some(token), outcome, effects);
+            }
+            DoorEvent::Revoke { file, token, handle } => {
+                let outcome = self.revoke(now, file, token, handle, effects);
+                answer(Some(token), outcome, effects);
+            }
             DoorEvent::Merge { file, token, fences } => {
                 let outcome = self.merge(file, fences);
                 answer(Some(token), outcome, effects);
@@ -168,6 +176,7 @@ impl State {
             credentials: file.credentials,
             context: file.context.is_open(),
             handles: file.handles(),
+            derived: file.derived(),
             syncobjs: file.syncobjs.len(),
             errors: file.errors,
         });

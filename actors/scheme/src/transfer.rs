@@ -5,8 +5,8 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, Serial};
 use virgld_protocol::message::context::Request;
 use virgld_protocol::message::ctrlq::Transfer;
+use virgld_protocol::rights::Rights;
 
-use crate::file::Rights;
 use crate::state::{Effect, Outcome, State};
 
 impl State {
@@ -47,7 +47,9 @@ impl State {
     ) -> Result<Outcome, Refusal> {
         const STRIDES: Refusal = Refusal::new(Errno::EINVAL, "strides are for blobs");
         const OUTSIDE: Refusal = Refusal::new(Errno::EINVAL, "the offset is outside the buffer's memory");
-        let right = if asked.to_host { Rights::TO_HOST } else { Rights::FROM_HOST };
+        let direction = if asked.to_host { Rights::TO_HOST } else { Rights::FROM_HOST };
+        // It is the context that transfers.
+        let right = direction | Rights::EXECUTE;
         self.need_context(id, effects)?;
         let entry = self.file(id)?.with_rights(asked.handle, right)?;
         if strides != (0, 0) {

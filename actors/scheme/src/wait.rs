@@ -60,7 +60,7 @@ impl State {
     pub(crate) fn forget_waits(&mut self, id: FileId) {
         self.waits.retain(|wait| wait.file != id);
         self.sync_waits.retain(|wait| wait.file != id);
-        self.parked.retain(|_, parked| !parked.is_export_of(id));
+        self.parked.retain(|_, parked| !parked.ends_with(id));
     }
 
     pub(crate) fn expire_waits(&mut self, now: Time, effects: &mut Vec<Effect>) {

@@ -254,6 +254,9 @@ impl Actor for Scheme {
                     false => self.answer(Some(token), Err(Errno::ENOENT), None),
                 }
             }
+            DoorEvent::Restrict { token, .. } | DoorEvent::Revoke { token, .. } => {
+                self.answer(Some(token), Ok(Reply::empty()), None);
+            }
             DoorEvent::FenceSignalled { fence, .. } => self.release(|held| held.until == Some(fence)),
             DoorEvent::ExportUnused { export } => {
                 self.seen.lock().unwrap().unused_exports += 1;

@@ -78,6 +78,7 @@ pub(crate) struct Client {
     pub(crate) context: bool,
     /// GEM handles.
     pub(crate) handles: usize,
+    pub(crate) derived: usize,
     pub(crate) syncobjs: usize,
     /// Bytes of memory behind its resources.
     pub(crate) bytes: u64,
@@ -148,6 +149,7 @@ fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
         },
         context: file.context,
         handles: file.handles,
+        derived: file.derived,
         syncobjs: file.syncobjs,
         bytes: owned.map(|it| it.bytes).sum(),
         errors: file.errors,

@@ -8,7 +8,7 @@ use virgld_runtime::{Interface, Respond};
 use super::ctrlq::{CapsetInfo, Description, ResourceEvent};
 use super::transport::RegionEvent;
 use crate::errno::Errno;
-use crate::ids::{FileId, ResourceId, Token};
+use crate::ids::{FileId, ResourceId, Token, UserId};
 
 /// Everything the resource actor hears.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub enum Request {
         token: Token,
         /// Who pays.
         owner: FileId,
+        /// Whose file that is: who pays with all files together.
+        user: UserId,
         /// What it is.
         description: Description,
         /// Bytes of memory behind it.
@@ -41,6 +43,14 @@ pub enum Request {
     },
     /// Move its memory out of the owner's arena, so that it can be shared.
     Isolate {
+        /// Comes back with the answer.
+        token: Token,
+        /// Which.
+        resource: ResourceId,
+    },
+    /// Move its memory, which is its own, to where nobody has seen it: what was shared is shared no more.
+    /// Answered with [`Notice::Isolated`].
+    Move {
         /// Comes back with the answer.
         token: Token,
         /// Which.

@@ -96,6 +96,26 @@ pub enum DoorEvent {
         /// Bytes.
         length: u64,
     },
+    /// From now on, who imports the buffer gets no more than these rights.
+    Restrict {
+        /// The file that made the buffer.
+        file: FileId,
+        /// To be answered.
+        token: Token,
+        /// The handle.
+        handle: u32,
+        /// [`crate::rights::Rights`], as the client wrote them.
+        rights: u32,
+    },
+    /// All that was derived from a handle is to be no more.
+    Revoke {
+        /// The file that made the buffer.
+        file: FileId,
+        /// To be answered, when nobody else can use the buffer.
+        token: Token,
+        /// The handle.
+        handle: u32,
+    },
     /// A fence is wanted that signals when both have.
     Merge {
         /// The file through which it was asked.
@@ -206,6 +226,8 @@ pub struct FileReport {
     pub context: bool,
     /// GEM handles.
     pub handles: usize,
+    /// Of these, for buffers that another file made and shared.
+    pub derived: usize,
     /// Handles of synchronisation objects.
     pub syncobjs: usize,
     /// Calls that failed after they were accepted.

@@ -10,6 +10,7 @@ use crate::setup::{Desk, Grant, PAGE};
 enum Step {
     Create { owner: u64, pages: u64, shareable: bool },
     Isolate(Index),
+    Move(Index),
     Release(Index),
     Retire { owner: u64 },
     Grant(Index, Grant),
@@ -26,6 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..3_u64, 0..4_u64, any::<bool>())
             .prop_map(|(owner, pages, shareable)| Step::Create { owner, pages, shareable }),
         2 => any::<Index>().prop_map(Step::Isolate),
+        1 => any::<Index>().prop_map(Step::Move),
         3 => any::<Index>().prop_map(Step::Release),
         1 => (0..3_u64).prop_map(|owner| Step::Retire { owner }),
         4 => (any::<Index>(), grant).prop_map(|(index, grant)| Step::Grant(index, grant)),
@@ -62,6 +64,9 @@ proptest! {
                 }
                 Step::Isolate(index) if !live(&desk).is_empty() => {
                     desk.isolate(*index.get(&live(&desk)));
+                }
+                Step::Move(index) if !live(&desk).is_empty() => {
+                    desk.renew(*index.get(&live(&desk)));
                 }
                 Step::Release(index) if !live(&desk).is_empty() => desk.release(*index.get(&live(&desk))),
                 Step::Retire { owner } => {

@@ -7,17 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use virgld_protocol::errno::Errno;
-use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::{Description, ResourceCommand, ResourceEvent};
 use virgld_protocol::message::resource::{Backing, Notice, Request};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
-use virgld_resource::{Effect, Limits, State};
+use virgld_resource::{Effect, Limits, Quota, State};
 use virgld_runtime::link::{Region, RegionId};
 use virgld_runtime::memory::HeapMemory;
 
 pub(crate) const PAGE: u64 = 4096;
 pub(crate) fn limits() -> Limits {
-    Limits { arena_bytes: 4 * PAGE, isolated_bytes: 3 * PAGE, resources: 5, overflow_bytes: 2 * PAGE }
+    let file = Quota { bytes: 16 * PAGE, isolated_bytes: 3 * PAGE, resources: 5, isolated: 3 };
+    let user = Quota { bytes: 20 * PAGE, isolated_bytes: 6 * PAGE, resources: 8, isolated: 6 };
+    Limits { arena_bytes: 4 * PAGE, file, user, overflow_bytes: 2 * PAGE }
 }
 
 /// How a region is answered for.
@@ -78,9 +80,21 @@ impl Desk {
     }
 
     pub(crate) fn create(&mut self, owner: FileId, bytes: u64, shareable: bool) -> Token {
+        // Each owner is a user of its own, unless a test says otherwise.
+        self.create_for(owner, UserId(u32::try_from(owner.0).unwrap()), bytes, shareable)
+    }
+
+    pub(crate) fn create_for(&mut self, owner: FileId, user: UserId, bytes: u64, shareable: bool) -> Token {
         let token = self.token(owner);
         let description = Description::default();
-        self.request(Request::Create { token, owner, description, bytes, shareable });
+        self.request(Request::Create { token, owner, user, description, bytes, shareable });
+        token
+    }
+
+    /// Asks for other memory than it has, which is its own.
+    pub(crate) fn renew(&mut self, resource: ResourceId) -> Token {
+        let token = self.token(self.held[&resource].owner);
+        self.request(Request::Move { token, resource });
         token
     }
 
@@ -235,8 +249,8 @@ impl Desk {
         for owner in live.iter().map(|held| held.owner) {
             let own = || live.iter().filter(|held| held.owner == owner);
             let isolated = own().filter(|held| held.backing.isolated).map(|held| held.backing.length);
-            assert!(own().count() <= limits().resources, "too many resources");
-            assert!(isolated.sum::<u64>() <= limits().isolated_bytes, "too much memory of its own");
+            assert!(own().count() <= limits().file.resources, "too many resources");
+            assert!(isolated.sum::<u64>() <= limits().file.isolated_bytes, "too much memory of its own");
         }
     }
 }

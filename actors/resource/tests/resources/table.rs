@@ -1,7 +1,7 @@
 //! What the resource actor does with each request.
 
 use virgld_protocol::errno::Errno;
-use virgld_protocol::ids::FileId;
+use virgld_protocol::ids::{FileId, UserId};
 use virgld_protocol::message::ctrlq::ResourceEvent;
 
 use crate::setup::{Desk, Grant, PAGE, limits};
@@ -66,17 +66,62 @@ fn a_shareable_resource_falls_back_to_the_arena() {
 #[test]
 fn quotas_are_per_owner() {
     let mut desk = Desk::new();
-    for _ in 0..limits().resources {
+    for _ in 0..limits().file.resources {
         desk.create(OWNER, 1, false);
     }
     let (over, other) = (desk.create(OWNER, 1, false), desk.create(OTHER, 1, false));
     desk.grant_all();
     assert_eq!(desk.answer(over), Some(Err(Errno::ENOMEM)));
     assert!(desk.answer(other).unwrap().is_ok());
-    let large = desk.create(OTHER, limits().isolated_bytes + 1, true);
+    let large = desk.create(OTHER, limits().file.isolated_bytes + 1, true);
     assert_eq!(desk.answer(large), Some(Err(Errno::ENOMEM)));
     let endless = desk.create(OTHER, u64::MAX, false);
     assert_eq!(desk.answer(endless), Some(Err(Errno::ENOMEM)));
+}
+
+#[test]
+fn a_user_has_a_quota_over_all_files() {
+    let mut desk = Desk::new();
+    let user = UserId(7);
+    let of_one: Vec<_> = (0..4).map(|_| desk.create_for(OWNER, user, 1, false)).collect();
+    let of_other: Vec<_> = (0..4).map(|_| desk.create_for(OTHER, user, 1, false)).collect();
+    let (over, stranger) =
+        (desk.create_for(OTHER, user, 1, false), desk.create_for(FileId(3), UserId(8), 1, false));
+    desk.grant_all();
+    for token in of_one.iter().chain(&of_other) {
+        assert!(desk.answer(*token).unwrap().is_ok());
+    }
+    assert_eq!(desk.answer(over), Some(Err(Errno::ENOMEM)), "the user has 8 resources");
+    assert!(desk.answer(stranger).unwrap().is_ok(), "another user notices nothing");
+    desk.release(desk.answer(of_one[0]).unwrap().unwrap());
+    desk.forget(0);
+    let again = desk.create_for(OWNER, user, 1, false);
+    assert!(desk.answer(again).unwrap().is_ok(), "what the device has let go of is not counted");
+}
+
+#[test]
+fn memory_that_moves_is_new_memory_with_the_old_contents() {
+    let mut desk = Desk::new();
+    let token = desk.create(OWNER, PAGE, true);
+    desk.grant_all();
+    let resource = desk.answer(token).unwrap().unwrap();
+    let first = desk.held[&resource].backing.region.id;
+    let moved = desk.renew(resource);
+    desk.grant_all();
+    assert_eq!(desk.answer(moved), Some(Ok(resource)));
+    assert_ne!(desk.held[&resource].backing.region.id, first);
+    assert!(desk.regions.contains(&first), "the device may have work under way there");
+    let again = desk.renew(resource);
+    desk.grant_all();
+    assert_eq!(desk.answer(again), Some(Ok(resource)));
+    let over = desk.renew(resource);
+    assert_eq!(desk.answer(over), Some(Err(Errno::ENOMEM)), "the old memory is still charged");
+    desk.release(resource);
+    let late = desk.renew(resource);
+    assert_eq!(desk.answer(late), Some(Err(Errno::ENOENT)));
+    desk.forget(0);
+    desk.retire(OWNER);
+    assert!(desk.is_empty());
 }
 
 #[test]

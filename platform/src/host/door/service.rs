@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use virgld_protocol::channel::{MAX_FENCES, NO_SLOT, SERVICE_FENCES, SERVICE_MAP, SERVICE_MERGE};
+use virgld_protocol::channel::{
+    MAX_FENCES, NO_SLOT, SERVICE_FENCES, SERVICE_MAP, SERVICE_MERGE, SERVICE_RESTRICT, SERVICE_REVOKE,
+};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::scheme::DoorEvent;
@@ -44,6 +46,14 @@ impl Door {
             (SERVICE_MAP, [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]) => {
                 let (offset, length) = (number_at(payload, 0), number_at(payload, 8));
                 self.tell(DoorEvent::Map { file, token: token::of_slot(id, slot), offset, length })?;
+            }
+            (SERVICE_RESTRICT, [_, _, _, _, _, _, _, _]) => {
+                let [handle, rights] = halves(number_at(payload, 0));
+                self.tell(DoorEvent::Restrict { file, token: token::of_slot(id, slot), handle, rights })?;
+            }
+            (SERVICE_REVOKE, [a, b, c, d]) => {
+                let handle = u32::from_le_bytes([*a, *b, *c, *d]);
+                self.tell(DoorEvent::Revoke { file, token: token::of_slot(id, slot), handle })?;
             }
             (SERVICE_MERGE, []) => return self.merge(id, file, slot, descriptors),
             _ => return Ok(Broken::Payload.into()),
@@ -97,6 +107,11 @@ impl Door {
 fn number_at(payload: &[u8], offset: usize) -> u64 {
     let bytes = payload.get(offset..offset + 8).and_then(|bytes| bytes.try_into().ok());
     u64::from_le_bytes(bytes.unwrap_or_default())
+}
+
+fn halves(number: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
 }
 
 /// The longest payload of a service.
