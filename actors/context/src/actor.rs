@@ -2,7 +2,7 @@
 
 use virgld_protocol::message::context::Message;
 use virgld_protocol::message::{ctrlq, scheme};
-use virgld_runtime::{Actor, Cap, Fault, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
 use crate::state::{Effect, State};
 
@@ -24,16 +24,8 @@ impl Context {
     ) -> Self {
         Self { state: State::default(), effects: Vec::new(), control, scheme, finish: Some(finish) }
     }
-}
 
-impl Actor for Context {
-    type Message = Message;
-
-    fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
-        match message {
-            Message::Scheme(request) => self.state.request(request, &mut self.effects),
-            Message::Control(event) => self.state.control(event, &mut self.effects),
-        }
+    fn carry_out(&mut self) -> Result<(), Fault> {
         for effect in self.effects.drain(..) {
             let sent = match effect {
                 Effect::Control(command) => self.control.send(command),
@@ -48,5 +40,26 @@ impl Actor for Context {
             sent.map_err(|dead| Fault::new(format!("a context lost a peer: {dead}")))?;
         }
         Ok(())
+    }
+}
+
+impl Actor for Context {
+    type Message = Message;
+
+    fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        match message {
+            Message::Scheme(request) => self.state.request(turn.now, request, &mut self.effects),
+            Message::Control(event) => self.state.control(turn.now, event, &mut self.effects),
+        }
+        self.carry_out()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.state.deadline()
+    }
+
+    fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.state.wake(now, &mut self.effects);
+        self.carry_out()
     }
 }

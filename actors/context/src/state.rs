@@ -1,14 +1,22 @@
 //! The life of a context and the order of its work.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{ResourceId, Serial};
 use virgld_protocol::message::context::{Request, Submit};
 use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, Transfer};
-use virgld_protocol::message::scheme::ContextNotice;
+use virgld_protocol::message::scheme::{ContextNotice, Reached};
+use virgld_runtime::Time;
 
 use crate::timeline::Timeline;
+
+/// A fence comes behind this many submits, though nobody waits, so that a client always learns how far it is: a
+/// door lets 64 calls of a file be under way.
+pub(crate) const UNFENCED_IN_A_ROW: u32 = 16;
+/// A fence comes this long after a submit without one, though nobody waits.
+pub(crate) const UNFENCED_TIME: Duration = Duration::from_millis(1);
 
 /// Something that the state wants done.
 #[derive(Debug)]
@@ -40,86 +48,116 @@ enum Work {
     Skip(Serial),
 }
 
+/// Work that went out without a fence, and has none behind it.
+#[derive(Debug, Clone, Copy)]
+struct Unfenced {
+    last: Serial,
+    count: u32,
+    deadline: Time,
+}
+
 /// One context.
 #[derive(Debug)]
 pub struct State {
     life: Life,
     waiting: VecDeque<Work>,
     timeline: Timeline,
+    unfenced: Option<Unfenced>,
+    /// The last work behind which a fence went out.
+    fenced: Serial,
+    /// Somebody waits for all work up to here.
+    awaited: Serial,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { life: Life::New, waiting: VecDeque::new(), timeline: Timeline::default() }
+        Self {
+            life: Life::New,
+            waiting: VecDeque::new(),
+            timeline: Timeline::default(),
+            unfenced: None,
+            fenced: Serial(0),
+            awaited: Serial(0),
+        }
     }
 }
 
 impl State {
     /// Takes a request of the scheme.
-    pub fn request(&mut self, request: Request, effects: &mut Vec<Effect>) {
+    pub fn request(&mut self, now: Time, request: Request, effects: &mut Vec<Effect>) {
         match request {
             Request::Open { name, capset } => {
                 self.life = Life::Live;
                 effects.push(Effect::Control(ContextCommand::Create { name, capset }));
             }
-            Request::Attach { resource } => self.enqueue(Work::Attach(resource), effects),
-            Request::Detach { resource } => self.enqueue(Work::Detach(resource), effects),
+            Request::Attach { resource } => self.enqueue(now, Work::Attach(resource), effects),
+            Request::Detach { resource } => self.enqueue(now, Work::Detach(resource), effects),
             Request::Submit(submit) => {
                 self.timeline.begin(submit.serial);
-                self.enqueue(Work::Submit(submit), effects);
+                self.enqueue(now, Work::Submit(submit), effects);
             }
             Request::Transfer(transfer) => {
                 self.timeline.begin(transfer.serial);
-                self.enqueue(Work::Transfer(transfer), effects);
+                self.enqueue(now, Work::Transfer(transfer), effects);
             }
             Request::Skip { serial } => {
                 self.timeline.begin(serial);
-                self.enqueue(Work::Skip(serial), effects);
+                self.enqueue(now, Work::Skip(serial), effects);
             }
-            Request::Release { serial, result } => self.release(serial, result, effects),
+            Request::Release { serial, result } => self.release(now, serial, result, effects),
+            Request::Await { serial } => self.hasten(serial, effects),
             Request::Close => self.close(effects),
         }
     }
 
     /// Takes an event of the control queue.
-    pub fn control(&mut self, event: ContextEvent, effects: &mut Vec<Effect>) {
+    pub fn control(&mut self, now: Time, event: ContextEvent, effects: &mut Vec<Effect>) {
         match event {
-            ContextEvent::Completed { serial, result } => self.complete(serial, result, effects),
-            ContextEvent::Lost if self.life == Life::Live => {
-                self.life = Life::Lost;
-                effects.push(Effect::Scheme(ContextNotice::Lost));
-            }
+            ContextEvent::Completed { serial, result } => self.completed(now, serial, result, effects),
+            ContextEvent::Executed { serial, result } => self.executed(now, serial, result, effects),
+            ContextEvent::Settled { serial, .. } => self.settle(serial, effects),
+            ContextEvent::Lost if self.life == Life::Live => self.lose(effects),
             ContextEvent::Lost => {}
             ContextEvent::Destroyed => effects.push(Effect::Finish),
         }
     }
 
-    /// Work goes on at once unless something before it is held.
-    fn enqueue(&mut self, work: Work, effects: &mut Vec<Effect>) {
-        self.waiting.push_back(work);
-        self.proceed(effects);
+    /// When a fence is due that nobody asked for.
+    pub fn deadline(&self) -> Option<Time> {
+        self.unfenced.map(|unfenced| unfenced.deadline)
     }
 
-    fn proceed(&mut self, effects: &mut Vec<Effect>) {
+    /// Sends the fence that is due.
+    pub fn wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.fence(effects);
+        }
+    }
+
+    /// Work goes on at once unless something before it is held.
+    fn enqueue(&mut self, now: Time, work: Work, effects: &mut Vec<Effect>) {
+        self.waiting.push_back(work);
+        self.proceed(now, effects);
+    }
+
+    fn proceed(&mut self, now: Time, effects: &mut Vec<Effect>) {
         while self
             .waiting
             .front()
             .is_some_and(|work| !matches!(work, Work::Submit(Submit { held: true, .. })))
             && let Some(work) = self.waiting.pop_front()
         {
-            self.perform(work, effects);
+            self.perform(now, work, effects);
         }
     }
 
-    fn perform(&mut self, work: Work, effects: &mut Vec<Effect>) {
+    fn perform(&mut self, now: Time, work: Work, effects: &mut Vec<Effect>) {
         let live = self.life == Life::Live;
         match work {
             Work::Submit(Submit { serial, .. }) | Work::Transfer(Transfer { serial, .. }) if !live => {
                 self.complete(serial, Err(Errno::EIO), effects);
             }
-            Work::Submit(Submit { stream, length, ring, serial, .. }) => {
-                effects.push(Effect::Control(ContextCommand::Submit { stream, length, ring, serial }));
-            }
+            Work::Submit(submit) => self.submit(now, submit, effects),
             Work::Transfer(transfer) => effects.push(Effect::Control(ContextCommand::Transfer(transfer))),
             Work::Attach(resource) if live => {
                 effects.push(Effect::Control(ContextCommand::Attach { resource }));
@@ -135,7 +173,47 @@ impl State {
         }
     }
 
-    fn release(&mut self, serial: Serial, result: Result<(), Errno>, effects: &mut Vec<Effect>) {
+    /// A fence costs the device more than most streams do: it comes only where somebody waits, and now and then.
+    fn submit(&mut self, now: Time, submit: Submit, effects: &mut Vec<Effect>) {
+        let Submit { stream, length, ring, serial, fenced, .. } = submit;
+        let count = self.unfenced.map_or(0, |unfenced| unfenced.count) + 1;
+        // A fence on a ring says nothing of other rings.
+        let fenced = fenced || ring.is_some() || self.awaited >= serial || count > UNFENCED_IN_A_ROW;
+        if !fenced {
+            self.lack_fence(now, serial, count);
+        } else if ring.is_none() {
+            self.unfenced = None;
+            self.fenced = serial;
+            self.timeline.fence(serial);
+        }
+        effects.push(Effect::Control(ContextCommand::Submit { stream, length, ring, fenced, serial }));
+    }
+
+    fn lack_fence(&mut self, now: Time, serial: Serial, count: u32) {
+        let fresh = Unfenced { last: serial, count, deadline: now.after(UNFENCED_TIME) };
+        let lacking = self.unfenced.get_or_insert(fresh);
+        lacking.last = lacking.last.max(serial);
+        lacking.count = lacking.count.max(count);
+    }
+
+    /// Sends a fence behind what has none.
+    fn fence(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(Unfenced { last, .. }) = self.unfenced.take().filter(|_| self.life == Life::Live) {
+            self.fenced = last;
+            effects.push(Effect::Control(ContextCommand::Fence { serial: last }));
+        }
+    }
+
+    /// Somebody waits.
+    fn hasten(&mut self, serial: Serial, effects: &mut Vec<Effect>) {
+        self.awaited = self.awaited.max(serial);
+        // What is held yet gets its fence when it goes out.
+        if serial > self.fenced && self.timeline.lacks(serial) {
+            self.fence(effects);
+        }
+    }
+
+    fn release(&mut self, now: Time, serial: Serial, result: Result<(), Errno>, effects: &mut Vec<Effect>) {
         let held =
             self.waiting.iter().position(|work| matches!(work, Work::Submit(it) if it.serial == serial));
         let Some(index) = held else { return };
@@ -150,14 +228,63 @@ impl State {
                 self.complete(serial, Err(errno), effects);
             }
         }
-        self.proceed(effects);
+        self.proceed(now, effects);
     }
 
     fn complete(&mut self, serial: Serial, result: Result<(), Errno>, effects: &mut Vec<Effect>) {
         // The control queue answers each command once; anything else is not ours to report twice.
-        if let Some(through) = self.timeline.complete(serial) {
-            effects.push(Effect::Scheme(ContextNotice::Completed { serial, result, through }));
+        if self.timeline.complete(serial) {
+            let reached = self.timeline.reached();
+            effects.push(Effect::Scheme(ContextNotice::Completed { serial, result, reached }));
         }
+    }
+
+    /// The device answered a submit with a fence, or a transfer.
+    fn completed(&mut self, now: Time, serial: Serial, result: Result<(), Errno>, effects: &mut Vec<Effect>) {
+        if self.timeline.is_fence(serial) {
+            match result {
+                Ok(()) => self.timeline.settle(serial),
+                // A device answers what it could not do at once: that is no fence for what was before.
+                Err(_) => self.lack_fence(now, serial, 0),
+            }
+        }
+        self.complete(serial, result, effects);
+    }
+
+    /// The device has been through a submit that has no fence of its own.
+    fn executed(&mut self, now: Time, serial: Serial, result: Result<(), Errno>, effects: &mut Vec<Effect>) {
+        if result.is_err() || self.life != Life::Live {
+            return self.complete(serial, result, effects);
+        }
+        if self.timeline.is_settled(serial) {
+            // The fence behind it was quicker: it needs another.
+            self.lack_fence(now, serial, 0);
+        }
+        let before = self.timeline.reached();
+        self.timeline.execute(serial);
+        self.tell(before, effects);
+    }
+
+    /// What was executed up to here has taken effect.
+    fn settle(&mut self, through: Serial, effects: &mut Vec<Effect>) {
+        let before = self.timeline.reached();
+        self.timeline.settle(through);
+        self.tell(before, effects);
+    }
+
+    fn tell(&self, before: Reached, effects: &mut Vec<Effect>) {
+        let reached = self.timeline.reached();
+        if before != reached {
+            effects.push(Effect::Scheme(ContextNotice::Reached(reached)));
+        }
+    }
+
+    fn lose(&mut self, effects: &mut Vec<Effect>) {
+        self.life = Life::Lost;
+        self.unfenced = None;
+        effects.push(Effect::Scheme(ContextNotice::Lost));
+        // No fence is going to tell of what was executed.
+        self.settle(Serial(u64::MAX), effects);
     }
 
     /// What is held will never run; what the device has, it finishes before it destroys the context, and it is

@@ -2,20 +2,30 @@
 
 use proptest::prelude::*;
 use virgld_context::{Effect, State};
+use virgld_protocol::client::Box3d;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{ResourceId, Serial};
 use virgld_protocol::message::context::{Request, Submit};
-use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, DebugName};
-use virgld_protocol::message::scheme::ContextNotice;
+use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, DebugName, Transfer};
+use virgld_protocol::message::scheme::{ContextNotice, Reached};
+use virgld_runtime::Time;
+
+const START: Time = Time(0);
 
 fn submit(serial: u64, held: bool) -> Request {
-    Request::Submit(Submit { stream: None, length: 0, ring: None, serial: Serial(serial), held })
+    let serial = Serial(serial);
+    Request::Submit(Submit { stream: None, length: 0, ring: None, serial, held, fenced: true })
+}
+
+fn unfenced(serial: u64) -> Request {
+    let serial = Serial(serial);
+    Request::Submit(Submit { stream: None, length: 0, ring: None, serial, held: false, fenced: false })
 }
 
 fn live() -> State {
     let mut state = State::default();
     let mut effects = Vec::new();
-    state.request(Request::Open { name: DebugName::new("test"), capset: 0 }, &mut effects);
+    state.request(START, Request::Open { name: DebugName::new("test"), capset: 0 }, &mut effects);
     assert!(matches!(effects[..], [Effect::Control(ContextCommand::Create { .. })]));
     state
 }
@@ -24,12 +34,19 @@ fn names(effects: &[Effect]) -> Vec<String> {
     effects
         .iter()
         .map(|effect| match effect {
-            Effect::Control(ContextCommand::Submit { serial, .. }) => format!("submit {}", serial.0),
+            Effect::Control(ContextCommand::Submit { serial, fenced: true, .. }) => {
+                format!("submit {}", serial.0)
+            }
+            Effect::Control(ContextCommand::Submit { serial, .. }) => format!("submit {} unfenced", serial.0),
+            Effect::Control(ContextCommand::Fence { serial }) => format!("fence behind {}", serial.0),
             Effect::Control(ContextCommand::Attach { resource }) => format!("attach {}", resource.0),
             Effect::Control(ContextCommand::Detach { resource }) => format!("detach {}", resource.0),
             Effect::Control(ContextCommand::Destroy) => "destroy".into(),
-            Effect::Scheme(ContextNotice::Completed { serial, result, through }) => {
-                format!("completed {} {} through {}", serial.0, result.is_ok(), through.0)
+            Effect::Scheme(ContextNotice::Completed { serial, result, reached }) => {
+                format!("completed {} {} through {}", serial.0, result.is_ok(), reached.complete.0)
+            }
+            Effect::Scheme(ContextNotice::Reached(Reached { executed, complete })) => {
+                format!("executed {} complete {}", executed.0, complete.0)
             }
             Effect::Scheme(ContextNotice::Detached { resource }) => format!("detached {}", resource.0),
             Effect::Scheme(ContextNotice::Ended) => "ended".into(),
@@ -43,7 +60,7 @@ fn names(effects: &[Effect]) -> Vec<String> {
 fn run(state: &mut State, requests: Vec<Request>) -> Vec<String> {
     let mut effects = Vec::new();
     for request in requests {
-        state.request(request, &mut effects);
+        state.request(START, request, &mut effects);
     }
     names(&effects)
 }
@@ -70,8 +87,8 @@ fn a_submit_whose_fence_failed_fails_alone() {
 fn a_lost_context_fails_its_work_and_says_so_once() {
     let mut state = live();
     let mut effects = Vec::new();
-    state.control(ContextEvent::Lost, &mut effects);
-    state.control(ContextEvent::Lost, &mut effects);
+    state.control(START, ContextEvent::Lost, &mut effects);
+    state.control(START, ContextEvent::Lost, &mut effects);
     assert_eq!(names(&effects), ["lost"]);
     assert_eq!(run(&mut state, vec![submit(1, false)]), ["completed 1 false through 1"]);
 }
@@ -82,7 +99,7 @@ fn closing_drops_what_is_held_and_leaves_the_device() {
     let seen = run(&mut state, vec![submit(1, true), Request::Close]);
     assert_eq!(seen, ["completed 1 false through 1", "destroy", "ended"]);
     let mut effects = Vec::new();
-    state.control(ContextEvent::Destroyed, &mut effects);
+    state.control(START, ContextEvent::Destroyed, &mut effects);
     assert_eq!(names(&effects), ["finish"]);
 }
 
@@ -91,7 +108,177 @@ fn a_context_that_never_opened_leaves_nothing() {
     assert_eq!(run(&mut State::default(), vec![Request::Close]), ["finish", "ended"]);
 }
 
+fn hear(state: &mut State, now: Time, event: ContextEvent) -> Vec<String> {
+    let mut effects = Vec::new();
+    state.control(now, event, &mut effects);
+    names(&effects)
+}
+
+fn executed(serial: u64) -> ContextEvent {
+    ContextEvent::Executed { serial: Serial(serial), result: Ok(()) }
+}
+
+fn settled(serial: u64) -> ContextEvent {
+    ContextEvent::Settled { serial: Serial(serial), result: Ok(()) }
+}
+
+fn completed(serial: u64) -> ContextEvent {
+    ContextEvent::Completed { serial: Serial(serial), result: Ok(()) }
+}
+
+/// What the context does when its deadline has come.
+fn wake(state: &mut State) -> Vec<String> {
+    let mut effects = Vec::new();
+    if let Some(deadline) = state.deadline() {
+        state.wake(deadline, &mut effects);
+    }
+    names(&effects)
+}
+
+#[test]
+fn work_that_nobody_waits_for_gets_a_fence_later() {
+    let mut state = live();
+    assert_eq!(run(&mut state, vec![unfenced(1), unfenced(2)]), ["submit 1 unfenced", "submit 2 unfenced"]);
+    assert_eq!(hear(&mut state, START, executed(1)), ["executed 1 complete 0"]);
+    assert_eq!(hear(&mut state, START, executed(2)), ["executed 2 complete 0"]);
+    assert_eq!(wake(&mut state), ["fence behind 2"]);
+    assert_eq!(wake(&mut state), [""; 0], "one is enough");
+    assert_eq!(hear(&mut state, START, settled(2)), ["executed 2 complete 2"]);
+}
+
+#[test]
+fn whoever_waits_gets_a_fence_at_once() {
+    let mut state = live();
+    run(&mut state, vec![unfenced(1)]);
+    let wait = || Request::Await { serial: Serial(1) };
+    assert_eq!(run(&mut state, vec![wait(), wait()]), ["fence behind 1"]);
+    hear(&mut state, START, executed(1));
+    hear(&mut state, START, settled(1));
+    assert_eq!(run(&mut state, vec![wait()]), [""; 0], "it is complete");
+    assert_eq!(state.deadline(), None);
+}
+
+#[test]
+fn whoever_waits_for_held_work_gets_a_fence_with_it() {
+    let mut state = live();
+    let wait = Request::Await { serial: Serial(2) };
+    assert_eq!(run(&mut state, vec![submit(1, true), unfenced(2), wait]), [""; 0]);
+    let seen = run(&mut state, vec![Request::Release { serial: Serial(1), result: Ok(()) }]);
+    assert_eq!(seen, ["submit 1", "submit 2"]);
+}
+
+#[test]
+fn a_fence_comes_now_and_then_though_nobody_waits() {
+    let mut state = live();
+    let seen = run(&mut state, (1..=34).map(unfenced).collect());
+    let fenced: Vec<_> = seen.iter().filter(|it| !it.ends_with("unfenced")).collect();
+    assert_eq!(fenced, ["submit 17", "submit 34"]);
+}
+
+#[test]
+fn a_fence_that_was_quicker_than_the_work_before_it_says_nothing_of_that() {
+    let mut state = live();
+    run(&mut state, vec![unfenced(1), submit(2, false)]);
+    assert_eq!(hear(&mut state, START, completed(2)), ["completed 2 true through 0"]);
+    assert_eq!(hear(&mut state, START, executed(1)), ["executed 2 complete 0"]);
+    assert_eq!(wake(&mut state), ["fence behind 1"]);
+    assert_eq!(hear(&mut state, START, settled(1)), ["executed 2 complete 2"]);
+}
+
+#[test]
+fn a_fence_that_failed_says_nothing_of_the_work_before_it() {
+    let mut state = live();
+    run(&mut state, vec![unfenced(1), submit(2, false)]);
+    hear(&mut state, START, executed(1));
+    let failed = ContextEvent::Completed { serial: Serial(2), result: Err(Errno::EINVAL) };
+    assert_eq!(hear(&mut state, START, failed), ["completed 2 false through 0"]);
+    assert_eq!(wake(&mut state), ["fence behind 2"]);
+}
+
+#[test]
+fn a_transfer_is_no_fence() {
+    let mut state = live();
+    run(&mut state, vec![unfenced(1)]);
+    hear(&mut state, START, executed(1));
+    let transfer = Transfer {
+        to_host: true,
+        resource: ResourceId(4),
+        region: Box3d::default(),
+        level: 0,
+        offset: 0,
+        stride: 0,
+        layer_stride: 0,
+        serial: Serial(2),
+    };
+    run(&mut state, vec![Request::Transfer(transfer)]);
+    assert_eq!(hear(&mut state, START, completed(2)), ["completed 2 true through 0"]);
+}
+
+#[test]
+fn what_was_executed_when_the_context_was_lost_is_waited_for_no_more() {
+    let mut state = live();
+    run(&mut state, vec![unfenced(1), unfenced(2)]);
+    hear(&mut state, START, executed(1));
+    assert_eq!(hear(&mut state, START, ContextEvent::Lost), ["lost", "executed 1 complete 1"]);
+    assert_eq!(hear(&mut state, START, executed(2)), ["completed 2 true through 2"]);
+    assert_eq!(wake(&mut state), [""; 0]);
+}
+
+#[test]
+fn work_that_the_device_refused_is_reported_though_nobody_waits() {
+    let mut state = live();
+    run(&mut state, vec![unfenced(1)]);
+    let refused = ContextEvent::Executed { serial: Serial(1), result: Err(Errno::EINVAL) };
+    assert_eq!(hear(&mut state, START, refused), ["completed 1 false through 1"]);
+}
+
 proptest! {
+    /// However fences, answers and waits come, all work completes in the end, each mark only advances, and
+    /// nothing counts as complete that was not at least executed.
+    #[test]
+    fn unfenced_work_completes_in_the_end(
+        fenced in proptest::collection::vec(any::<bool>(), 1..40),
+        order in proptest::collection::vec(any::<proptest::sample::Index>(), 400),
+    ) {
+        let mut state = live();
+        let mut answers = Vec::new();
+        let (mut marks, mut answered) = (Reached::default(), std::collections::BTreeSet::new());
+        let requests = (1..).zip(&fenced).map(|(serial, fenced)| {
+            if *fenced { submit(serial, false) } else { unfenced(serial) }
+        });
+        let mut effects = Vec::new();
+        requests.for_each(|request| state.request(START, request, &mut effects));
+        for pick in order {
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Control(ContextCommand::Submit { serial, fenced: true, .. }) => {
+                        answers.push(completed(serial.0));
+                    }
+                    Effect::Control(ContextCommand::Submit { serial, .. }) => answers.push(executed(serial.0)),
+                    Effect::Control(ContextCommand::Fence { serial }) => answers.push(settled(serial.0)),
+                    Effect::Scheme(ContextNotice::Completed { reached, .. } | ContextNotice::Reached(reached)) => {
+                        prop_assert!(reached.executed >= marks.executed && reached.complete >= marks.complete);
+                        prop_assert!(reached.complete <= reached.executed);
+                        prop_assert!((1..=reached.executed.0).all(|serial| answered.contains(&serial)));
+                        marks = reached;
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+            if answers.is_empty() {
+                let Some(deadline) = state.deadline() else { break };
+                state.wake(deadline, &mut effects);
+                continue;
+            }
+            let answer = answers.swap_remove(pick.index(answers.len()));
+            if let ContextEvent::Completed { serial, .. } | ContextEvent::Executed { serial, .. } = &answer {
+                answered.insert(serial.0);
+            }
+            state.control(START, answer, &mut effects);
+        }
+        prop_assert_eq!(marks.complete, Serial(fenced.len() as u64));
+    }
+
     /// However the device orders and repeats its answers, each piece of work completes exactly once, and the
     /// mark never goes back nor past what is incomplete.
     #[test]
@@ -102,12 +289,13 @@ proptest! {
         let mut mark = 0;
         for serial in order {
             let mut effects = Vec::new();
-            state.control(ContextEvent::Completed { serial: Serial(serial), result: Ok(()) }, &mut effects);
+            let completed = ContextEvent::Completed { serial: Serial(serial), result: Ok(()) };
+            state.control(START, completed, &mut effects);
             prop_assert_eq!(effects.len(), usize::from(done.insert(serial)));
             for effect in effects {
-                if let Effect::Scheme(ContextNotice::Completed { through, .. }) = effect {
-                    prop_assert!(through.0 >= mark);
-                    mark = through.0;
+                if let Effect::Scheme(ContextNotice::Completed { reached, .. }) = effect {
+                    prop_assert!(reached.complete.0 >= mark);
+                    mark = reached.complete.0;
                     prop_assert!((1..=mark).all(|serial| done.contains(&serial)));
                 }
             }

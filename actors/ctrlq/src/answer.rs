@@ -4,7 +4,7 @@ use virgld_protocol::device::{
     CONTROL_FLAG_FENCE, Code, Configuration, ControlHeader, OkCapsetInfo, Response, errno_of,
 };
 use virgld_protocol::errno::Errno;
-use virgld_protocol::message::ctrlq::{CapsetInfo, ContextEvent, ResourceEvent};
+use virgld_protocol::message::ctrlq::{CapsetInfo, ResourceEvent};
 use virgld_protocol::message::transport::Event;
 use virgld_runtime::Time;
 use virgld_runtime::dma::DmaSlice;
@@ -100,9 +100,7 @@ fn succeed(pending: &Pending, slice: &DmaSlice, written: u32, effects: &mut Vec<
         | Meaning::ContextCreated(_)
         | Meaning::ContextDestroyed(_)
         | Meaning::ResourceMade(_) => return,
-        Meaning::Work(context, serial) => {
-            Effect::Context(context, ContextEvent::Completed { serial, result: Ok(()) })
-        }
+        Meaning::Work(context, work) => Effect::Context(context, work.event(Ok(()))),
         Meaning::Unreferenced(resource) => Effect::Resource(ResourceEvent::Unreferenced { resource }),
         Meaning::CapsetInfo(token) => {
             let info = read::<OkCapsetInfo, { size_of::<OkCapsetInfo>() }>(slice, body, written);

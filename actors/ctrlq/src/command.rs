@@ -81,8 +81,11 @@ pub(crate) fn of_context(context: ContextId, command: &ContextCommand) -> Encode
         ContextCommand::Detach { resource } => {
             Encoded::new(context, &ContextDetachResource { resource_id: resource.0, padding: 0 })
         }
-        ContextCommand::Submit { length, .. } => {
-            Encoded { fenced: true, ..Encoded::new(context, &Submit3d { size: *length, padding: 0 }) }
+        ContextCommand::Submit { length, fenced, .. } => {
+            Encoded { fenced: *fenced, ..Encoded::new(context, &Submit3d { size: *length, padding: 0 }) }
+        }
+        ContextCommand::Fence { .. } => {
+            Encoded { fenced: true, ..Encoded::new(context, &Submit3d { size: 0, padding: 0 }) }
         }
         ContextCommand::Transfer(transfer) => of_transfer(context, transfer),
     }

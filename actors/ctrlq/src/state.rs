@@ -47,11 +47,29 @@ pub(crate) enum Meaning {
     ContextDestroyed(ContextId),
     /// Only counted: an error here shows in the commands that follow.
     Nothing,
-    Work(ContextId, Serial),
+    Work(ContextId, Work),
     ResourceMade(ResourceId),
     Unreferenced(ResourceId),
     CapsetInfo(Token),
     Capset(Token, u32),
+}
+
+/// Work of a context, by what its answer tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    Complete(Serial),
+    Execute(Serial),
+    Settle(Serial),
+}
+
+impl Work {
+    pub(crate) fn event(self, result: Result<(), Errno>) -> ContextEvent {
+        match self {
+            Self::Complete(serial) => ContextEvent::Completed { serial, result },
+            Self::Execute(serial) => ContextEvent::Executed { serial, result },
+            Self::Settle(serial) => ContextEvent::Settled { serial, result },
+        }
+    }
 }
 
 /// A command that the device has.
@@ -301,9 +319,7 @@ impl State {
             Meaning::ContextCreated(context) => Effect::Context(context, ContextEvent::Lost),
             // The device forgets the context with everything else; nobody waits to be told otherwise.
             Meaning::ContextDestroyed(context) => return self.departing.push(context),
-            Meaning::Work(context, serial) => {
-                Effect::Context(context, ContextEvent::Completed { serial, result: Err(errno) })
-            }
+            Meaning::Work(context, work) => Effect::Context(context, work.event(Err(errno))),
             Meaning::ResourceMade(resource) => Effect::Resource(ResourceEvent::Failed { resource, errno }),
             Meaning::Unreferenced(resource) => Effect::Resource(ResourceEvent::Unreferenced { resource }),
             Meaning::CapsetInfo(token) => {
@@ -330,8 +346,12 @@ impl Command {
                 ContextCommand::Create { .. } => Meaning::ContextCreated(*context),
                 ContextCommand::Destroy => Meaning::ContextDestroyed(*context),
                 ContextCommand::Attach { .. } | ContextCommand::Detach { .. } => Meaning::Nothing,
-                ContextCommand::Submit { serial, .. } => Meaning::Work(*context, *serial),
-                ContextCommand::Transfer(transfer) => Meaning::Work(*context, transfer.serial),
+                ContextCommand::Submit { serial, fenced: true, .. } => {
+                    Meaning::Work(*context, Work::Complete(*serial))
+                }
+                ContextCommand::Submit { serial, .. } => Meaning::Work(*context, Work::Execute(*serial)),
+                ContextCommand::Fence { serial } => Meaning::Work(*context, Work::Settle(*serial)),
+                ContextCommand::Transfer(it) => Meaning::Work(*context, Work::Complete(it.serial)),
             },
             Self::Resource(command) => match *command {
                 ResourceCommand::Create3d { resource, .. }

@@ -28,6 +28,9 @@ pub(crate) struct Buffer {
     pub(crate) stale: bool,
     /// MAP was called for it: some client may see its memory.
     pub(crate) mapped: bool,
+    /// Nothing but copies to and from other buffers is done with it: the device is through with it when it has
+    /// executed them.
+    pub(crate) staging: bool,
 }
 
 impl State {
@@ -62,11 +65,11 @@ impl State {
         const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such handle");
         let open = self.file(file)?;
         let entry = open.close(handle).ok_or(NO_HANDLE)?;
-        let under_way = (entry.last_use > open.retired).then_some((file, entry.last_use));
+        let under_way = (entry.last_use > open.reached.complete).then_some((file, entry.last_use));
         if let Some(buffer) = self.buffers.get_mut(&entry.resource) {
-            buffer
-                .last_uses
-                .retain(|(file, serial)| self.files.get(file).is_some_and(|it| *serial > it.retired));
+            buffer.last_uses.retain(|(file, serial)| {
+                self.files.get(file).is_some_and(|it| *serial > it.reached.complete)
+            });
             buffer.last_uses.extend(under_way);
         }
         let attached = entry.rights.contains(Rights::EXECUTE);

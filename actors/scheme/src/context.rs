@@ -8,6 +8,7 @@ use virgld_protocol::message::context::Request;
 use virgld_protocol::message::ctrlq::DebugName;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::resource;
+use virgld_protocol::message::scheme::Reached;
 use virgld_protocol::rights::Rights;
 use zerocopy::FromBytes;
 
@@ -119,8 +120,8 @@ impl State {
         }
         let Some(file) = self.files.get_mut(&id).filter(|file| file.context.is_open()) else { return };
         file.context = GlContext::Dead;
-        file.retired = file.latest;
         let serial = file.latest;
+        file.reached = Reached { executed: serial, complete: serial };
         let signals = std::mem::take(&mut file.signals);
         for fence in signals.into_values().flat_map(|signals| signals.fences) {
             self.signal(fence, Err(Errno::EIO), effects);

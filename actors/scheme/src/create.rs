@@ -15,6 +15,9 @@ use crate::state::{Caller, Effect, Outcome, State, answer};
 /// `VIRGL_BIND_SCANOUT` and `VIRGL_BIND_SHARED`: such a buffer is going to be passed to another process.
 const SHAREABLE: u32 = 1 << 18 | 1 << 20;
 
+/// `VIRGL_BIND_STAGING`, which has no other bit with it.
+const STAGING: u32 = 1 << 19;
+
 /// A call that waits for the resource actor.
 pub(crate) struct Parked {
     file: FileId,
@@ -116,6 +119,7 @@ impl State {
             mapped: false,
             offer: Rights::all(),
             stale: false,
+            staging: asked.bind == STAGING,
         };
         self.buffers.insert(resource, buffer);
         effects.push(Effect::Context(id, context::Request::Attach { resource }));

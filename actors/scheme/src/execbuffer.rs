@@ -6,7 +6,7 @@ use virgld_protocol::ids::{FenceKey, FileId, RingIndex, Serial};
 use virgld_protocol::message::context::{Request, Submit};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::door::Command;
-use virgld_protocol::message::scheme::{Attached, CallEvent};
+use virgld_protocol::message::scheme::{Attached, CallEvent, Reached};
 use virgld_protocol::rights::Rights;
 use zerocopy::FromBytes;
 
@@ -51,7 +51,9 @@ impl State {
         self.reset_waited(id, &waits);
         self.promise(caller, event.serial, event.fence_out, &signals, effects);
         let held = self.hold(id, event.serial, now, gates);
-        let submit = Submit { stream: event.bulk, length: asked.size, ring, serial: event.serial, held };
+        let fenced = self.file(id)?.signals.contains_key(&event.serial);
+        let (stream, length, serial) = (event.bulk, asked.size, event.serial);
+        let submit = Submit { stream, length, ring, serial, held, fenced };
         effects.push(Effect::Context(id, Request::Submit(submit)));
         Ok(Outcome::Answer(Reply::empty()))
     }
@@ -146,7 +148,7 @@ impl State {
         id: FileId,
         serial: Serial,
         result: Result<(), Errno>,
-        through: Serial,
+        reached: Reached,
         effects: &mut Vec<Effect>,
     ) {
         let Some(file) = self.files.get_mut(&id) else {
@@ -156,17 +158,22 @@ impl State {
         if result.is_err() {
             file.errors += 1;
         }
-        let advanced = through > file.retired;
-        file.retired = through.max(file.retired);
         let signals = file.signals.remove(&serial).unwrap_or_default();
         self.pull(&signals.returns);
         for fence in signals.fences {
             self.signal(fence, result, effects);
         }
-        if advanced {
-            effects.push(Effect::Door(Command::Retired { file: id, serial: through }));
-            self.retire_waits(id, effects);
+        self.reached(id, reached, effects);
+    }
+
+    /// Work of a file has gone on.
+    pub(crate) fn reached(&mut self, id: FileId, reached: Reached, effects: &mut Vec<Effect>) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut file.reached, reached);
+        if reached.complete > before.complete {
+            effects.push(Effect::Door(Command::Retired { file: id, serial: reached.complete }));
         }
+        self.retire_waits(id, effects);
     }
 }
 

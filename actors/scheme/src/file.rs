@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use slab::Slab;
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FenceKey, Handle, ResourceId, Serial, UserId};
-use virgld_protocol::message::scheme::{Credentials, ExportKey, Node};
+use virgld_protocol::message::scheme::{Credentials, ExportKey, Node, Reached};
 use virgld_protocol::rights::Rights;
 use virgld_runtime::link::Region;
 
@@ -59,8 +59,8 @@ pub(crate) struct File {
     pub(crate) syncobjs: Slab<SyncobjId>,
     /// The last work that was asked for.
     pub(crate) latest: Serial,
-    /// All work up to here is complete.
-    pub(crate) retired: Serial,
+    /// How far its work is.
+    pub(crate) reached: Reached,
     pub(crate) signals: HashMap<Serial, Signals>,
     /// The region that its buffers lie in, unless they have their own.
     pub(crate) arena: Option<Region>,
@@ -88,7 +88,7 @@ impl File {
             by_resource: HashMap::new(),
             syncobjs: Slab::new(),
             latest: Serial(0),
-            retired: Serial(0),
+            reached: Reached::default(),
             signals: HashMap::new(),
             arena: None,
             versioned: false,

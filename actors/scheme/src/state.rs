@@ -9,7 +9,7 @@ use virgld_protocol::ids::{FenceKey, FileId, ResourceId, Serial, Token};
 use virgld_protocol::message::door::{Attach, Command};
 use virgld_protocol::message::resource::{Capset, Notice};
 use virgld_protocol::message::scheme::{
-    CallEvent, ContextNotice, Credentials, DoorEvent, ExportKey, FileReport, Node, Report,
+    CallEvent, ContextNotice, Credentials, DoorEvent, ExportKey, FileReport, Node, Reached, Report,
 };
 use virgld_protocol::message::{context, resource};
 use virgld_runtime::Time;
@@ -147,9 +147,10 @@ impl State {
     /// Takes what the context of a file tells.
     pub fn context(&mut self, file: FileId, notice: ContextNotice, effects: &mut Vec<Effect>) {
         match notice {
-            ContextNotice::Completed { serial, result, through } => {
-                self.completed(file, serial, result, through, effects);
+            ContextNotice::Completed { serial, result, reached } => {
+                self.completed(file, serial, result, reached, effects);
             }
+            ContextNotice::Reached(reached) => self.reached(file, reached, effects),
             ContextNotice::Detached { resource } => self.dropped(file, resource, effects),
             ContextNotice::Lost => {}
             ContextNotice::Ended => self.context_ended(file, effects),
@@ -246,7 +247,7 @@ impl State {
             0x45 => self.info(file, call),
             0x46 => self.transfer_from_host(file, call, event.serial, effects),
             0x47 => self.transfer_to_host(file, call, event.serial, effects),
-            0x48 => self.wait(caller, call),
+            0x48 => self.wait(caller, call, effects),
             0x49 => self.capset(call),
             0x4a => self.create_blob(call),
             0x4b => self.context_init(file, call, effects),
@@ -296,7 +297,7 @@ impl State {
         if entry.context.is_open() {
             effects.push(Effect::Context(file, context::Request::Skip { serial }));
         } else {
-            entry.retired = serial;
+            entry.reached = Reached { executed: serial, complete: serial };
             effects.push(Effect::Door(Command::Retired { file, serial }));
         }
     }

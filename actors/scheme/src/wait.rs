@@ -1,10 +1,15 @@
 //! WAIT: until the device is done with a buffer.
 
+use std::collections::HashMap;
+
 use virgld_protocol::client::{Call, Reply, Wait};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Serial, Token};
+use virgld_protocol::message::context::Request;
+use virgld_protocol::message::scheme::Reached;
 use virgld_runtime::Time;
 
+use crate::file::File;
 use crate::state::{Caller, Effect, Outcome, State, answer};
 
 /// A call that waits for a buffer.
@@ -13,13 +18,36 @@ pub(crate) struct BufferWait {
     token: Token,
     pub(crate) deadline: Time,
     /// The work that it waits for.
-    until: Vec<(FileId, Serial)>,
+    until: Vec<Use>,
+}
+
+/// The last work of a file that uses a buffer.
+#[derive(Clone, Copy)]
+struct Use {
+    file: FileId,
+    serial: Serial,
+    /// Whether it is over when the device has executed it.
+    staging: bool,
+}
+
+impl Use {
+    fn is_over(&self, files: &HashMap<FileId, File>) -> bool {
+        files.get(&self.file).is_none_or(|file| {
+            let Reached { executed, complete } = file.reached;
+            self.serial <= if self.staging { executed } else { complete }
+        })
+    }
 }
 
 const BUSY: Refusal = Refusal::new(Errno::EBUSY, "the device still uses the buffer");
 
 impl State {
-    pub(crate) fn wait(&mut self, caller: Caller, call: &Call) -> Result<Outcome, Refusal> {
+    pub(crate) fn wait(
+        &mut self,
+        caller: Caller,
+        call: &Call,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
         const ONLY_ASK: u32 = 1;
         const BAD_FLAGS: Refusal = Refusal::new(Errno::EINVAL, "unknown flags");
         let asked = call.parse::<Wait>()?.fixed;
@@ -32,24 +60,29 @@ impl State {
             return Ok(Outcome::Answer(Reply::empty()));
         }
         let Some(token) = caller.token.filter(|_| asked.flags & ONLY_ASK == 0) else { return Err(BUSY) };
+        for Use { file, serial, .. } in until.iter().copied().filter(|it| !it.staging) {
+            effects.push(Effect::Context(file, Request::Await { serial }));
+        }
         let deadline = caller.now.after(self.limits.wait);
         self.waits.push(BufferWait { file: caller.file, token, deadline, until });
         Ok(Outcome::Later)
     }
 
-    /// The work on a buffer that has not retired: the last of each file that names it, or did.
-    fn work_under_way(&self, resource: ResourceId) -> Vec<(FileId, Serial)> {
+    /// The work on a buffer that is not over: the last of each file that names it, or did.
+    fn work_under_way(&self, resource: ResourceId) -> Vec<Use> {
         let Some(buffer) = self.buffers.get(&resource) else { return Vec::new() };
+        let staging = buffer.staging;
         let of_holder = |id: &FileId| Some((*id, self.files.get(id)?.entry_of(resource)?.last_use));
         let uses = buffer.holders.iter().filter_map(of_holder).chain(buffer.last_uses.iter().copied());
-        uses.filter(|(id, serial)| self.files.get(id).is_some_and(|file| *serial > file.retired)).collect()
+        let uses = uses.map(|(file, serial)| Use { file, serial, staging });
+        uses.filter(|it| !it.is_over(&self.files)).collect()
     }
 
-    /// Work of a file has retired: answers those who waited for it.
+    /// Work of a file has gone on: answers those who waited for it.
     pub(crate) fn retire_waits(&mut self, id: FileId, effects: &mut Vec<Effect>) {
-        let retired = self.files.get(&id).map_or(Serial(u64::MAX), |file| file.retired);
+        let files = &self.files;
         for wait in &mut self.waits {
-            wait.until.retain(|(file, serial)| *file != id || *serial > retired);
+            wait.until.retain(|it| it.file != id || !it.is_over(files));
         }
         for wait in self.waits.extract_if(.., |wait| wait.until.is_empty()) {
             answer(Some(wait.token), Ok(Outcome::Answer(Reply::empty())), effects);

@@ -52,6 +52,11 @@ pub enum Request {
         /// An error here makes the submit fail unexecuted.
         result: Result<(), Errno>,
     },
+    /// Somebody waits until all work up to here is complete: let it not take longer than it must.
+    Await {
+        /// Up to which.
+        serial: Serial,
+    },
     /// Leave the device. Nothing may follow.
     Close,
 }
@@ -69,6 +74,8 @@ pub struct Submit {
     pub serial: Serial,
     /// Whether it must wait for [`Request::Release`]. What follows it waits too.
     pub held: bool,
+    /// Whether somebody is to be told as soon as it is complete.
+    pub fenced: bool,
 }
 
 /// What the scheme may say.

@@ -92,7 +92,7 @@ pub enum ContextCommand {
         /// Which.
         resource: ResourceId,
     },
-    /// SUBMIT_3D, fenced.
+    /// SUBMIT_3D.
     Submit {
         /// The stream, at [`STREAM_OFFSET`]; none if it is empty.
         stream: Option<DmaSlice>,
@@ -100,7 +100,14 @@ pub enum ContextCommand {
         length: u32,
         /// The ring, for a context that has rings.
         ring: Option<RingIndex>,
-        /// Comes back with [`ContextEvent::Completed`].
+        /// Whether the answer is to wait until the stream has taken effect.
+        fenced: bool,
+        /// Comes back with [`ContextEvent::Completed`] if fenced, else with [`ContextEvent::Executed`].
+        serial: Serial,
+    },
+    /// A fence behind all that the context has sent: SUBMIT_3D of nothing, fenced.
+    Fence {
+        /// The last work sent before it. Comes back with [`ContextEvent::Settled`].
         serial: Serial,
     },
     /// TRANSFER_TO_HOST_3D or TRANSFER_FROM_HOST_3D.
@@ -153,9 +160,23 @@ impl DebugName {
 /// What the control queue tells a context.
 #[derive(Debug)]
 pub enum ContextEvent {
-    /// A submit or a transfer is done.
+    /// A fenced submit or a transfer is done.
     Completed {
         /// Which.
+        serial: Serial,
+        /// Whether the device said OK.
+        result: Result<(), Errno>,
+    },
+    /// The device has been through the stream of an unfenced submit. What that has the GPU do may go on.
+    Executed {
+        /// Which.
+        serial: Serial,
+        /// Whether the device said OK.
+        result: Result<(), Errno>,
+    },
+    /// A fence signalled, or will not any more.
+    Settled {
+        /// All work up to here has taken effect.
         serial: Serial,
         /// Whether the device said OK.
         result: Result<(), Errno>,

@@ -174,9 +174,11 @@ pub enum ContextNotice {
         serial: Serial,
         /// Whether the device executed it.
         result: Result<(), Errno>,
-        /// All work up to here is complete.
-        through: Serial,
+        /// How far all work is.
+        reached: Reached,
     },
+    /// Work that nobody is to be told of singly has gone on.
+    Reached(Reached),
     /// No later work of this context can name the resource.
     Detached {
         /// Which.
@@ -186,6 +188,16 @@ pub enum ContextNotice {
     Lost,
     /// The last of its work is on its way, and it leaves the device.
     Ended,
+}
+
+/// How far the work of a context is. Neither mark ever goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// The device has been through all work up to here: it reads and writes no memory for it any more, but for
+    /// the results of queries.
+    pub executed: Serial,
+    /// All work up to here has taken effect.
+    pub complete: Serial,
 }
 
 /// What the daemon asks.

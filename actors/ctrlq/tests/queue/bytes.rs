@@ -57,10 +57,14 @@ fn submits() {
     let stream = pool.take(STREAM_OFFSET + 8).unwrap();
     stream.write(STREAM_OFFSET, &words(&[0x11, 0x22])).unwrap();
     let serial = Serial(1);
-    let submit = ContextCommand::Submit { stream: Some(stream), length: 8, ring: None, serial };
+    let submit = ContextCommand::Submit { stream: Some(stream), length: 8, ring: None, fenced: true, serial };
     assert_eq!(of_context(submit), words(&[0x207, 1, 1, 0, 7, 0, 8, 0, 0x11, 0x22]));
-    let ringed = ContextCommand::Submit { stream: None, length: 0, ring: Some(RingIndex(3)), serial };
+    let ring = Some(RingIndex(3));
+    let ringed = ContextCommand::Submit { stream: None, length: 0, ring, fenced: true, serial };
     assert_eq!(of_context(ringed), words(&[0x207, 3, 1, 0, 7, 3, 0, 0]));
+    let unfenced = ContextCommand::Submit { stream: None, length: 0, ring: None, fenced: false, serial };
+    assert_eq!(of_context(unfenced), [header(0x207, 7), words(&[0, 0])].concat());
+    assert_eq!(of_context(ContextCommand::Fence { serial }), words(&[0x207, 1, 1, 0, 7, 0, 0, 0]));
 }
 
 #[test]

@@ -53,7 +53,10 @@ impl Desk {
 
     pub(crate) fn submit(&mut self, context: u32, serial: u64) {
         let serial = Serial(serial);
-        self.context(context, ContextCommand::Submit { stream: None, length: 0, ring: None, serial });
+        self.context(
+            context,
+            ContextCommand::Submit { stream: None, length: 0, ring: None, fenced: true, serial },
+        );
     }
 
     pub(crate) fn unreference(&mut self, resource: u32) {

@@ -1,5 +1,7 @@
 //! A system in which calls are answered at once, and the device does something only when the test says so.
 
+use std::time::Duration;
+
 use virgld_protocol::client::{Ioctl, PrimeFdToHandle, PrimeHandleToFd, ResourceCreate};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FenceKey, FileId, Token};
@@ -87,8 +89,11 @@ impl Desk {
         self.submit(file, &Submission { fence: true, ..Submission::default() }).fence.unwrap()
     }
 
-    /// Lets the device do all that it has been asked.
+    /// Lets the device do all that it has been asked, and what it is asked a little later: a fence behind work that
+    /// nobody waited for.
     pub(crate) fn finish(&mut self) {
+        self.system.settle();
+        self.system.advance(Duration::from_millis(2));
         self.system.settle();
     }
 

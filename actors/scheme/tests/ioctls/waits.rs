@@ -16,13 +16,13 @@ fn wait(desk: &mut Desk, file: FileId, handle: u32, flags: u32) -> Token {
 
 /// A file with a buffer that its work uses.
 fn busy() -> (Desk, FileId, u32) {
-    busy_with(&SystemConfig::default())
+    busy_with(&SystemConfig::default(), SHARED)
 }
 
-fn busy_with(config: &SystemConfig) -> (Desk, FileId, u32) {
+fn busy_with(config: &SystemConfig, bind: u32) -> (Desk, FileId, u32) {
     let mut desk = Desk { system: System::new(config, 0) };
     let file = desk.open();
-    let (handle, resource) = desk.create(file, SHARED);
+    let (handle, resource) = desk.create(file, bind);
     let stream = resource.to_le_bytes();
     desk.submit(file, &Submission { stream: &stream, handles: &[handle], ..Submission::default() });
     (desk, file, handle)
@@ -44,16 +44,32 @@ fn waiting_ends_with_the_work() {
     let (mut desk, file, handle) = busy();
     let token = wait(&mut desk, file, handle, 0);
     assert!(desk.answer(token).is_none());
-    desk.finish();
+    // At once: the wait itself asked for a fence.
+    desk.system.settle();
     assert!(desk.answer(token).unwrap().result.is_ok());
     desk.end(&[file]);
+}
+
+/// The device has written such a buffer when it has been through the stream, whatever its GPU still does.
+#[test]
+fn waiting_for_a_staging_buffer_needs_no_fence() {
+    const STAGING: u32 = 1 << 19;
+    for (bind, fenced) in [(STAGING, 0), (SHARED, 1), (STAGING | SHARED, 1)] {
+        let (mut desk, file, handle) = busy_with(&SystemConfig::default(), bind);
+        let token = wait(&mut desk, file, handle, 0);
+        assert!(desk.answer(token).is_none());
+        assert_eq!(desk.system.report().unwrap().control.fences, fenced, "bind {bind:#x}");
+        desk.system.settle();
+        assert!(desk.answer(token).unwrap().result.is_ok());
+        desk.end(&[file]);
+    }
 }
 
 /// As on Linux. Work ends earlier, by deadlines of its own, unless the daemon is more patient with the device.
 #[test]
 fn waiting_ends_after_fifteen_seconds() {
     let patience = Duration::from_secs(60);
-    let (mut desk, file, handle) = busy_with(&SystemConfig { patience, ..SystemConfig::default() });
+    let (mut desk, file, handle) = busy_with(&SystemConfig { patience, ..SystemConfig::default() }, SHARED);
     let token = wait(&mut desk, file, handle, 0);
     desk.go();
     desk.system.advance(Duration::from_millis(14_999));
