@@ -38,6 +38,7 @@ errnos! {
     EMFILE = 24, "Too many descriptors.";
     ENOTTY = 25, "No such ioctl here.";
     ENOSPC = 28, "No space left.";
+    ERANGE = 34, "Out of range.";
     ENOSYS = 38, "Not implemented by this device.";
     ETIME = 62, "Timer expired.";
     EOPNOTSUPP = 95, "Not supported.";

@@ -6,6 +6,7 @@
 
 mod host;
 mod offence;
+mod scanout;
 
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +21,7 @@ use crate::queue::{self, DeviceQueue, Request};
 
 pub use host::{CAPSET_BYTES, Host, Range};
 pub use offence::Offence;
+pub use scanout::Scanout;
 
 /// How badly a device behaves: each is so many times in a thousand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,6 +89,12 @@ impl FakeDevice {
     /// Changes how it behaves from now on.
     pub fn set_temper(&mut self, temper: Temper) {
         self.temper = temper;
+    }
+
+    /// Changes what is connected: the driver is told that something has changed.
+    pub fn connect_displays(&mut self, displays: Vec<Option<(u32, u32)>>) {
+        self.host.displays = displays;
+        locked(&self.wire).tell(LinkEvent::ConfigurationChanged);
     }
 
     /// What it has of contexts and resources.

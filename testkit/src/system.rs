@@ -8,9 +8,10 @@ use std::time::Duration;
 use virgld_context::Context;
 use virgld_ctrlq::ControlQueue;
 use virgld_cursorq::CursorQueue;
+use virgld_display::{Display, Presentation};
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::transport::NewLink;
-use virgld_protocol::message::{context, ctrlq, cursorq, door, resource, scheme, transport};
+use virgld_protocol::message::{context, ctrlq, cursorq, display, door, resource, scheme, transport};
 use virgld_resource::{Quota, Resources};
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::link::{CommandArea, Link};
@@ -39,6 +40,8 @@ pub struct SystemConfig {
     pub resources: virgld_resource::Limits,
     /// How long things may take.
     pub scheme: virgld_scheme::Limits,
+    /// How pictures get to where people see them.
+    pub presentation: Presentation,
     /// How long a command may take.
     pub patience: Duration,
     /// Memory for commands but for streams.
@@ -61,8 +64,9 @@ impl Default for SystemConfig {
                 overflow_bytes: 6 * 4096,
             },
             scheme: virgld_scheme::Limits::default(),
+            presentation: Presentation::Scanout,
             patience: Duration::from_secs(5),
-            small: vec![SizeClass { size: 256, count: 40 }],
+            small: vec![SizeClass { size: 256, count: 40 }, SizeClass { size: 2048, count: 2 }],
             streams: vec![SizeClass { size: 256, count: 16 }],
         }
     }
@@ -79,6 +83,8 @@ pub struct Report {
     pub resource: resource::Report,
     /// The scheme's.
     pub scheme: scheme::Report,
+    /// The display's.
+    pub display: display::Report,
 }
 
 impl Report {
@@ -86,6 +92,7 @@ impl Report {
     pub fn is_empty(&self) -> bool {
         self.scheme.files.is_empty()
             && (self.scheme.buffers, self.scheme.syncobjs, self.scheme.fences) == (0, 0, 0)
+            && (self.display.framebuffers, self.display.blobs) == (0, 0)
             && self.resource.resources.is_empty()
             && (self.resource.regions, self.control.contexts) == (0, 0)
             && (self.transport.in_flight, self.transport.waiting) == (0, 0)
@@ -100,6 +107,8 @@ pub struct System {
     pub door: FakeDoor,
     /// The display's way to the pointer.
     pub pointer: Cap<cursorq::FromDisplay>,
+    /// The way to see what is on the screens.
+    pub screens: Cap<display::Looks>,
     stage: Stage,
     now: Time,
     casualties: Vec<Casualty>,
@@ -118,6 +127,7 @@ struct Daemon {
     control: Cap<ctrlq::FromDaemon>,
     resource: Cap<resource::FromDaemon>,
     scheme: Cap<scheme::FromDaemon>,
+    display: Cap<display::FromDaemon>,
 }
 
 /// The thread of a test never sleeps.
@@ -136,6 +146,7 @@ impl System {
         let control_box: Mailbox<ctrlq::Message> = spawner.mailbox();
         let cursor_box: Mailbox<cursorq::Message> = spawner.mailbox();
         let resource_box: Mailbox<resource::Message> = spawner.mailbox();
+        let display_box: Mailbox<display::Message> = spawner.mailbox();
         let scheme_box: Mailbox<scheme::Message> = spawner.mailbox();
         let door_box: Mailbox<door::Message> = spawner.mailbox();
 
@@ -162,26 +173,48 @@ impl System {
             control: control_box.open(ANY),
             resource: resource_box.open(ANY),
             scheme: scheme_box.open(ANY),
+            display: display_box.open(ANY),
         };
         let pointer = cursor_box.open(ANY);
+        let screens = display_box.open(ANY);
         let devices = transport_box.open::<transport::Devices>(ANY);
 
         let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
-        let control =
-            ControlQueue::new(small, config.patience, transport_box.open(ANY), resource_box.open(ANY));
+        let control = ControlQueue::new(
+            small,
+            config.patience,
+            transport_box.open(ANY),
+            resource_box.open(ANY),
+            display_box.open(ANY),
+        );
         let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
         let resources = Resources::new(
             config.resources,
             control_box.open(ANY),
             transport_box.open(ANY),
             scheme_box.open(ANY),
+            display_box.open(ANY),
         );
-        let scheme = Scheme::new(config.scheme, door_box.open(ANY), resource_box.open(ANY), start_context);
+        let displays = Display::new(
+            config.presentation,
+            scheme_box.open(ANY),
+            control_box.open(ANY),
+            cursor_box.open(ANY),
+            resource_box.open(ANY),
+        );
+        let scheme = Scheme::new(
+            config.scheme,
+            door_box.open(ANY),
+            resource_box.open(ANY),
+            display_box.open(ANY),
+            start_context,
+        );
 
         spawner.start("transport", transport_box, transport);
         spawner.start("control queue", control_box, control);
         spawner.start("cursor queue", cursor_box, cursors);
         spawner.start("resource", resource_box, resources);
+        spawner.start("display", display_box, displays);
         spawner.start("scheme", scheme_box, scheme);
         spawner.start("door", door_box, door_actor);
         // The transport is there to hear it: it was started above.
@@ -190,6 +223,7 @@ impl System {
             device,
             door,
             pointer,
+            screens,
             stage,
             now: Time(1),
             casualties: Vec::new(),
@@ -268,6 +302,7 @@ impl System {
             resource: self.ask(|system, respond| system.daemon.resource.send(respond).is_ok())?,
             scheme: self
                 .ask(|system, respond| system.daemon.scheme.send(scheme::Service::Report(respond)).is_ok())?,
+            display: self.ask(|system, respond| system.daemon.display.send(respond).is_ok())?,
         })
     }
 

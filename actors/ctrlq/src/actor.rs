@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use virgld_protocol::ids::ContextId;
 use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, Message, Register};
-use virgld_protocol::message::{context, resource, transport};
+use virgld_protocol::message::{context, display, resource, transport};
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::{Actor, Badge, Cap, Fault, Time, Turn};
 
@@ -17,19 +17,21 @@ pub struct ControlQueue {
     effects: Vec<Effect>,
     transport: Cap<transport::ControlQueue>,
     resource: Cap<resource::FromControl>,
+    display: Cap<display::FromControl>,
     contexts: HashMap<ContextId, Cap<context::FromControl>>,
 }
 
 impl ControlQueue {
-    /// An actor that publishes through `transport` and reports to `resource`; contexts register as they come.
+    /// An actor that publishes through `transport` and reports to `resource` and `display`; contexts register as they come.
     pub fn new(
         pool: DmaPool,
         patience: Duration,
         transport: Cap<transport::ControlQueue>,
         resource: Cap<resource::FromControl>,
+        display: Cap<display::FromControl>,
     ) -> Self {
         let state = State::new(pool, patience);
-        Self { state, effects: Vec::new(), transport, resource, contexts: HashMap::new() }
+        Self { state, effects: Vec::new(), transport, resource, display, contexts: HashMap::new() }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -37,6 +39,7 @@ impl ControlQueue {
             let sent = match effect {
                 Effect::Publish(publish) => self.transport.send(publish),
                 Effect::Resource(event) => self.resource.send(event),
+                Effect::Display(event) => self.display.send(event),
                 Effect::ContextsLost => {
                     for cap in self.contexts.values() {
                         let _ = cap.send(ContextEvent::Lost);
@@ -75,6 +78,7 @@ impl Actor for ControlQueue {
                 self.state.context(turn.now, context_of(turn.badge), command, &mut self.effects);
             }
             Message::Resource(command) => self.state.resource(turn.now, command, &mut self.effects),
+            Message::Display(command) => self.state.display(turn.now, command, &mut self.effects),
             Message::Transport(event) => self.state.transport(turn.now, event, &mut self.effects),
             Message::Register(Register::Begin { context, events }) => {
                 self.contexts.insert(context, events);

@@ -1,10 +1,12 @@
 //! What comes back from the device.
 
 use virgld_protocol::device::{
-    CONTROL_FLAG_FENCE, Code, Configuration, ControlHeader, OkCapsetInfo, Response, errno_of,
+    CONTROL_FLAG_FENCE, Code, Configuration, ControlHeader, DisplayOne, OkCapsetInfo, OkDisplayInfo, OkEdid,
+    Response, errno_of,
 };
 use virgld_protocol::errno::Errno;
 use virgld_protocol::message::ctrlq::{CapsetInfo, ResourceEvent};
+use virgld_protocol::message::display::ControlEvent;
 use virgld_protocol::message::transport::Event;
 use virgld_runtime::Time;
 use virgld_runtime::dma::DmaSlice;
@@ -21,7 +23,7 @@ impl State {
             Event::Returned { cookie, slice, written } => self.returned(cookie, slice, written, effects),
             Event::Lost { cookie } => self.lost(cookie, effects),
             Event::Down { .. } => self.go_down(effects),
-            Event::ConfigurationChanged => {}
+            Event::ConfigurationChanged => effects.push(Effect::Display(ControlEvent::Changed)),
         }
         self.forget_answered();
         self.drain(now, effects);
@@ -30,8 +32,10 @@ impl State {
 
     fn come_up(&mut self, features: u64, configuration: &[u8], effects: &mut Vec<Effect>) {
         self.up = true;
-        let capsets = Configuration::read_from_prefix(configuration).map_or(0, |(read, _)| read.num_capsets);
-        effects.push(Effect::Resource(ResourceEvent::Up { features, capsets }));
+        let read = Configuration::read_from_prefix(configuration).map(|(read, _)| read).unwrap_or_default();
+        effects.push(Effect::Resource(ResourceEvent::Up { features, capsets: read.num_capsets }));
+        // After the resource actor, which makes all resources anew: the display names some of them.
+        effects.push(Effect::Display(ControlEvent::Up { features, scanouts: read.num_scanouts }));
     }
 
     fn go_down(&mut self, effects: &mut Vec<Effect>) {
@@ -39,6 +43,7 @@ impl State {
         self.refuse_backlog(effects);
         effects.push(Effect::ContextsLost);
         effects.push(Effect::Resource(ResourceEvent::Down));
+        effects.push(Effect::Display(ControlEvent::Down));
     }
 
     fn returned(&mut self, cookie: u32, slice: DmaSlice, written: u32, effects: &mut Vec<Effect>) {
@@ -79,6 +84,8 @@ fn outcome(pending: &Pending, slice: &DmaSlice, written: u32) -> Result<(), Errn
     let expected = match pending.meaning {
         Meaning::CapsetInfo(_) => Code::OK_CAPSET_INFO,
         Meaning::Capset(..) => Code::OK_CAPSET,
+        Meaning::Displays => Code::OK_DISPLAY_INFO,
+        Meaning::Edid(_) => Code::OK_EDID,
         _ => Code::OK_NO_DATA,
     };
     if header.code != expected {
@@ -115,6 +122,23 @@ fn succeed(pending: &Pending, slice: &DmaSlice, written: u32, effects: &mut Vec<
             let mut bytes = vec![0; size.min(written) as usize];
             let result = slice.read(body, &mut bytes).map_err(|_| Errno::EIO).map(|()| bytes);
             Effect::Resource(ResourceEvent::Capset { token, result })
+        }
+        Meaning::Fetched(token) => Effect::Resource(ResourceEvent::Fetched { token, result: Ok(()) }),
+        Meaning::Transferred(token) => Effect::Display(ControlEvent::Transferred { token, result: Ok(()) }),
+        Meaning::Displays => {
+            let info = read::<OkDisplayInfo, { size_of::<OkDisplayInfo>() }>(slice, body, written);
+            let extent =
+                |it: DisplayOne| (it.enabled != 0).then_some((it.rectangle.width, it.rectangle.height));
+            let displays = info.ok_or(Errno::EIO).map(|info| info.displays.map(extent).to_vec());
+            Effect::Display(ControlEvent::Displays(displays))
+        }
+        Meaning::Edid(scanout) => {
+            let edid = read::<OkEdid, { size_of::<OkEdid>() }>(slice, body, written);
+            let result = edid.ok_or(Errno::EIO).map(|it| {
+                let length = (it.size as usize).min(it.edid.len());
+                it.edid[..length].to_vec()
+            });
+            Effect::Display(ControlEvent::Edid { scanout, result })
         }
     });
 }

@@ -1,12 +1,14 @@
 //! Turns typed commands into bytes.
 
+use virgld_protocol::client::Box3d;
 use virgld_protocol::device::{
     CONTROL_FLAG_FENCE, CONTROL_FLAG_RING, Code, Command, ContextAttachResource, ContextCreate,
-    ContextDestroy, ContextDetachResource, ControlHeader, GetCapset, GetCapsetInfo, ResourceAttachBacking,
-    ResourceCreate3d, ResourceDetachBacking, ResourceUnref, Submit3d, TransferFromHost3d, TransferToHost3d,
+    ContextDestroy, ContextDetachResource, ControlHeader, GetCapset, GetCapsetInfo, GetDisplayInfo, GetEdid,
+    ResourceAttachBacking, ResourceCreate2d, ResourceCreate3d, ResourceDetachBacking, ResourceFlush,
+    ResourceUnref, SetScanout, Submit3d, TransferFromHost3d, TransferToHost2d, TransferToHost3d,
 };
 use virgld_protocol::ids::{ContextId, FenceId, RingIndex};
-use virgld_protocol::message::ctrlq::{ContextCommand, ResourceCommand, Transfer};
+use virgld_protocol::message::ctrlq::{ContextCommand, DisplayCommand, ResourceCommand, Transfer};
 use zerocopy::{Immutable, IntoBytes};
 
 /// Bytes of the header.
@@ -103,6 +105,25 @@ fn of_transfer(context: ContextId, transfer: &Transfer) -> Encoded {
     }
 }
 
+/// The request for a command of the display.
+pub(crate) fn of_display(command: &DisplayCommand) -> Encoded {
+    const NONE: ContextId = ContextId(0);
+    match *command {
+        DisplayCommand::Displays => Encoded::new(NONE, &GetDisplayInfo {}),
+        DisplayCommand::Edid { scanout } => Encoded::new(NONE, &GetEdid { scanout, padding: 0 }),
+        DisplayCommand::SetScanout { scanout, resource, rectangle } => {
+            Encoded::new(NONE, &SetScanout { rectangle, scanout_id: scanout, resource_id: resource.0 })
+        }
+        DisplayCommand::Flush { resource, rectangle } => {
+            Encoded::new(NONE, &ResourceFlush { rectangle, resource_id: resource.0, padding: 0 })
+        }
+        DisplayCommand::Transfer { token, resource, rectangle, offset } => {
+            let body = TransferToHost2d { rectangle, offset, resource_id: resource.0, padding: 0 };
+            Encoded { fenced: token.is_some(), ..Encoded::new(NONE, &body) }
+        }
+    }
+}
+
 /// The request for a command of the resource actor.
 pub(crate) fn of_resource(command: &ResourceCommand) -> Encoded {
     const NONE: ContextId = ContextId(0);
@@ -124,6 +145,21 @@ pub(crate) fn of_resource(command: &ResourceCommand) -> Encoded {
                 padding: 0,
             },
         ),
+        ResourceCommand::Create2d { resource, surface } => Encoded::new(
+            NONE,
+            &ResourceCreate2d {
+                resource_id: resource.0,
+                format: surface.format,
+                width: surface.width,
+                height: surface.height,
+            },
+        ),
+        ResourceCommand::Fetch { resource, width, height, .. } => {
+            let region = Box3d { w: width, h: height, d: 1, ..Box3d::default() };
+            let body =
+                TransferFromHost3d { region, resource_id: resource.0, ..TransferFromHost3d::default() };
+            Encoded { fenced: true, ..Encoded::new(NONE, &body) }
+        }
         ResourceCommand::AttachBacking { resource, address, length } => Encoded::new(
             NONE,
             &ResourceAttachBacking { resource_id: resource.0, nr_entries: 1, address, length, padding: 0 },

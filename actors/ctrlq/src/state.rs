@@ -7,9 +7,10 @@ use slab::Slab;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{ContextId, FenceId, ResourceId, RingIndex, Serial, Token};
 use virgld_protocol::message::ctrlq::{
-    ContextCommand, ContextEvent, RESPONSE_BYTES, RESPONSE_OFFSET, Report, ResourceCommand, ResourceEvent,
-    STREAM_OFFSET, SUBMIT_HEADER_BYTES,
+    ContextCommand, ContextEvent, DisplayCommand, RESPONSE_BYTES, RESPONSE_OFFSET, Report, ResourceCommand,
+    ResourceEvent, STREAM_OFFSET, SUBMIT_HEADER_BYTES,
 };
+use virgld_protocol::message::display::ControlEvent;
 use virgld_protocol::message::transport::{CONTROL_QUEUE, Publish};
 use virgld_runtime::Time;
 use virgld_runtime::dma::{DmaPool, DmaSlice};
@@ -31,6 +32,8 @@ pub enum Effect {
     ContextsLost,
     /// Tell the resource actor.
     Resource(ResourceEvent),
+    /// Tell the display.
+    Display(ControlEvent),
 }
 
 /// A command from whoever may give one.
@@ -38,6 +41,7 @@ pub enum Effect {
 pub(crate) enum Command {
     Context(ContextId, ContextCommand),
     Resource(ResourceCommand),
+    Display(DisplayCommand),
 }
 
 /// What the answer to a command means, and to whom.
@@ -52,6 +56,10 @@ pub(crate) enum Meaning {
     Unreferenced(ResourceId),
     CapsetInfo(Token),
     Capset(Token, u32),
+    Fetched(Token),
+    Displays,
+    Edid(u32),
+    Transferred(Token),
 }
 
 /// Work of a context, by what its answer tells.
@@ -149,6 +157,11 @@ impl State {
     /// Takes a command of the resource actor.
     pub fn resource(&mut self, now: Time, command: ResourceCommand, effects: &mut Vec<Effect>) {
         self.command(now, Command::Resource(command), effects);
+    }
+
+    /// Takes a command of the display.
+    pub fn display(&mut self, now: Time, command: DisplayCommand, effects: &mut Vec<Effect>) {
+        self.command(now, Command::Display(command), effects);
     }
 
     fn command(&mut self, now: Time, command: Command, effects: &mut Vec<Effect>) {
@@ -328,6 +341,12 @@ impl State {
             Meaning::Capset(token, _) => {
                 Effect::Resource(ResourceEvent::Capset { token, result: Err(errno) })
             }
+            Meaning::Fetched(token) => Effect::Resource(ResourceEvent::Fetched { token, result: Err(errno) }),
+            Meaning::Displays => Effect::Display(ControlEvent::Displays(Err(errno))),
+            Meaning::Edid(scanout) => Effect::Display(ControlEvent::Edid { scanout, result: Err(errno) }),
+            Meaning::Transferred(token) => {
+                Effect::Display(ControlEvent::Transferred { token, result: Err(errno) })
+            }
         });
     }
 }
@@ -337,6 +356,7 @@ impl Command {
         match self {
             Self::Context(context, command) => command::of_context(*context, command),
             Self::Resource(command) => command::of_resource(command),
+            Self::Display(command) => command::of_display(command),
         }
     }
 
@@ -355,11 +375,21 @@ impl Command {
             },
             Self::Resource(command) => match *command {
                 ResourceCommand::Create3d { resource, .. }
+                | ResourceCommand::Create2d { resource, .. }
                 | ResourceCommand::AttachBacking { resource, .. } => Meaning::ResourceMade(resource),
                 ResourceCommand::DetachBacking { .. } => Meaning::Nothing,
                 ResourceCommand::Unreference { resource } => Meaning::Unreferenced(resource),
                 ResourceCommand::CapsetInfo { token, .. } => Meaning::CapsetInfo(token),
                 ResourceCommand::Capset { token, size, .. } => Meaning::Capset(token, size),
+                ResourceCommand::Fetch { token, .. } => Meaning::Fetched(token),
+            },
+            Self::Display(command) => match *command {
+                DisplayCommand::Displays => Meaning::Displays,
+                DisplayCommand::Edid { scanout } => Meaning::Edid(scanout),
+                DisplayCommand::Transfer { token: Some(token), .. } => Meaning::Transferred(token),
+                DisplayCommand::SetScanout { .. }
+                | DisplayCommand::Flush { .. }
+                | DisplayCommand::Transfer { token: None, .. } => Meaning::Nothing,
             },
         }
     }

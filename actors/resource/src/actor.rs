@@ -1,7 +1,7 @@
 //! The mailbox's end: turns effects into sends, and decides nothing.
 
 use virgld_protocol::message::resource::Message;
-use virgld_protocol::message::{ctrlq, scheme, transport};
+use virgld_protocol::message::{ctrlq, display, scheme, transport};
 use virgld_runtime::{Actor, Cap, Fault, Turn};
 
 use crate::state::{Effect, Limits, State};
@@ -13,17 +13,20 @@ pub struct Resources {
     control: Cap<ctrlq::ResourceCommands>,
     regions: Cap<transport::Regions>,
     scheme: Cap<scheme::FromResource>,
+    display: Cap<display::FromResource>,
 }
 
 impl Resources {
-    /// An actor that makes resources through `control` in memory from `regions`, for `scheme`.
+    /// An actor that makes resources through `control` in memory from `regions`, for `scheme`, and fetches
+    /// pixels for `display`.
     pub fn new(
         limits: Limits,
         control: Cap<ctrlq::ResourceCommands>,
         regions: Cap<transport::Regions>,
         scheme: Cap<scheme::FromResource>,
+        display: Cap<display::FromResource>,
     ) -> Self {
-        Self { state: State::new(limits), effects: Vec::new(), control, regions, scheme }
+        Self { state: State::new(limits), effects: Vec::new(), control, regions, scheme, display }
     }
 }
 
@@ -33,6 +36,7 @@ impl Actor for Resources {
     fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
         match message {
             Message::Scheme(request) => self.state.request(request, &mut self.effects),
+            Message::Display(request) => self.state.display(request, &mut self.effects),
             Message::Control(event) => self.state.control(event, &mut self.effects),
             Message::Region(event) => self.state.region(event, &mut self.effects),
             Message::Report(respond) => respond.answer(self.state.report()),
@@ -42,6 +46,7 @@ impl Actor for Resources {
                 Effect::Control(command) => self.control.send(command),
                 Effect::Region(request) => self.regions.send(request),
                 Effect::Scheme(notice) => self.scheme.send(notice),
+                Effect::Display(read) => self.display.send(read),
             };
             sent.map_err(|dead| Fault::new(format!("the resource actor lost a peer: {dead}")))?;
         }

@@ -2,8 +2,8 @@
 
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
-use virgld_protocol::message::ctrlq::{Description, ResourceCommand};
-use virgld_protocol::message::resource::{Backing, Notice, Place};
+use virgld_protocol::message::ctrlq::ResourceCommand;
+use virgld_protocol::message::resource::{Backing, Notice, Place, Shape};
 use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::Region;
 
@@ -31,7 +31,7 @@ pub(crate) enum Waiting {
 pub(crate) struct Order {
     token: Token,
     owner: FileId,
-    description: Description,
+    shape: Shape,
     bytes: u64,
 }
 
@@ -50,7 +50,7 @@ impl State {
         &mut self,
         token: Token,
         owner: FileId,
-        description: Description,
+        shape: Shape,
         bytes: u64,
         shareable: bool,
         effects: &mut Vec<Effect>,
@@ -65,7 +65,7 @@ impl State {
         if !self.charge(owner, Charge::memory(bytes, shareable).and_a_resource()) {
             return refuse(token, Errno::ENOMEM, effects);
         }
-        let order = Order { token, owner, description, bytes };
+        let order = Order { token, owner, shape, bytes };
         if shareable {
             // Places at the device are kept for arenas: without one, this buffer's bytes are copied.
             self.open(Waiting::Create(order), bytes, true, effects);
@@ -209,9 +209,8 @@ impl State {
     }
 
     fn made(&mut self, order: Order, backing: Backing, effects: &mut Vec<Effect>) {
-        let Order { token, owner, description, .. } = order;
-        let record =
-            Record { owner, description, backing: backing.clone(), before: Vec::new(), released: false };
+        let Order { token, owner, shape, .. } = order;
+        let record = Record { owner, shape, backing: backing.clone(), before: Vec::new(), released: false };
         let resource = number(self.records.insert(record));
         if let Some(record) = self.record(resource) {
             announce(resource, record, effects);

@@ -12,6 +12,7 @@ mod actor;
 mod arena;
 mod capsets;
 mod create;
+mod fetch;
 mod release;
 mod state;
 

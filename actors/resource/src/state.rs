@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use slab::Slab;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
-use virgld_protocol::message::ctrlq::{Description, ResourceCommand, ResourceEvent};
-use virgld_protocol::message::resource::{Backing, Notice, Report, Request, ResourceReport};
+use virgld_protocol::message::ctrlq::{ResourceCommand, ResourceEvent};
+use virgld_protocol::message::display;
+use virgld_protocol::message::resource::{Backing, Notice, ReadBack, Report, Request, ResourceReport, Shape};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
 
 use crate::account::{Charge, Quota};
 use crate::arena::{Arena, OpenArena};
 use crate::capsets::Capsets;
 use crate::create::Waiting;
+use crate::fetch::Fetch;
 
 /// Something that the state wants done.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub enum Effect {
     Region(RegionRequest),
     /// Tell the scheme.
     Scheme(Notice),
+    /// Tell the display.
+    Display(display::ReadBack),
 }
 
 /// How much there may be.
@@ -49,7 +53,7 @@ impl Default for Limits {
 /// One resource.
 pub(crate) struct Record {
     pub(crate) owner: FileId,
-    pub(crate) description: Description,
+    pub(crate) shape: Shape,
     pub(crate) backing: Backing,
     /// Its memory before it was moved: kept as long as it lives, since the device may have work under way there.
     pub(crate) before: Vec<Backing>,
@@ -77,6 +81,8 @@ pub struct State {
     /// Where the device has what it cannot reach, once there is a device.
     pub(crate) overflow: Option<OpenArena>,
     pub(crate) waiting: HashMap<Token, Waiting>,
+    /// Pixels on their way to the display.
+    pub(crate) fetches: HashMap<Token, Fetch>,
     pub(crate) regions: usize,
     pub(crate) next_token: u64,
     pub(crate) up: bool,
@@ -93,6 +99,7 @@ impl State {
             users: HashMap::new(),
             overflow: None,
             waiting: HashMap::new(),
+            fetches: HashMap::new(),
             regions: 0,
             next_token: 0,
             up: false,
@@ -103,15 +110,20 @@ impl State {
     /// Takes a request of the scheme.
     pub fn request(&mut self, request: Request, effects: &mut Vec<Effect>) {
         match request {
-            Request::Create { token, owner, user, description, bytes, shareable } => {
+            Request::Create { token, owner, user, shape, bytes, shareable } => {
                 self.admit(owner, user);
-                self.create(token, owner, description, bytes, shareable, effects);
+                self.create(token, owner, shape, bytes, shareable, effects);
             }
             Request::Move { token, resource } => self.renew(token, resource, effects),
             Request::Isolate { token, resource } => self.isolate(token, resource, effects),
             Request::Release { resource } => self.release(resource, effects),
             Request::Retire { owner } => self.retire(owner, effects),
         }
+    }
+
+    /// Takes a request of the display.
+    pub fn display(&mut self, request: ReadBack, effects: &mut Vec<Effect>) {
+        self.fetch(request, effects);
     }
 
     /// Takes an event of the control queue.
@@ -124,6 +136,7 @@ impl State {
             }
             ResourceEvent::Failed { resource, errno } => self.failed(resource, errno, effects),
             ResourceEvent::Unreferenced { resource } => self.unreferenced(resource, effects),
+            ResourceEvent::Fetched { token, result } => self.fetched(token, result, effects),
             ResourceEvent::CapsetInfo { token, result } => self.capsets.info(token, result, effects),
             ResourceEvent::Capset { token, result } => self.capsets.contents(token, result, effects),
         }
@@ -183,7 +196,10 @@ impl State {
 
 /// Tells the device of a resource and its memory.
 pub(crate) fn announce(resource: ResourceId, record: &Record, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Control(ResourceCommand::Create3d { resource, description: record.description }));
+    effects.push(Effect::Control(match record.shape {
+        Shape::Texture(description) => ResourceCommand::Create3d { resource, description },
+        Shape::Flat(surface) => ResourceCommand::Create2d { resource, surface },
+    }));
     back(resource, &record.backing, effects);
 }
 

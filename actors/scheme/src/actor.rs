@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::scheme::{Message, Service};
-use virgld_protocol::message::{context, door, resource};
+use virgld_protocol::message::{context, display, door, resource};
 use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
 use crate::state::{Effect, Limits, State};
@@ -18,6 +18,7 @@ pub struct Scheme {
     effects: Vec<Effect>,
     door: Cap<door::FromScheme>,
     resource: Cap<resource::FromScheme>,
+    display: Cap<display::FromScheme>,
     start_context: StartContext,
     contexts: HashMap<FileId, Cap<context::FromScheme>>,
 }
@@ -28,10 +29,11 @@ impl Scheme {
         limits: Limits,
         door: Cap<door::FromScheme>,
         resource: Cap<resource::FromScheme>,
+        display: Cap<display::FromScheme>,
         start_context: StartContext,
     ) -> Self {
         let state = State::new(limits);
-        Self { state, effects: Vec::new(), door, resource, start_context, contexts: HashMap::new() }
+        Self { state, effects: Vec::new(), door, resource, display, start_context, contexts: HashMap::new() }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -39,6 +41,7 @@ impl Scheme {
             let sent = match effect {
                 Effect::Door(command) => self.door.send(command),
                 Effect::Resource(request) => self.resource.send(request),
+                Effect::Display(request) => self.display.send(request),
                 Effect::StartContext(file) => {
                     self.contexts.insert(file, (self.start_context)(file));
                     Ok(())
@@ -71,6 +74,7 @@ impl Actor for Scheme {
             Message::Context(notice) => {
                 self.state.context(FileId(turn.badge.0), notice, &mut self.effects);
             }
+            Message::Display(notice) => self.state.display(notice, &mut self.effects),
             Message::Resource(notice) => self.state.resource(notice, &mut self.effects),
             Message::Service(Service::ContextDied { file }) => {
                 self.state.context_died(file, &mut self.effects);

@@ -18,6 +18,8 @@ pub(crate) struct Buffer {
     pub(crate) holders: Vec<FileId>,
     /// Files that name it no more, but whose contexts may have work under way that does.
     pub(crate) leaving: Vec<FileId>,
+    /// Framebuffers of the display that name it.
+    pub(crate) framebuffers: usize,
     /// Work under way, of files that name it no more.
     pub(crate) last_uses: Vec<(FileId, Serial)>,
     /// The key of the descriptor that was given out for it.
@@ -31,6 +33,13 @@ pub(crate) struct Buffer {
     /// Nothing but copies to and from other buffers is done with it: the device is through with it when it has
     /// executed them.
     pub(crate) staging: bool,
+}
+
+impl Buffer {
+    /// Whether anybody in the daemon names it.
+    fn is_named(&self) -> bool {
+        !self.holders.is_empty() || !self.leaving.is_empty() || self.framebuffers > 0
+    }
 }
 
 impl State {
@@ -113,7 +122,7 @@ impl State {
 
     pub(crate) fn release_if_unnamed(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
         let Some(buffer) = self.buffers.get(&resource) else { return };
-        if !buffer.holders.is_empty() || !buffer.leaving.is_empty() {
+        if buffer.is_named() {
             return;
         }
         match buffer.export {
@@ -131,7 +140,7 @@ impl State {
     pub(crate) fn export_unused(&mut self, export: ExportKey, effects: &mut Vec<Effect>) {
         let Some(resource) = self.exports.get(&export).copied() else { return };
         let Some(buffer) = self.buffers.get_mut(&resource) else { return };
-        if !buffer.holders.is_empty() || !buffer.leaving.is_empty() {
+        if buffer.is_named() {
             // It was imported in the meantime.
             return;
         }

@@ -7,8 +7,8 @@ use virgld_protocol::ids::FileId;
 use virgld_protocol::message::context::Request;
 use virgld_protocol::message::ctrlq::DebugName;
 use virgld_protocol::message::door::Command;
-use virgld_protocol::message::resource;
-use virgld_protocol::message::scheme::Reached;
+use virgld_protocol::message::scheme::{Node, Reached};
+use virgld_protocol::message::{display, resource};
 use virgld_protocol::rights::Rights;
 use zerocopy::FromBytes;
 
@@ -106,6 +106,9 @@ impl State {
         self.fences.forget_holds(id);
         self.release_syncobjs(id);
         let Some(file) = self.files.get(&id) else { return };
+        if file.node == Node::Card {
+            effects.push(Effect::Display(display::Request::Closed { file: id }));
+        }
         if file.context.is_open() {
             effects.push(Effect::Context(id, Request::Close));
         } else {

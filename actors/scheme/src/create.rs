@@ -5,7 +5,7 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Token};
 use virgld_protocol::message::context;
 use virgld_protocol::message::ctrlq::Description;
-use virgld_protocol::message::resource::{Backing, Request};
+use virgld_protocol::message::resource::{Backing, Request, Shape};
 use virgld_protocol::rights::Rights;
 
 use crate::buffer::Buffer;
@@ -49,23 +49,12 @@ impl State {
         self.need_context(caller.file, effects)?;
         let user = self.file(caller.file)?.user();
         let token = self.park(caller, Awaited::Create(asked));
-        let description = Description {
-            target: asked.target,
-            format: asked.format,
-            bind: asked.bind,
-            width: asked.width,
-            height: asked.height,
-            depth: asked.depth,
-            array_size: asked.array_size,
-            last_level: asked.last_level,
-            nr_samples: asked.nr_samples,
-            flags: asked.flags,
-        };
+        let description = describe(&asked);
         effects.push(Effect::Resource(Request::Create {
             token,
             owner: caller.file,
             user,
-            description,
+            shape: Shape::Texture(description),
             bytes: u64::from(asked.size),
             shareable: asked.bind & SHAREABLE != 0,
         }));
@@ -101,7 +90,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) {
         let parked = self.parked.remove(&token);
-        let Some(Parked { file: id, token, what: Awaited::Create(asked) }) = parked else { return };
+        let Some(Parked { file: id, token, what }) = parked else { return };
         let Some(file) = self.files.get_mut(&id) else {
             // The file was closed meanwhile.
             return effects.push(Effect::Resource(Request::Release { resource }));
@@ -110,10 +99,14 @@ impl State {
             file.arena = Some(backing.region.clone());
         }
         let (handle, _) = file.enter(resource, Rights::all(), Origin::Own);
+        let has_context = file.context.is_open();
+        let Awaited::Create(asked) = what else { return };
+        let reply = Reply::fixed(&ResourceCreate { bo_handle: handle.0, res_handle: resource.0, ..asked });
         let buffer = Buffer {
             backing,
             holders: vec![id],
             leaving: Vec::new(),
+            framebuffers: 0,
             last_uses: Vec::new(),
             export: None,
             mapped: false,
@@ -122,9 +115,10 @@ impl State {
             staging: asked.bind == STAGING,
         };
         self.buffers.insert(resource, buffer);
-        effects.push(Effect::Context(id, context::Request::Attach { resource }));
-        let fixed = ResourceCreate { bo_handle: handle.0, res_handle: resource.0, ..asked };
-        answer(token, Ok(Outcome::Answer(Reply::fixed(&fixed))), effects);
+        if has_context {
+            effects.push(Effect::Context(id, context::Request::Attach { resource }));
+        }
+        answer(token, Ok(Outcome::Answer(reply)), effects);
     }
 
     pub(crate) fn isolated(
@@ -160,5 +154,20 @@ impl State {
             let refusal = Refusal::new(errno, "the resource actor has no memory or no device for it");
             answer(parked.token, Err(refusal), effects);
         }
+    }
+}
+
+fn describe(asked: &ResourceCreate) -> Description {
+    Description {
+        target: asked.target,
+        format: asked.format,
+        bind: asked.bind,
+        width: asked.width,
+        height: asked.height,
+        depth: asked.depth,
+        array_size: asked.array_size,
+        last_level: asked.last_level,
+        nr_samples: asked.nr_samples,
+        flags: asked.flags,
     }
 }

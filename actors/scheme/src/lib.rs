@@ -16,6 +16,7 @@ mod distant;
 mod execbuffer;
 mod fence;
 mod file;
+mod kms;
 mod map;
 mod node;
 mod parameter;

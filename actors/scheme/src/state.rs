@@ -11,7 +11,7 @@ use virgld_protocol::message::resource::{Capset, Notice};
 use virgld_protocol::message::scheme::{
     CallEvent, ContextNotice, Credentials, DoorEvent, ExportKey, FileReport, Node, Reached, Report,
 };
-use virgld_protocol::message::{context, resource};
+use virgld_protocol::message::{context, display, resource};
 use virgld_runtime::Time;
 
 use crate::buffer::Buffer;
@@ -19,6 +19,7 @@ use crate::create::Parked;
 use crate::distant::Distant;
 use crate::fence::Fences;
 use crate::file::File;
+use crate::kms::Showing;
 use crate::syncobj::Syncobjs;
 use crate::syncobj_wait::SyncWait;
 use crate::wait::BufferWait;
@@ -30,6 +31,8 @@ pub enum Effect {
     Door(Command),
     /// Ask the resource actor.
     Resource(resource::Request),
+    /// Ask the display.
+    Display(display::Request),
     /// Start a context actor for a file.
     StartContext(FileId),
     /// Ask the context of a file.
@@ -89,6 +92,8 @@ pub struct State {
     pub(crate) exports: HashMap<ExportKey, ResourceId>,
     pub(crate) parked: HashMap<Token, Parked>,
     pub(crate) waits: Vec<BufferWait>,
+    /// Calls that the display has.
+    pub(crate) shown: HashMap<Token, Showing>,
     pub(crate) fences: Fences,
     pub(crate) syncobjs: Syncobjs,
     pub(crate) sync_waits: Vec<SyncWait>,
@@ -108,6 +113,7 @@ impl State {
             exports: HashMap::new(),
             parked: HashMap::new(),
             waits: Vec::new(),
+            shown: HashMap::new(),
             fences: Fences::default(),
             syncobjs: Syncobjs::default(),
             sync_waits: Vec::new(),
@@ -119,7 +125,7 @@ impl State {
     /// Takes what a door saw.
     pub fn door(&mut self, now: Time, event: DoorEvent, effects: &mut Vec<Effect>) {
         match event {
-            DoorEvent::Opened { file, node, credentials } => self.open(file, node, credentials),
+            DoorEvent::Opened { file, node, credentials } => self.open(file, node, credentials, effects),
             DoorEvent::Closed { file } => self.close(file, effects),
             DoorEvent::Call(call) => self.call(now, call, effects),
             DoorEvent::Map { file, token, offset, length } => {
@@ -189,8 +195,12 @@ impl State {
         }
     }
 
-    fn open(&mut self, file: FileId, node: Node, credentials: Credentials) {
+    fn open(&mut self, file: FileId, node: Node, credentials: Credentials, effects: &mut Vec<Effect>) {
         self.files.insert(file, File::new(node, credentials));
+        if node == Node::Card {
+            let privileged = credentials.uid == 0;
+            effects.push(Effect::Display(display::Request::Opened { file, privileged }));
+        }
     }
 
     fn call(&mut self, now: Time, event: CallEvent, effects: &mut Vec<Effect>) {

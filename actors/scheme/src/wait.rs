@@ -6,6 +6,7 @@ use virgld_protocol::client::{Call, Reply, Wait};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Serial, Token};
 use virgld_protocol::message::context::Request;
+use virgld_protocol::message::display;
 use virgld_protocol::message::scheme::Reached;
 use virgld_runtime::Time;
 
@@ -14,8 +15,7 @@ use crate::state::{Caller, Effect, Outcome, State, answer};
 
 /// A call that waits for a buffer.
 pub(crate) struct BufferWait {
-    file: FileId,
-    token: Token,
+    who: Waiting,
     pub(crate) deadline: Time,
     /// The work that it waits for.
     until: Vec<Use>,
@@ -39,6 +39,14 @@ impl Use {
     }
 }
 
+/// Who waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Call(FileId, Token),
+    /// The display, which is about to show the buffer.
+    Display(Token),
+}
+
 const BUSY: Refusal = Refusal::new(Errno::EBUSY, "the device still uses the buffer");
 
 impl State {
@@ -60,12 +68,21 @@ impl State {
             return Ok(Outcome::Answer(Reply::empty()));
         }
         let Some(token) = caller.token.filter(|_| asked.flags & ONLY_ASK == 0) else { return Err(BUSY) };
-        for Use { file, serial, .. } in until.iter().copied().filter(|it| !it.staging) {
-            effects.push(Effect::Context(file, Request::Await { serial }));
-        }
+        ask_for(&until, effects);
         let deadline = caller.now.after(self.limits.wait);
-        self.waits.push(BufferWait { file: caller.file, token, deadline, until });
+        self.waits.push(BufferWait { who: Waiting::Call(caller.file, token), deadline, until });
         Ok(Outcome::Later)
+    }
+
+    /// The display is about to show a buffer: it is told when the work on that is complete.
+    pub(crate) fn await_work(&mut self, gate: Token, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let until = self.work_under_way(resource);
+        if until.is_empty() {
+            return effects.push(Effect::Display(display::Request::Ready { gate }));
+        }
+        ask_for(&until, effects);
+        // Work has a deadline of its own: this wait needs none.
+        self.waits.push(BufferWait { who: Waiting::Display(gate), deadline: Time(u64::MAX), until });
     }
 
     /// The work on a buffer that is not over: the last of each file that names it, or did.
@@ -85,20 +102,35 @@ impl State {
             wait.until.retain(|it| it.file != id || !it.is_over(files));
         }
         for wait in self.waits.extract_if(.., |wait| wait.until.is_empty()) {
-            answer(Some(wait.token), Ok(Outcome::Answer(Reply::empty())), effects);
+            match wait.who {
+                Waiting::Call(_, token) => {
+                    answer(Some(token), Ok(Outcome::Answer(Reply::empty())), effects);
+                }
+                Waiting::Display(gate) => effects.push(Effect::Display(display::Request::Ready { gate })),
+            }
         }
     }
 
     /// A file is closed: nobody waits in it, nor for it.
     pub(crate) fn forget_waits(&mut self, id: FileId) {
-        self.waits.retain(|wait| wait.file != id);
+        self.waits.retain(|wait| !matches!(wait.who, Waiting::Call(file, _) if file == id));
+        self.shown.retain(|_, showing| showing.file != id);
         self.sync_waits.retain(|wait| wait.file != id);
         self.parked.retain(|_, parked| !parked.ends_with(id));
     }
 
     pub(crate) fn expire_waits(&mut self, now: Time, effects: &mut Vec<Effect>) {
         for wait in self.waits.extract_if(.., |wait| wait.deadline <= now) {
-            answer(Some(wait.token), Err(BUSY), effects);
+            if let Waiting::Call(_, token) = wait.who {
+                answer(Some(token), Err(BUSY), effects);
+            }
         }
+    }
+}
+
+/// Has the contexts find out when work is complete that must be.
+fn ask_for(until: &[Use], effects: &mut Vec<Effect>) {
+    for Use { file, serial, .. } in until.iter().copied().filter(|it| !it.staging) {
+        effects.push(Effect::Context(file, Request::Await { serial }));
     }
 }

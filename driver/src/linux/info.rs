@@ -11,7 +11,7 @@ use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::device::{Configuration, Feature};
 use virgld_protocol::message::resource::Notice;
 use virgld_protocol::message::transport::NewLink;
-use virgld_protocol::message::{ctrlq, cursorq, resource, scheme, transport};
+use virgld_protocol::message::{ctrlq, cursorq, display, resource, scheme, transport};
 use virgld_resource::Resources;
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::io::ReadySink;
@@ -95,6 +95,8 @@ fn ask(options: &Info) -> Result<Account, Error> {
     let cursor_box: Mailbox<cursorq::Message> = spawner.mailbox();
     let resource_box: Mailbox<resource::Message> = spawner.mailbox();
     let scheme_box: Mailbox<scheme::Message> = spawner.mailbox();
+    // What is displayed is nobody's matter here.
+    let display_box: Mailbox<display::Message> = spawner.mailbox();
     let mut sink = || -> ReadySink {
         let ready = transport_box.open::<transport::FromReactor>(ANY);
         Box::new(move |it| ready.send(it).is_ok())
@@ -107,10 +109,21 @@ fn ask(options: &Info) -> Result<Account, Error> {
     let (sender, heard) = mpsc::channel();
     let devices = transport_box.open::<transport::Devices>(ANY);
     let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
-    let control = ControlQueue::new(pool, PATIENCE, transport_box.open(ANY), resource_box.open(ANY));
+    let control = ControlQueue::new(
+        pool,
+        PATIENCE,
+        transport_box.open(ANY),
+        resource_box.open(ANY),
+        display_box.open(ANY),
+    );
     let limits = virgld_resource::Limits::default();
-    let resources =
-        Resources::new(limits, control_box.open(ANY), transport_box.open(ANY), scheme_box.open(ANY));
+    let resources = Resources::new(
+        limits,
+        control_box.open(ANY),
+        transport_box.open(ANY),
+        scheme_box.open(ANY),
+        display_box.open(ANY),
+    );
     spawner.start("transport", transport_box, transport);
     spawner.start("control queue", control_box, control);
     spawner.start("resource", resource_box, resources);

@@ -19,6 +19,7 @@ use std::time::Duration;
 use virgld_context::Context;
 use virgld_ctrlq::ControlQueue;
 use virgld_cursorq::CursorQueue;
+use virgld_display::{Display, Presentation};
 use virgld_platform::host::door::{Door, DoorConfig};
 use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Reactor;
@@ -26,7 +27,7 @@ use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::transport::NewLink;
-use virgld_protocol::message::{context, ctrlq, cursorq, door, resource, scheme, transport};
+use virgld_protocol::message::{context, ctrlq, cursorq, display, door, resource, scheme, transport};
 use virgld_resource::Resources;
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::io::ReadySink;
@@ -102,6 +103,7 @@ pub(crate) fn wire(
     let control_box: Mailbox<ctrlq::Message> = spawner.mailbox();
     let cursor_box: Mailbox<cursorq::Message> = spawner.mailbox();
     let resource_box: Mailbox<resource::Message> = spawner.mailbox();
+    let display_box: Mailbox<display::Message> = spawner.mailbox();
     let scheme_box: Mailbox<scheme::Message> = spawner.mailbox();
     let door_box: Mailbox<door::Message> = spawner.mailbox();
     let status_box: Mailbox<control::Message> = spawner.mailbox();
@@ -152,18 +154,38 @@ pub(crate) fn wire(
 
     let devices = transport_box.open::<transport::Devices>(ANY);
     let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
-    let control = ControlQueue::new(small, command_timeout, transport_box.open(ANY), resource_box.open(ANY));
+    let control = ControlQueue::new(
+        small,
+        command_timeout,
+        transport_box.open(ANY),
+        resource_box.open(ANY),
+        display_box.open(ANY),
+    );
     let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
     let limits = virgld_resource::Limits::default();
-    let resources =
-        Resources::new(limits, control_box.open(ANY), transport_box.open(ANY), scheme_box.open(ANY));
+    let resources = Resources::new(
+        limits,
+        control_box.open(ANY),
+        transport_box.open(ANY),
+        scheme_box.open(ANY),
+        display_box.open(ANY),
+    );
+    let displays = Display::new(
+        Presentation::ReadBack,
+        scheme_box.open(ANY),
+        control_box.open(ANY),
+        cursor_box.open(ANY),
+        resource_box.open(ANY),
+    );
     let limits = virgld_scheme::Limits::default();
-    let scheme = Scheme::new(limits, door_box.open(ANY), resource_box.open(ANY), start_context);
+    let scheme =
+        Scheme::new(limits, door_box.open(ANY), resource_box.open(ANY), display_box.open(ANY), start_context);
 
     spawner.start("transport", transport_box, transport);
     spawner.start("control queue", control_box, control);
     spawner.start("cursor queue", cursor_box, cursors);
     spawner.start("resource", resource_box, resources);
+    spawner.start("display", display_box, displays);
     spawner.start("scheme", scheme_box, scheme);
     spawner.start("door", door_box, door);
     spawner.start("control socket", status_box, status);

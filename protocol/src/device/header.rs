@@ -14,6 +14,10 @@ impl Code {
     pub const MOVE_CURSOR: Self = Self(0x301);
     /// Success, nothing more.
     pub const OK_NO_DATA: Self = Self(0x1100);
+    /// Success, with the displays.
+    pub const OK_DISPLAY_INFO: Self = Self(0x1101);
+    /// Success, with an EDID.
+    pub const OK_EDID: Self = Self(0x1104);
     /// Success, with a capability set's description.
     pub const OK_CAPSET_INFO: Self = Self(0x1102);
     /// Success, with a capability set.
@@ -92,3 +96,6 @@ pub struct Configuration {
     /// Capability sets.
     pub num_capsets: u32,
 }
+
+/// `VIRTIO_GPU_MAX_SCANOUTS`.
+pub const MAX_SCANOUTS: usize = 16;

@@ -8,15 +8,20 @@ mod ctx_destroy;
 mod ctx_detach_resource;
 mod get_capset;
 mod get_capset_info;
+mod get_display_info;
+mod get_edid;
 mod header;
 mod resource_attach_backing;
 mod resource_create_2d;
 mod resource_create_3d;
 mod resource_detach_backing;
+mod resource_flush;
 mod resource_unref;
 mod response;
+mod set_scanout;
 mod submit_3d;
 mod transfer_from_host_3d;
+mod transfer_to_host_2d;
 mod transfer_to_host_3d;
 mod update_cursor;
 
@@ -26,16 +31,21 @@ pub use ctx_destroy::ContextDestroy;
 pub use ctx_detach_resource::ContextDetachResource;
 pub use get_capset::GetCapset;
 pub use get_capset_info::GetCapsetInfo;
+pub use get_display_info::GetDisplayInfo;
+pub use get_edid::GetEdid;
 pub use header::{
-    CONTROL_FLAG_FENCE, CONTROL_FLAG_RING, Code, Command, Configuration, ControlHeader, Feature,
+    CONTROL_FLAG_FENCE, CONTROL_FLAG_RING, Code, Command, Configuration, ControlHeader, Feature, MAX_SCANOUTS,
 };
 pub use resource_attach_backing::ResourceAttachBacking;
 pub use resource_create_2d::ResourceCreate2d;
 pub use resource_create_3d::ResourceCreate3d;
 pub use resource_detach_backing::ResourceDetachBacking;
+pub use resource_flush::ResourceFlush;
 pub use resource_unref::ResourceUnref;
-pub use response::{OkCapset, OkCapsetInfo, OkNoData, Response, errno_of};
+pub use response::{DisplayOne, OkCapset, OkCapsetInfo, OkDisplayInfo, OkEdid, OkNoData, Response, errno_of};
+pub use set_scanout::SetScanout;
 pub use submit_3d::Submit3d;
 pub use transfer_from_host_3d::TransferFromHost3d;
+pub use transfer_to_host_2d::TransferToHost2d;
 pub use transfer_to_host_3d::TransferToHost3d;
 pub use update_cursor::UpdateCursor;

@@ -2,8 +2,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::Code;
+use super::{Code, MAX_SCANOUTS};
 use crate::errno::Errno;
+use crate::message::ctrlq::Rectangle;
 
 /// The part of an answer behind its header.
 pub trait Response: FromBytes + Immutable + KnownLayout {
@@ -45,6 +46,46 @@ pub struct OkCapset {}
 
 impl Response for OkCapset {
     const CODE: Code = Code::OK_CAPSET;
+}
+
+/// The displays.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct OkDisplayInfo {
+    /// One for each scanout that there could be.
+    pub displays: [DisplayOne; MAX_SCANOUTS],
+}
+
+/// One display.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct DisplayOne {
+    /// Where it is and how large.
+    pub rectangle: Rectangle,
+    /// Whether there is one.
+    pub enabled: u32,
+    /// Zero.
+    pub flags: u32,
+}
+
+impl Response for OkDisplayInfo {
+    const CODE: Code = Code::OK_DISPLAY_INFO;
+}
+
+/// An EDID.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct OkEdid {
+    /// How many bytes are meant.
+    pub size: u32,
+    /// Zero.
+    pub padding: u32,
+    /// The bytes.
+    pub edid: [u8; 1024],
+}
+
+impl Response for OkEdid {
+    const CODE: Code = Code::OK_EDID;
 }
 
 /// The error number for an answer that is not the success that was expected.

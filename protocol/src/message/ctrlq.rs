@@ -3,6 +3,7 @@
 
 use virgld_runtime::dma::DmaSlice;
 use virgld_runtime::{Cap, Interface, Respond};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::context::FromControl;
 use super::transport::{Event as TransportEvent, TABLE_BYTES};
@@ -26,6 +27,8 @@ pub enum Message {
     Context(ContextCommand),
     /// From the resource actor.
     Resource(ResourceCommand),
+    /// From the display.
+    Display(DisplayCommand),
     /// From the transport.
     Transport(TransportEvent),
     /// From whoever starts contexts.
@@ -197,6 +200,25 @@ pub enum ResourceCommand {
         /// What it is.
         description: Description,
     },
+    /// RESOURCE_CREATE_2D.
+    Create2d {
+        /// Its number.
+        resource: ResourceId,
+        /// What it is.
+        surface: Surface,
+    },
+    /// TRANSFER_FROM_HOST_3D of all of a resource's first level to where its backing is; reported by
+    /// [`ResourceEvent::Fetched`].
+    Fetch {
+        /// Comes back.
+        token: Token,
+        /// Which.
+        resource: ResourceId,
+        /// Texels across.
+        width: u32,
+        /// Texels down.
+        height: u32,
+    },
     /// RESOURCE_ATTACH_BACKING with one range of memory.
     AttachBacking {
         /// Which.
@@ -254,6 +276,67 @@ pub struct Description {
     pub flags: u32,
 }
 
+/// What a 2D resource is (virtio 1.2, `struct virtio_gpu_resource_create_2d`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Surface {
+    /// `virtio_gpu_formats`.
+    pub format: u32,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+/// What the display may have the device do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisplayCommand {
+    /// GET_DISPLAY_INFO.
+    Displays,
+    /// GET_EDID, where the device offers it.
+    Edid {
+        /// Of which scanout.
+        scanout: u32,
+    },
+    /// SET_SCANOUT.
+    SetScanout {
+        /// Which scanout.
+        scanout: u32,
+        /// What it shows; 0 for nothing.
+        resource: ResourceId,
+        /// Which part of that.
+        rectangle: Rectangle,
+    },
+    /// RESOURCE_FLUSH.
+    Flush {
+        /// Which.
+        resource: ResourceId,
+        /// What changed.
+        rectangle: Rectangle,
+    },
+    /// TRANSFER_TO_HOST_2D.
+    Transfer {
+        /// To be told of the end by [`super::display::ControlEvent::Transferred`], if it is wanted.
+        token: Option<Token>,
+        /// Which.
+        resource: ResourceId,
+        /// Which pixels.
+        rectangle: Rectangle,
+        /// Where in the memory the first of them is.
+        offset: u64,
+    },
+}
+
+/// Pixels of a scanout or a resource (virtio 1.2, `struct virtio_gpu_rect`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the names of the specification")]
+pub struct Rectangle {
+    pub x: u32,
+    pub y: u32,
+    pub width: u32,
+    pub height: u32,
+}
+
 /// What the control queue tells the resource actor.
 #[derive(Debug)]
 pub enum ResourceEvent {
@@ -277,6 +360,13 @@ pub enum ResourceEvent {
     Unreferenced {
         /// Which.
         resource: ResourceId,
+    },
+    /// A fetch is complete.
+    Fetched {
+        /// As asked.
+        token: Token,
+        /// Whether the device did it.
+        result: Result<(), Errno>,
     },
     /// GET_CAPSET_INFO is answered.
     CapsetInfo {
@@ -328,6 +418,19 @@ impl Interface for ResourceCommands {
 
     fn widen(message: ResourceCommand) -> Message {
         Message::Resource(message)
+    }
+}
+
+/// What the display may say.
+pub struct DisplayCommands;
+
+impl Interface for DisplayCommands {
+    type Message = DisplayCommand;
+    type Whole = Message;
+    const NAME: &'static str = "ctrlq::DisplayCommands";
+
+    fn widen(message: DisplayCommand) -> Message {
+        Message::Display(message)
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod context;
 pub mod ctrlq;
 pub mod cursorq;
+pub mod display;
 pub mod door;
 pub mod resource;
 pub mod scheme;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use virgld_runtime::link::Region;
 use virgld_runtime::{Interface, Respond};
 
-use super::ctrlq::{CapsetInfo, Description, ResourceEvent};
+use super::ctrlq::{CapsetInfo, Description, ResourceEvent, Surface};
 use super::transport::RegionEvent;
 use crate::errno::Errno;
 use crate::ids::{FileId, ResourceId, Token, UserId};
@@ -15,6 +15,8 @@ use crate::ids::{FileId, ResourceId, Token, UserId};
 pub enum Message {
     /// From the scheme.
     Scheme(Request),
+    /// From the display.
+    Display(ReadBack),
     /// From the control queue.
     Control(ResourceEvent),
     /// From the transport.
@@ -35,7 +37,7 @@ pub enum Request {
         /// Whose file that is: who pays with all files together.
         user: UserId,
         /// What it is.
-        description: Description,
+        shape: Shape,
         /// Bytes of memory behind it.
         bytes: u64,
         /// Whether it is likely to be shared: then its memory is its own, not a part of its owner's arena.
@@ -66,6 +68,24 @@ pub enum Request {
         /// Which.
         owner: FileId,
     },
+}
+
+/// What a resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A 3D resource.
+    Texture(Description),
+    /// A 2D resource: a dumb buffer.
+    Flat(Surface),
+}
+
+/// The display wants the pixels of a resource that are on the host only; answered by [`super::display::ReadBack`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadBack {
+    /// Comes back with the answer.
+    pub token: Token,
+    /// Which. Its first level, four bytes a texel.
+    pub resource: ResourceId,
 }
 
 /// What the resource actor tells the scheme.
@@ -180,6 +200,19 @@ impl Interface for FromScheme {
 
     fn widen(message: Request) -> Message {
         Message::Scheme(message)
+    }
+}
+
+/// What the display may say.
+pub struct FromDisplay;
+
+impl Interface for FromDisplay {
+    type Message = ReadBack;
+    type Whole = Message;
+    const NAME: &'static str = "resource::FromDisplay";
+
+    fn widen(message: ReadBack) -> Message {
+        Message::Display(message)
     }
 }
 

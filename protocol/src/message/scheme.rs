@@ -3,6 +3,7 @@
 use virgld_runtime::dma::DmaSlice;
 use virgld_runtime::{Interface, Respond};
 
+use super::display::Notice as DisplayNotice;
 use super::resource::Notice as ResourceNotice;
 use crate::client::Call;
 use crate::errno::Errno;
@@ -17,6 +18,8 @@ pub enum Message {
     Context(ContextNotice),
     /// From the resource actor.
     Resource(ResourceNotice),
+    /// From the display.
+    Display(DisplayNotice),
     /// From the daemon itself.
     Service(Service),
 }
@@ -282,6 +285,19 @@ impl Interface for FromResource {
 
     fn widen(message: ResourceNotice) -> Message {
         Message::Resource(message)
+    }
+}
+
+/// What the display may say.
+pub struct FromDisplay;
+
+impl Interface for FromDisplay {
+    type Message = DisplayNotice;
+    type Whole = Message;
+    const NAME: &'static str = "scheme::FromDisplay";
+
+    fn widen(message: DisplayNotice) -> Message {
+        Message::Display(message)
     }
 }
 

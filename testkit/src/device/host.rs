@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use virgld_protocol::device::{
     CONTROL_FLAG_FENCE, CONTROL_FLAG_RING, Code, Command, ContextAttachResource, ContextCreate,
-    ContextDestroy, ContextDetachResource, ControlHeader, GetCapset, GetCapsetInfo, OkCapsetInfo,
-    ResourceAttachBacking, ResourceCreate3d, ResourceDetachBacking, ResourceUnref, Submit3d,
-    TransferFromHost3d, TransferToHost3d,
+    ContextDestroy, ContextDetachResource, ControlHeader, GetCapset, GetCapsetInfo, GetDisplayInfo, GetEdid,
+    OkCapsetInfo, ResourceAttachBacking, ResourceCreate2d, ResourceCreate3d, ResourceDetachBacking,
+    ResourceFlush, ResourceUnref, SetScanout, Submit3d, TransferFromHost3d, TransferToHost2d,
+    TransferToHost3d,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::offence::Offence;
+use super::scanout::Scanout;
 use crate::link::Closed;
 use crate::queue::AddressSpace;
 
@@ -34,11 +36,16 @@ impl Range {
 }
 
 #[derive(Debug, Default)]
-struct Resource {
-    backing: Option<Range>,
+pub(super) struct Resource {
+    pub(super) backing: Option<Range>,
+    /// If it is a 2D resource.
+    pub(super) surface: Option<Surface>,
     /// All that this host remembers of the contents: the first four bytes of the last transfer.
-    texel: [u8; 4],
+    pub(super) texel: [u8; 4],
 }
+
+/// Width, height and pixels of a 2D resource.
+pub(super) type Surface = (u32, u32, Vec<u8>);
 
 /// The renderer.
 ///
@@ -46,12 +53,16 @@ struct Resource {
 #[derive(Debug, Default)]
 pub struct Host {
     contexts: BTreeMap<u32, BTreeSet<u32>>,
-    resources: BTreeMap<u32, Resource>,
+    pub(super) resources: BTreeMap<u32, Resource>,
     /// What was refused at the host's own whim, so that commands that build on it are not the driver's fault.
     forgiven_contexts: BTreeSet<u32>,
-    forgiven_resources: BTreeSet<u32>,
+    pub(super) forgiven_resources: BTreeSet<u32>,
     last_fence: u64,
     fences: usize,
+    /// What each scanout shows.
+    pub(super) scanouts: BTreeMap<u32, Scanout>,
+    /// How large the displays are; none where nothing is connected.
+    pub(super) displays: Vec<Option<(u32, u32)>>,
     pub(super) offences: Vec<Offence>,
 }
 
@@ -63,12 +74,12 @@ pub(super) struct Answer {
 }
 
 /// A command, taken apart.
-struct Asked<'a> {
-    header: ControlHeader,
-    body: &'a [u8],
+pub(super) struct Asked<'a> {
+    pub(super) header: ControlHeader,
+    pub(super) body: &'a [u8],
 }
 
-type Executed = Result<Vec<u8>, Code>;
+pub(super) type Executed = Result<Vec<u8>, Code>;
 
 impl Host {
     /// Contexts.
@@ -160,6 +171,11 @@ impl Host {
                 self.transfer(asked, space, it.resource_id, it.offset, false)
             }
             ResourceCreate3d::CODE => self.resource_create(asked),
+            ResourceCreate2d::CODE => self.surface_create(asked),
+            TransferToHost2d::CODE => self.transfer_surface(asked, space),
+            SetScanout::CODE => self.set_scanout(asked),
+            ResourceFlush::CODE => self.flush(asked),
+            GetDisplayInfo::CODE => self.display_info(),
             ResourceAttachBacking::CODE => self.attach_backing(asked, space),
             ResourceDetachBacking::CODE => self.detach_backing(asked),
             ResourceUnref::CODE => self.unreference(asked),
@@ -177,6 +193,7 @@ impl Host {
             ContextAttachResource::CODE
             | ContextDetachResource::CODE
             | ResourceCreate3d::CODE
+            | ResourceCreate2d::CODE
             | ResourceAttachBacking::CODE
             | ResourceDetachBacking::CODE => drop(self.forgiven_resources.insert(word)),
             // These are believed to have worked: a driver can do nothing else.
@@ -245,7 +262,10 @@ impl Host {
         offset: u64,
         to_host: bool,
     ) -> Executed {
-        self.attached(asked, number)?;
+        // Without a context it is the driver itself that asks, for a picture.
+        if asked.header.ctx_id != 0 {
+            self.attached(asked, number)?;
+        }
         let resource = self.resource(asked, number)?;
         let Some(backing) = resource.backing else {
             let offence = Offence::NotBacked { code: asked.header.code, resource: number };
@@ -347,7 +367,7 @@ impl Host {
         Ok(vec![u8::try_from(id).unwrap_or(0); CAPSET_BYTES as usize])
     }
 
-    fn body<T: Command + FromBytes + KnownLayout + Immutable>(
+    pub(super) fn body<T: Command + FromBytes + KnownLayout + Immutable>(
         &mut self,
         asked: &Asked<'_>,
     ) -> Result<T, Code> {
@@ -363,7 +383,7 @@ impl Host {
         self.contexts.get_mut(&context).ok_or(Code::ERR_INVALID_CONTEXT)
     }
 
-    fn resource(&mut self, asked: &Asked<'_>, resource: u32) -> Result<&mut Resource, Code> {
+    pub(super) fn resource(&mut self, asked: &Asked<'_>, resource: u32) -> Result<&mut Resource, Code> {
         let code = asked.header.code;
         if !self.resources.contains_key(&resource) {
             let offence = Offence::UnknownResource { code, resource };
@@ -381,13 +401,13 @@ impl Host {
         Err(self.accuse_about(resource, offence, Code::ERR_INVALID_RESOURCE))
     }
 
-    fn accuse(&mut self, offence: Offence, code: Code) -> Code {
+    pub(super) fn accuse(&mut self, offence: Offence, code: Code) -> Code {
         self.offences.push(offence);
         code
     }
 
     /// Accuses unless this host itself broke what is known of the resource.
-    fn accuse_about(&mut self, resource: u32, offence: Offence, code: Code) -> Code {
+    pub(super) fn accuse_about(&mut self, resource: u32, offence: Offence, code: Code) -> Code {
         if !self.forgiven_resources.contains(&resource) {
             self.offences.push(offence);
         }
@@ -399,6 +419,8 @@ fn success_of(code: Code) -> Code {
     match code {
         GetCapsetInfo::CODE => Code::OK_CAPSET_INFO,
         GetCapset::CODE => Code::OK_CAPSET,
+        GetDisplayInfo::CODE => Code::OK_DISPLAY_INFO,
+        GetEdid::CODE => Code::OK_EDID,
         _ => Code::OK_NO_DATA,
     }
 }

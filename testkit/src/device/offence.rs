@@ -1,6 +1,7 @@
 //! The rules of the device that a driver can break.
 
 use virgld_protocol::device::Code;
+use virgld_protocol::message::ctrlq::Rectangle;
 
 use super::host::Range;
 use crate::queue;
@@ -111,6 +112,9 @@ pub enum Offence {
         /// The one before.
         last: u64,
     },
+    /// Pixels outside a 2D resource or its memory.
+    #[error("a transfer of pixels that are not there: {0:?}")]
+    Picture(Rectangle),
     /// A ring that no context of this device has.
     #[error("ring {0} without CONTEXT_INIT")]
     Ring(u8),

@@ -165,6 +165,7 @@ fn the_end_of_the_device_fails_everything_once() {
             "context 7: 1 ended EIO(5)",
             "context 7: 2 ended ENODEV(19)",
             "context 8: Destroyed",
+            "display Down",
             "resource 9: unreferenced"
         ]
     );

@@ -6,6 +6,7 @@ use virgld_ctrlq::{Effect, State};
 use virgld_protocol::device::{CONTROL_FLAG_FENCE, Code, Configuration, ControlHeader};
 use virgld_protocol::ids::{ContextId, FenceId, ResourceId, Serial};
 use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, ResourceCommand, ResourceEvent};
+use virgld_protocol::message::display::ControlEvent;
 use virgld_protocol::message::transport::{Event, Publish};
 use virgld_runtime::Time;
 use virgld_runtime::dma::{DmaPool, SizeClass};
@@ -34,9 +35,13 @@ impl Desk {
 
     fn of(state: State) -> Self {
         let mut desk = Self { state, now: Time(0), effects: Vec::new() };
-        let configuration = Configuration { num_capsets: 3, ..Configuration::default() };
+        let configuration = Configuration { num_scanouts: 2, num_capsets: 3, ..Configuration::default() };
         desk.tell(Event::Up { features: 1, configuration: configuration.as_bytes().to_vec() });
-        let [Effect::Resource(ResourceEvent::Up { features: 1, capsets: 3 })] = desk.effects[..] else {
+        let [
+            Effect::Resource(ResourceEvent::Up { features: 1, capsets: 3 }),
+            Effect::Display(ControlEvent::Up { features: 1, scanouts: 2 }),
+        ] = desk.effects[..]
+        else {
             panic!("{:?}", desk.effects)
         };
         desk.effects.clear();
@@ -137,6 +142,7 @@ fn words(effect: &Effect) -> String {
         }
         Effect::Resource(event) => format!("{event:?}"),
         Effect::ContextsLost => "all contexts: lost".into(),
+        Effect::Display(event) => format!("display {event:?}"),
         Effect::Publish(_) => unreachable!(),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::{Description, ResourceCommand, ResourceEvent};
-use virgld_protocol::message::resource::{Backing, Notice, Request};
+use virgld_protocol::message::resource::{Backing, Notice, Request, Shape};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
 use virgld_resource::{Effect, Limits, Quota, State};
 use virgld_runtime::link::{Region, RegionId};
@@ -86,8 +86,8 @@ impl Desk {
 
     pub(crate) fn create_for(&mut self, owner: FileId, user: UserId, bytes: u64, shareable: bool) -> Token {
         let token = self.token(owner);
-        let description = Description::default();
-        self.request(Request::Create { token, owner, user, description, bytes, shareable });
+        let shape = Shape::Texture(Description::default());
+        self.request(Request::Create { token, owner, user, shape, bytes, shareable });
         token
     }
 
@@ -194,6 +194,7 @@ impl Desk {
                 Effect::Control(ResourceCommand::AttachBacking { length, .. }) => assert_ne!(length, 0),
                 Effect::Control(_) => {}
                 Effect::Scheme(notice) => self.noticed(notice),
+                Effect::Display(_) => {}
             }
         }
     }

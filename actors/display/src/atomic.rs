@@ -1,0 +1,201 @@
+//! Atomic mode setting: properties of many objects, all or none of them.
+
+use virgld_protocol::errno::{Errno, Refusal};
+
+use crate::commit::Commit;
+use crate::object::Object;
+use crate::output::{Config, Plane};
+use crate::property as is;
+use crate::state::{Caller, DONE, Effect, Outcome, State};
+
+/// `DRM_MODE_PAGE_FLIP_EVENT`, `DRM_MODE_ATOMIC_TEST_ONLY`, `_NONBLOCK`, `_ALLOW_MODESET`.
+const EVENT: u32 = 1;
+const TEST_ONLY: u32 = 0x100;
+const NONBLOCK: u32 = 0x200;
+const ALLOW_MODESET: u32 = 0x400;
+
+const NO_OBJECT: Refusal = Refusal::new(Errno::ENOENT, "no such object");
+const NO_PROPERTY: Refusal = Refusal::new(Errno::ENOENT, "the object has no such property");
+const VALUE: Refusal = Refusal::new(Errno::EINVAL, "no such value");
+
+impl State {
+    pub(crate) fn atomic(
+        &mut self,
+        caller: Caller,
+        flags: u32,
+        sets: &[(u32, u32, u64)],
+        user_data: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        const NOT_ATOMIC: Refusal =
+            Refusal::new(Errno::EINVAL, "the file did not say that it understands atomic");
+        const FLAGS: Refusal =
+            Refusal::new(Errno::EINVAL, "unknown flags, or flags that exclude one another");
+        const MODESET: Refusal =
+            Refusal::new(Errno::EINVAL, "the change sets a mode, and that is not allowed");
+        if !self.rights(caller.file)?.atomic {
+            return Err(NOT_ATOMIC);
+        }
+        let contradictory = flags & TEST_ONLY != 0 && flags & EVENT != 0;
+        if flags & !(EVENT | TEST_ONLY | NONBLOCK | ALLOW_MODESET) != 0 || contradictory {
+            return Err(FLAGS);
+        }
+        let mut changes: Vec<(usize, Config)> = Vec::new();
+        for (object, property, value) in sets {
+            let object = Object::of(*object, self.outputs.len()).ok_or(NO_OBJECT)?;
+            let index = object.index();
+            let place = changes.iter().position(|(it, _)| *it == index).unwrap_or_else(|| {
+                let mut config = self.outputs[index].config.clone();
+                config.primary.damage = 0;
+                changes.push((index, config));
+                changes.len() - 1
+            });
+            self.set(&mut changes[place].1, object, *property, *value)?;
+        }
+        let sets_mode = |(index, new): &(usize, Config)| {
+            let old = &self.outputs[*index].config;
+            let timing = |config: &Config| config.mode.as_ref().map(|(_, mode)| *mode);
+            (old.active, old.joined, timing(old)) != (new.active, new.joined, timing(new))
+        };
+        let allowed = flags & ALLOW_MODESET != 0 || !changes.iter().any(sets_mode);
+        for (_, config) in &changes {
+            self.check(config)?;
+        }
+        if !allowed {
+            return Err(MODESET);
+        }
+        if flags & TEST_ONLY != 0 {
+            return DONE;
+        }
+        let event = (flags & EVENT != 0).then_some(user_data);
+        self.commit(caller, Commit { changes, event, blocking: flags & NONBLOCK == 0 }, effects)
+    }
+
+    /// Sets one property in a configuration to be.
+    fn set(&self, config: &mut Config, object: Object, property: u32, value: u64) -> Result<(), Refusal> {
+        let crtc = Object::Crtc(object.index()).number();
+        match (object, property) {
+            (Object::Crtc(_), is::ACTIVE) => config.active = flag(value)?,
+            (Object::Crtc(_), is::MODE_ID) => {
+                config.mode = self.mode_of(u32::try_from(value).map_err(|_| VALUE)?)?;
+            }
+            (Object::Connector(_), is::CRTC_ID) => config.joined = joins(crtc, value)?,
+            (Object::Connector(_), is::LINK_STATUS) if value <= 1 => {}
+            (Object::Primary(_), is::DAMAGE) => config.primary.damage = self.damage(value)?,
+            (Object::Primary(_), _) => self.set_plane_property(&mut config.primary, crtc, property, value)?,
+            (Object::Cursor(_), is::HOTSPOT_X) => config.cursor.hotspot.0 = signed(value)?,
+            (Object::Cursor(_), is::HOTSPOT_Y) => config.cursor.hotspot.1 = signed(value)?,
+            (Object::Cursor(_), _) => self.set_plane_property(&mut config.cursor, crtc, property, value)?,
+            // Linux lets nobody set these through atomic, though the objects have them.
+            (Object::Connector(_), is::EDID | is::DPMS | is::NON_DESKTOP | is::LINK_STATUS) => {
+                return Err(VALUE);
+            }
+            _ => return Err(NO_PROPERTY),
+        }
+        Ok(())
+    }
+
+    fn set_plane_property(
+        &self,
+        plane: &mut Plane,
+        crtc: u32,
+        property: u32,
+        value: u64,
+    ) -> Result<(), Refusal> {
+        let unsigned = || u32::try_from(value).map_err(|_| VALUE);
+        let size = || i32::try_from(value).map(i32::cast_unsigned).map_err(|_| VALUE);
+        match property {
+            is::FB_ID => {
+                let id = unsigned()?;
+                let current = plane.framebuffer == Some(id);
+                if id != 0 && !current {
+                    self.named(id).map_err(|_| VALUE)?;
+                }
+                plane.framebuffer = (id != 0).then_some(id);
+            }
+            is::CRTC_ID => plane.joined = joins(crtc, value)?,
+            is::CRTC_X => plane.position.0 = signed(value)?,
+            is::CRTC_Y => plane.position.1 = signed(value)?,
+            is::CRTC_W => plane.size.0 = size()?,
+            is::CRTC_H => plane.size.1 = size()?,
+            is::SRC_X => plane.source[0] = unsigned()?,
+            is::SRC_Y => plane.source[1] = unsigned()?,
+            is::SRC_W => plane.source[2] = unsigned()?,
+            is::SRC_H => plane.source[3] = unsigned()?,
+            is::TYPE => return Err(VALUE),
+            _ => return Err(NO_PROPERTY),
+        }
+        Ok(())
+    }
+
+    /// The number of a blob of clips: rectangles of four 32-bit numbers.
+    fn damage(&self, value: u64) -> Result<u32, Refusal> {
+        let id = u32::try_from(value).map_err(|_| VALUE)?;
+        let sound = id == 0 || self.blobs.get(&id).is_some_and(|blob| blob.bytes.len().is_multiple_of(16));
+        if sound { Ok(id) } else { Err(VALUE) }
+    }
+
+    /// SETPROPERTY and OBJ_SETPROPERTY.
+    pub(crate) fn set_property(
+        &mut self,
+        caller: Caller,
+        (object, kind): (u32, u32),
+        property: u32,
+        value: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        let object = Object::of(object, self.outputs.len())
+            .filter(|it| kind == 0 || it.kind() == kind)
+            .ok_or(NO_OBJECT)?;
+        let visible = self.values_for(caller.file, object)?;
+        if !visible.iter().any(|(id, _)| *id == property) {
+            return Err(Refusal::new(Errno::EINVAL, "the object has no such property"));
+        }
+        let index = object.index();
+        let mut config = self.outputs[index].config.clone();
+        match (object, property) {
+            (Object::Connector(_), is::DPMS) => {
+                if value > 3 {
+                    return Err(VALUE);
+                }
+                config.active = value == 0 && config.mode.is_some();
+            }
+            _ => self.set(&mut config, object, property, value)?,
+        }
+        if config == self.outputs[index].config {
+            return DONE;
+        }
+        self.commit(caller, Commit { changes: vec![(index, config)], event: None, blocking: true }, effects)
+    }
+
+    /// The clips of a plane's damage as rectangles within 16 bits; everything if it has none.
+    pub(crate) fn clips(&self, plane: &Plane) -> Vec<[u16; 4]> {
+        let Some(blob) = self.blobs.get(&plane.damage) else { return Vec::new() };
+        let number = |bytes: &[u8]| {
+            let value = <[u8; 4]>::try_from(bytes).map_or(0, i32::from_le_bytes);
+            u16::try_from(value.max(0)).unwrap_or(u16::MAX)
+        };
+        let clip = |bytes: &[u8]| [0, 4, 8, 12].map(|at| number(&bytes[at..at + 4]));
+        blob.bytes.chunks_exact(16).map(clip).collect()
+    }
+}
+
+/// Whether an object joins its CRTC: it can join no other.
+fn joins(crtc: u32, value: u64) -> Result<bool, Refusal> {
+    if value == 0 {
+        Ok(false)
+    } else if value == u64::from(crtc) {
+        Ok(true)
+    } else {
+        Err(VALUE)
+    }
+}
+
+fn flag(value: u64) -> Result<bool, Refusal> {
+    if value > 1 { Err(VALUE) } else { Ok(value == 1) }
+}
+
+/// A signed value as properties carry it.
+fn signed(value: u64) -> Result<i32, Refusal> {
+    i32::try_from(value.cast_signed()).map_err(|_| VALUE)
+}

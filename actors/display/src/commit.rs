@@ -1,0 +1,236 @@
+//! Changes of what is shown: checked as a whole, shown as a whole, at a refresh.
+
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::{FileId, Token};
+use virgld_protocol::message::display::{Answer, Event, Moment, Notice, Pixels};
+use virgld_runtime::Time;
+
+use crate::framebuffer::{ARGB8888, XRGB8888};
+use crate::mode;
+use crate::object::Object;
+use crate::output::{Config, Plane};
+use crate::state::{Caller, DONE, Effect, Outcome, State};
+
+/// Changes that are to be made together.
+#[derive(Debug, Default)]
+pub(crate) struct Commit {
+    /// Outputs and what they are to show.
+    pub(crate) changes: Vec<(usize, Config)>,
+    /// Whether an event is wanted for each CRTC, and what comes back with it.
+    pub(crate) event: Option<u64>,
+    /// Whether the call is answered when all is shown, rather than at once.
+    pub(crate) blocking: bool,
+}
+
+/// A change that waits for its refresh.
+#[derive(Debug)]
+pub(crate) struct Flip {
+    /// Work on what is to be shown that is not complete.
+    gates: Vec<Token>,
+    /// The refresh; the next one if not known yet.
+    target: Option<u64>,
+    event: Option<(FileId, u64)>,
+    blocked: Option<Token>,
+}
+
+impl Flip {
+    /// The refresh at which it is shown, once nothing else holds it up.
+    pub(crate) fn due(&self) -> Option<u64> {
+        self.target.filter(|_| self.gates.is_empty())
+    }
+
+    /// A file is closed: it hears nothing any more.
+    pub(crate) fn forget(&mut self, file: FileId) {
+        self.event = self.event.filter(|(it, _)| *it != file);
+    }
+}
+
+impl State {
+    /// Makes changes, or refuses all of them.
+    pub(crate) fn commit(
+        &mut self,
+        caller: Caller,
+        commit: Commit,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        const BUSY: Refusal = Refusal::new(Errno::EBUSY, "an earlier flip is not shown yet");
+        const OFF: Refusal = Refusal::new(Errno::EINVAL, "an event is wanted of a CRTC that is off");
+        for (index, config) in &commit.changes {
+            self.check(config)?;
+            if commit.event.is_some() && config.lit().is_none() && self.outputs[*index].config.lit().is_none()
+            {
+                return Err(OFF);
+            }
+        }
+        if commit.changes.iter().any(|(index, _)| self.flips[*index].is_some()) {
+            return if commit.blocking { Ok(Outcome::Again) } else { Err(BUSY) };
+        }
+        let blocked = commit.blocking.then_some(caller.token);
+        if let Some(token) = blocked.filter(|_| !commit.changes.is_empty()) {
+            self.blocked.insert(token, commit.changes.len());
+        }
+        let nothing = commit.changes.is_empty();
+        for (index, config) in commit.changes {
+            let gates = self.gates(&config, effects);
+            let event = commit.event.map(|data| (caller.file, data));
+            self.outputs[index].config = config;
+            self.outputs[index].keep_pace(caller.now);
+            let target = self.next_refresh(index, caller.now).filter(|_| gates.is_empty());
+            self.flips[index] = Some(Flip { gates, target, event, blocked });
+        }
+        if commit.blocking && !nothing { Ok(Outcome::Later) } else { DONE }
+    }
+
+    /// Refuses what cannot be shown (`drm_atomic_check_only` and the helpers).
+    pub(crate) fn check(&self, config: &Config) -> Result<(), Refusal> {
+        const fn bad(why: &'static str) -> Refusal {
+            Refusal::new(Errno::EINVAL, why)
+        }
+        if config.active && config.mode.is_none() {
+            return Err(bad("a CRTC is active without a mode"));
+        }
+        if config.mode.is_some() != config.joined {
+            return Err(bad("a CRTC has a mode and no connector, or a connector and no mode"));
+        }
+        if let Some((_, mode)) = &config.mode {
+            mode::check(mode)?;
+        }
+        self.check_plane(&config.primary, XRGB8888)?;
+        self.check_plane(&config.cursor, ARGB8888)?;
+        let primary = &config.primary;
+        if let (Some(_), Some((_, mode))) = (primary.framebuffer, &config.mode) {
+            let extent = (u32::from(mode.hdisplay), u32::from(mode.vdisplay));
+            if primary.position != (0, 0) || primary.size != extent {
+                return Err(bad("the primary plane does not cover the screen"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_plane(&self, plane: &Plane, format: u32) -> Result<(), Refusal> {
+        const HALF: Refusal = Refusal::new(Errno::EINVAL, "a plane has a CRTC or a framebuffer, not both");
+        const FORMAT: Refusal = Refusal::new(Errno::EINVAL, "the plane does not show this format");
+        const SPACE: Refusal = Refusal::new(Errno::ENOSPC, "the source leaves the framebuffer");
+        const SCALED: Refusal = Refusal::new(Errno::ERANGE, "planes do not scale");
+        const LARGE: Refusal = Refusal::new(Errno::ERANGE, "the plane is too large");
+        if plane.framebuffer.is_some() != plane.joined {
+            return Err(HALF);
+        }
+        let Some(id) = plane.framebuffer else { return Ok(()) };
+        let framebuffer = self.framebuffers.get(&id).ok_or(HALF)?;
+        if framebuffer.format != format {
+            return Err(FORMAT);
+        }
+        let ends = |position: i32, size: u32| {
+            i32::try_from(size).ok().and_then(|size| position.checked_add(size)).is_some()
+        };
+        if !ends(plane.position.0, plane.size.0) || !ends(plane.position.1, plane.size.1) {
+            return Err(LARGE);
+        }
+        let [x, y, width, height] = plane.source.map(u64::from);
+        let inside = |start: u64, size: u64, whole: u32| start + size <= u64::from(whole) << 16;
+        if !inside(x, width, framebuffer.width) || !inside(y, height, framebuffer.height) {
+            return Err(SPACE);
+        }
+        if (width, height) != (u64::from(plane.size.0) << 16, u64::from(plane.size.1) << 16) {
+            return Err(SCALED);
+        }
+        Ok(())
+    }
+
+    /// Asks for the end of work on what is to be shown. Memory needs none: whoever wrote it has done so.
+    fn gates(&mut self, config: &Config, effects: &mut Vec<Effect>) -> Vec<Token> {
+        let mut gates = Vec::new();
+        if config.lit().is_none() {
+            return gates;
+        }
+        let Some(framebuffer) = config.primary.framebuffer.and_then(|id| self.framebuffers.get(&id)) else {
+            return gates;
+        };
+        let resource = framebuffer.image.resource;
+        if matches!(framebuffer.image.pixels, Pixels::Host) {
+            let gate = self.fresh_token();
+            effects.push(Effect::Scheme(Notice::Await { gate, resource }));
+            gates.push(gate);
+        }
+        gates
+    }
+
+    /// Work on what is to be shown is complete.
+    pub(crate) fn gate_opens(&mut self, now: Time, gate: Token) {
+        for index in 0..self.flips.len() {
+            let next = self.next_refresh(index, now);
+            if let Some(flip) = &mut self.flips[index]
+                && let Some(place) = flip.gates.iter().position(|it| *it == gate)
+            {
+                flip.gates.swap_remove(place);
+                if flip.gates.is_empty() {
+                    flip.target = next;
+                }
+            }
+        }
+    }
+
+    /// The refresh after this moment; at once if the output is off.
+    fn next_refresh(&self, index: usize, now: Time) -> Option<u64> {
+        let clock = self.outputs[index].clock;
+        Some(if clock.runs() { clock.sequence(now) + 1 } else { 0 })
+    }
+
+    /// Shows what has come to its refresh, and lets those go on who waited for that.
+    pub(crate) fn complete_flips(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        loop {
+            let mut any = false;
+            for index in 0..self.outputs.len() {
+                let clock = self.outputs[index].clock;
+                let due = self.flips[index].as_ref().and_then(Flip::due);
+                if due.is_some_and(|due| !clock.runs() || due <= clock.sequence(now)) {
+                    self.complete(now, index, effects);
+                    any = true;
+                }
+            }
+            if !any {
+                return;
+            }
+            for (file, token, call) in std::mem::take(&mut self.deferred) {
+                self.call(now, file, token, call, effects);
+            }
+        }
+    }
+
+    /// Shows what is set on an output.
+    fn complete(&mut self, now: Time, index: usize, effects: &mut Vec<Effect>) {
+        let output = &mut self.outputs[index];
+        output.shown = output.config.clone();
+        let sequence = output.clock.sequence(now);
+        let time = if output.clock.runs() { output.clock.time(sequence) } else { now };
+        if let Some(flip) = self.flips[index].take() {
+            self.outputs[index].flips += 1;
+            if let Some((file, user_data)) = flip.event {
+                let crtc = Object::Crtc(index).number();
+                let event = Event::Flip(Moment { user_data, crtc, sequence, time: time.0 });
+                effects.push(Effect::Scheme(Notice::Event { file, event }));
+            }
+            if let Some(token) = flip.blocked {
+                self.unblock(token, effects);
+            }
+        }
+        self.present(index, effects);
+    }
+
+    fn unblock(&mut self, token: Token, effects: &mut Vec<Effect>) {
+        let Some(left) = self.blocked.get_mut(&token) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.blocked.remove(&token);
+            effects.push(Effect::Scheme(Notice::Answered { token, result: Ok(Answer::Done) }));
+        }
+    }
+
+    /// Shows something at once: what was there is not to be seen any longer.
+    pub(crate) fn force(&mut self, now: Time, index: usize, config: Config, effects: &mut Vec<Effect>) {
+        self.outputs[index].config = config;
+        self.outputs[index].keep_pace(now);
+        self.complete(now, index, effects);
+    }
+}

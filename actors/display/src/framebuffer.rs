@@ -1,0 +1,198 @@
+//! Framebuffers: parts of buffers that can be put on a screen.
+
+use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::ids::FileId;
+use virgld_protocol::message::display::{Answer, Image, NewFramebuffer, Notice};
+use virgld_runtime::Time;
+
+use crate::mode::{LARGEST, SMALLEST};
+use crate::state::{Caller, DONE, Effect, Outcome, State};
+
+/// `DRM_FORMAT_XRGB8888` and `DRM_FORMAT_ARGB8888`: what the device shows.
+pub(crate) const XRGB8888: u32 = u32::from_le_bytes(*b"XR24");
+pub(crate) const ARGB8888: u32 = u32::from_le_bytes(*b"AR24");
+/// Bytes of a pixel of either.
+const PIXEL: u64 = 4;
+
+/// `DRM_MODE_FB_INTERLACED` and `DRM_MODE_FB_MODIFIERS`.
+const INTERLACED: u32 = 1;
+const MODIFIERS: u32 = 2;
+
+/// Framebuffers of one file. A compositor needs a handful for each screen and client.
+const MOST: usize = 1024;
+
+/// Part of a buffer.
+#[derive(Debug)]
+pub(crate) struct Framebuffer {
+    /// Whose it is; none for that of a pointer, which has no number that clients see.
+    owner: Option<FileId>,
+    /// Whether its number still means something; if not, it lives while it is shown.
+    named: bool,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) format: u32,
+    pub(crate) pitch: u32,
+    pub(crate) offset: u32,
+    pub(crate) image: Image,
+}
+
+const UNKNOWN: Refusal = Refusal::new(Errno::ENOENT, "no such framebuffer");
+
+impl State {
+    pub(crate) fn add_framebuffer(
+        &mut self,
+        file: FileId,
+        new: &NewFramebuffer,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        const MANY: Refusal = Refusal::new(Errno::ENOMEM, "the file has too many framebuffers");
+        let image = check(new)?;
+        if self.framebuffers.values().filter(|it| it.owner == Some(file)).count() >= MOST {
+            return Err(MANY);
+        }
+        let id = self.keep_framebuffer(Some(file), new, image, effects);
+        Ok(Outcome::Answer(Answer::Made(id)))
+    }
+
+    pub(crate) fn keep_framebuffer(
+        &mut self,
+        owner: Option<FileId>,
+        new: &NewFramebuffer,
+        image: Image,
+        effects: &mut Vec<Effect>,
+    ) -> u32 {
+        let id = self.fresh_object();
+        effects.push(Effect::Scheme(Notice::Held { resource: image.resource }));
+        let NewFramebuffer { width, height, format, pitch, offset, .. } = *new;
+        let named = owner.is_some();
+        self.framebuffers
+            .insert(id, Framebuffer { owner, named, width, height, format, pitch, offset, image });
+        id
+    }
+
+    /// RMFB takes a framebuffer off every screen, CLOSEFB lets it be shown until something else is.
+    pub(crate) fn remove_framebuffer(
+        &mut self,
+        caller: Caller,
+        id: u32,
+        from_screens: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        let own = |it: &&mut Framebuffer| it.named && it.owner == Some(caller.file);
+        self.framebuffers.get_mut(&id).filter(own).ok_or(UNKNOWN)?.named = false;
+        if from_screens {
+            self.take_off(caller.now, id, effects);
+        }
+        DONE
+    }
+
+    pub(crate) fn remove_framebuffers_of(&mut self, now: Time, file: FileId, effects: &mut Vec<Effect>) {
+        let own = self.framebuffers.iter().filter(|(_, it)| it.owner == Some(file)).map(|(id, _)| *id);
+        for id in own.collect::<Vec<_>>() {
+            if let Some(framebuffer) = self.framebuffers.get_mut(&id) {
+                framebuffer.named = false;
+            }
+            self.take_off(now, id, effects);
+        }
+    }
+
+    /// Takes a framebuffer off every screen: a CRTC that loses its picture goes off.
+    fn take_off(&mut self, now: Time, id: u32, effects: &mut Vec<Effect>) {
+        for index in 0..self.outputs.len() {
+            let output = &self.outputs[index];
+            if !output.config.shows(id) && !output.shown.shows(id) {
+                continue;
+            }
+            let mut config = output.config.clone();
+            if config.cursor.framebuffer == Some(id) {
+                config.cursor = Default::default();
+            }
+            if config.primary.framebuffer == Some(id) {
+                let cursor = std::mem::take(&mut config.cursor);
+                config = crate::output::Config { cursor, ..Default::default() };
+            }
+            self.force(now, index, config, effects);
+        }
+    }
+
+    pub(crate) fn show_framebuffer(&mut self, file: FileId, id: u32) -> Result<Outcome, Refusal> {
+        let master = self.master == Some(file) || self.rights(file)?.privileged;
+        let framebuffer = self.named(id)?;
+        Ok(Outcome::Answer(Answer::Framebuffer {
+            width: framebuffer.width,
+            height: framebuffer.height,
+            format: framebuffer.format,
+            pitch: framebuffer.pitch,
+            offset: framebuffer.offset,
+            resource: master.then_some(framebuffer.image.resource),
+        }))
+    }
+
+    /// The numbers of a file's own, as GETRESOURCES lists them.
+    pub(crate) fn framebuffers_of(&self, file: FileId) -> Vec<u32> {
+        let own = self.framebuffers.iter().filter(|(_, it)| it.named && it.owner == Some(file));
+        own.map(|(id, _)| *id).collect()
+    }
+
+    /// The framebuffer with this number, whosever it is.
+    pub(crate) fn named(&self, id: u32) -> Result<&Framebuffer, Refusal> {
+        self.framebuffers.get(&id).filter(|it| it.named).ok_or(UNKNOWN)
+    }
+
+    /// Forgets framebuffers that nobody names and nothing shows.
+    pub(crate) fn sweep(&mut self, effects: &mut Vec<Effect>) {
+        let outputs = &self.outputs;
+        let idle = |id: &u32, it: &mut Framebuffer| {
+            !it.named && !outputs.iter().any(|output| output.config.shows(*id) || output.shown.shows(*id))
+        };
+        for (_, framebuffer) in self.framebuffers.extract_if(.., idle) {
+            effects.push(Effect::Scheme(Notice::Let { resource: framebuffer.image.resource }));
+        }
+    }
+}
+
+/// Refuses what cannot be shown, in the order in which Linux looks (`drm_internal_framebuffer_create`,
+/// `framebuffer_check`, `virtio_gpu_user_framebuffer_create`).
+pub(crate) fn check(new: &NewFramebuffer) -> Result<Image, Refusal> {
+    const fn bad(why: &'static str) -> Refusal {
+        Refusal::new(Errno::EINVAL, why)
+    }
+    if new.flags & !(INTERLACED | MODIFIERS) != 0 {
+        return Err(bad("unknown flags"));
+    }
+    if !(SMALLEST..=LARGEST).contains(&new.width) || !(SMALLEST..=LARGEST).contains(&new.height) {
+        return Err(bad("the framebuffer is too small or too large"));
+    }
+    if new.flags & MODIFIERS != 0 || new.modifier != 0 {
+        return Err(bad("pixels lie in rows: there are no modifiers"));
+    }
+    if ![XRGB8888, ARGB8888].contains(&new.format) {
+        return Err(if is_format(new.format) {
+            Refusal::new(Errno::ENOENT, "the device does not show this format")
+        } else {
+            bad("no such format")
+        });
+    }
+    let row = u64::from(new.width) * PIXEL;
+    let end = u64::from(new.height) * u64::from(new.pitch) + u64::from(new.offset);
+    if u32::try_from(end).is_err() {
+        return Err(Refusal::new(Errno::ERANGE, "the framebuffer ends beyond 4 GiB"));
+    }
+    if u64::from(new.pitch) < row {
+        return Err(bad("rows overlap"));
+    }
+    if new.more_planes {
+        return Err(bad("the format has one plane"));
+    }
+    let image = new.image.clone().ok_or(bad("the file has no such handle"))?;
+    let last_row = u64::from(new.height - 1) * u64::from(new.pitch) + row + u64::from(new.offset);
+    if last_row > image.bytes {
+        return Err(bad("the framebuffer is larger than its buffer"));
+    }
+    Ok(image)
+}
+
+/// Whether a number looks like one of DRM's format codes: four printable characters.
+fn is_format(format: u32) -> bool {
+    format.to_le_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ')
+}
