@@ -32,13 +32,15 @@ impl Argument {
     ///
     /// There are `size` bytes at `address`, and what they point to is as the ioctl demands.
     pub(crate) unsafe fn take(layout: &'static Layout, address: *mut u8, size: usize) -> Outcome<Self> {
-        if address.is_null() {
+        let size = size.min(layout.size);
+        if address.is_null() && layout.size > 0 {
             return Err(Errno::EFAULT);
         }
-        let size = size.min(layout.size);
         let mut raw = [0; MAX_FIXED];
-        // SAFETY: `size` is no more than the caller promised, nor than the table's size, which fits `raw`.
-        unsafe { ptr::copy(address, raw.as_mut_ptr(), size) };
+        if size > 0 {
+            // SAFETY: `size` is no more than the caller promised, nor than the table's size, which fits `raw`.
+            unsafe { ptr::copy(address, raw.as_mut_ptr(), size) };
+        }
         let arrays = [(ptr::null_mut(), 0); MAX_ARRAYS];
         let mut argument = Self { layout, address, size, raw, fixed: [0; MAX_FIXED], arrays };
         argument.fill_fixed();
@@ -101,8 +103,10 @@ impl Argument {
         if let (Some(offset), Some(descriptor)) = (self.layout.fd_out, descriptor) {
             self.raw[offset..offset + 4].copy_from_slice(&descriptor.to_le_bytes());
         }
-        // SAFETY: as in `take`.
-        unsafe { ptr::copy(self.raw.as_ptr(), self.address, self.size) };
+        if self.size > 0 {
+            // SAFETY: as in `take`.
+            unsafe { ptr::copy(self.raw.as_ptr(), self.address, self.size) };
+        }
         let mut at = size_of::<Answer>() + head.fixed as usize;
         for (array, bytes) in self.arrays.iter().zip(head.arrays) {
             let length = (bytes as usize).min(array.1);
@@ -166,12 +170,20 @@ impl Argument {
     }
 
     fn find_arrays(&mut self) -> Outcome<()> {
-        for (index, array) in self.layout.arrays.iter().enumerate() {
-            let start = self.pointer(array.pointer);
-            if start.is_null() && array.direction == Direction::Out {
-                // Kernels answer without the array.
+        for array in self.layout.arrays {
+            // Kernels answer without an array that has no room, and do not look at what is unused. Before any
+            // length is taken: arrays can share a count.
+            let absent = match array.direction {
+                Direction::In => false,
+                Direction::Out => self.pointer(array.pointer).is_null(),
+                Direction::Unused => true,
+            };
+            if absent {
                 self.fixed[array.wire_count..array.wire_count + array.count_size].fill(0);
             }
+        }
+        for (index, array) in self.layout.arrays.iter().enumerate() {
+            let start = self.pointer(array.pointer);
             let count = self.count(array);
             let length = count.checked_mul(array.element).ok_or(Errno::EINVAL)?;
             if start.is_null() && length > 0 {
@@ -244,6 +256,30 @@ mod tests {
         // SAFETY: a null pointer is refused before anything is read.
         let missing = unsafe { Argument::take(layout_of(0x41).unwrap(), ptr::null_mut(), 16) };
         assert_eq!(missing.err(), Some(Errno::EFAULT));
+    }
+
+    #[test]
+    fn arrays_that_share_a_count_have_the_same_room() {
+        let mut room = [0_u32; 2];
+        let mut bytes = [0_u8; 80];
+        bytes[36] = 2;
+        bytes[16..24].copy_from_slice(&(room.as_mut_ptr() as u64).to_le_bytes());
+        let argument = take(0xa7, &mut bytes).unwrap();
+        assert_eq!(
+            (argument.wire(4), argument.array(2).1, argument.array(3).1),
+            (0, 0, 0),
+            "no values wanted"
+        );
+    }
+
+    #[test]
+    fn what_is_unused_does_not_travel_and_what_has_no_argument_needs_none() {
+        let mut bytes = [0xee_u8; 104];
+        let argument = take(0xa1, &mut bytes).unwrap();
+        assert_eq!((argument.wire(0), argument.array(0).1, argument.wire(4)), (0, 0, 0xeeee_eeee), "GETCRTC");
+        // SAFETY: SET_MASTER has no structure; nothing is read.
+        let master = unsafe { Argument::take(layout_of(0x1e).unwrap(), ptr::null_mut(), 0) };
+        assert!(master.is_ok());
     }
 
     #[test]

@@ -27,7 +27,10 @@ errnos! {
     ENOENT = 2, "No such object.";
     EINTR = 4, "Interrupted.";
     EIO = 5, "Input or output error.";
+    ENXIO = 6, "No such address on the device.";
+    E2BIG = 7, "Too much at once.";
     EBADF = 9, "Bad file descriptor.";
+    EAGAIN = 11, "Nothing there yet; try again.";
     ENOMEM = 12, "Out of memory, or over a quota.";
     EACCES = 13, "Permission denied.";
     EFAULT = 14, "Bad address.";

@@ -3,6 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use virgld_protocol::client::kms::{self, Atomic, Change};
 use virgld_protocol::client::{
     Call, ContextInit, Execbuffer, GetCaps, Getparam, Ioctl, Map, PrimeFdToHandle, ResourceCreate,
     ResourceCreateBlob, SyncobjQuery, SyncobjTimelineWait, SyncobjWait, TransferToHost, Version, Wait,
@@ -84,6 +85,67 @@ proptest! {
         round_trip::<SyncobjQuery>(&noise, &counts)?;
     }
 
+    #[test]
+    fn calls_of_mode_setting_come_apart_as_they_were_put_together(
+        noise in vec(any::<u8>(), 1..200),
+        counts in vec(0_u8..9, 4),
+    ) {
+        round_trip::<kms::SetMaster>(&noise, &counts)?;
+        round_trip::<kms::WaitVblank>(&noise, &counts)?;
+        round_trip::<kms::GetResources>(&noise, &counts)?;
+        round_trip::<kms::GetCrtc>(&noise, &counts)?;
+        round_trip::<kms::SetCrtc>(&noise, &counts)?;
+        round_trip::<kms::GetGamma>(&noise, &counts)?;
+        round_trip::<kms::SetGamma>(&noise, &counts)?;
+        round_trip::<kms::GetConnector>(&noise, &counts)?;
+        round_trip::<kms::GetProperty>(&noise, &counts)?;
+        round_trip::<kms::GetPropBlob>(&noise, &counts)?;
+        round_trip::<kms::PageFlip>(&noise, &counts)?;
+        round_trip::<kms::DirtyFb>(&noise, &counts)?;
+        round_trip::<kms::GetPlaneResources>(&noise, &counts)?;
+        round_trip::<kms::GetPlane>(&noise, &counts)?;
+        round_trip::<kms::AddFb2>(&noise, &counts)?;
+        round_trip::<kms::ObjGetProperties>(&noise, &counts)?;
+        round_trip::<kms::Atomic>(&noise, &counts)?;
+        round_trip::<kms::CreatePropBlob>(&noise, &counts)?;
+        round_trip::<kms::CreateLease>(&noise, &counts)?;
+        round_trip::<kms::ListLessees>(&noise, &counts)?;
+    }
+
+    /// Changes come out in the order and with the objects that they went in with.
+    #[test]
+    fn changes_belong_to_the_objects_that_they_were_counted_for(
+        objects in vec((any::<u32>(), vec((any::<u32>(), any::<u64>()), 0..5)), 0..6),
+        lie in -2_i32..3,
+    ) {
+        let each = objects.iter().flat_map(|(object, changes)| {
+            changes.iter().map(|(property, value)| Change { object: *object, property: *property, value: *value })
+        });
+        let expected: Vec<Change> = each.collect();
+        let count = |count: usize| u32::try_from(count).unwrap();
+        let told = count(expected.len()).saturating_add_signed(lie);
+        let fixed = Atomic { count_objs: count(objects.len()), count_changes: told, ..Atomic::default() };
+        let numbers = |numbers: Vec<u32>| numbers.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
+        let mut properties = numbers(expected.iter().map(|change| change.property).collect());
+        properties.resize(told as usize * 4, 0);
+        let mut values: Vec<u8> = expected.iter().flat_map(|change| change.value.to_le_bytes()).collect();
+        values.resize(told as usize * 8, 0);
+        let parts = [
+            fixed.as_bytes().to_vec(),
+            numbers(objects.iter().map(|(object, _)| *object).collect()),
+            numbers(objects.iter().map(|(_, changes)| count(changes.len())).collect()),
+            properties,
+            values,
+        ];
+        let call = Call { number: Atomic::TABLE.number, bytes: parts.concat() };
+        let wire = call.parse::<Atomic>().unwrap();
+        match told == count(expected.len()) {
+            true => prop_assert_eq!(wire.changes(), Ok(expected)),
+            false => prop_assert!(wire.changes().is_err()),
+        }
+        prop_assert_eq!(wire.objects().count(), objects.len());
+    }
+
     /// Whatever bytes a client sends, taking them apart ends in a call or a refusal.
     #[test]
     fn no_bytes_do_harm(bytes in vec(any::<u8>(), 0..300)) {
@@ -92,6 +154,7 @@ proptest! {
         let _ = call.parse::<Execbuffer>();
         let _ = call.parse::<SyncobjTimelineWait>();
         let _ = call.parse::<ContextInit>();
+        let _ = call.parse::<Atomic>().map(|wire| wire.changes().map(|changes| changes.len()));
     }
 
     #[test]

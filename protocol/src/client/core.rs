@@ -282,18 +282,48 @@ impl Ioctl for SetClientCap {
 pub mod cap {
     /// Dumb buffers.
     pub const DUMB_BUFFER: u64 = 0x1;
+    /// WAIT_VBLANK takes the number of a CRTC.
+    pub const VBLANK_HIGH_CRTC: u64 = 0x2;
+    /// Bits of colour that dumb buffers should have.
+    pub const DUMB_PREFERRED_DEPTH: u64 = 0x3;
+    /// Reading from dumb buffers is slow.
+    pub const DUMB_PREFER_SHADOW: u64 = 0x4;
     /// PRIME: bit 0 import, bit 1 export.
     pub const PRIME: u64 = 0x5;
     /// Event times are of CLOCK_MONOTONIC.
     pub const TIMESTAMP_MONOTONIC: u64 = 0x6;
+    /// Flips that do not wait for a refresh.
+    pub const ASYNC_PAGE_FLIP: u64 = 0x7;
     /// Largest cursor width.
     pub const CURSOR_WIDTH: u64 = 0x8;
     /// Largest cursor height.
     pub const CURSOR_HEIGHT: u64 = 0x9;
     /// Framebuffers with modifiers.
     pub const ADDFB2_MODIFIERS: u64 = 0x10;
+    /// Flips at a chosen refresh.
+    pub const PAGE_FLIP_TARGET: u64 = 0x11;
+    /// Events say which CRTC.
+    pub const CRTC_IN_VBLANK_EVENT: u64 = 0x12;
     /// Synchronisation objects.
     pub const SYNCOBJ: u64 = 0x13;
     /// Timeline synchronisation objects.
     pub const SYNCOBJ_TIMELINE: u64 = 0x14;
+    /// As `ASYNC_PAGE_FLIP`, by ATOMIC.
+    pub const ATOMIC_ASYNC_PAGE_FLIP: u64 = 0x15;
+}
+
+/// Values of [`SetClientCap::capability`] (`DRM_CLIENT_CAP_*`).
+pub mod client_cap {
+    /// Shows stereo modes.
+    pub const STEREO_3D: u64 = 1;
+    /// Shows primary and cursor planes.
+    pub const UNIVERSAL_PLANES: u64 = 2;
+    /// Allows ATOMIC and shows its properties; sets UNIVERSAL_PLANES and ASPECT_RATIO too.
+    pub const ATOMIC: u64 = 3;
+    /// Shows the aspect ratio in modes.
+    pub const ASPECT_RATIO: u64 = 4;
+    /// Shows writeback connectors.
+    pub const WRITEBACK_CONNECTORS: u64 = 5;
+    /// The client sets the hotspot of the cursor plane.
+    pub const CURSOR_PLANE_HOTSPOT: u64 = 6;
 }

@@ -28,6 +28,8 @@ pub enum Direction {
     In,
     /// To the client; what the client's memory held travels too, so that an answer may leave it as it was.
     Out,
+    /// Nobody looks at it, though structure and wire have a place for it; a Linux client sends none.
+    Unused,
 }
 
 /// An array that a pointer in the C structure names.
@@ -45,6 +47,24 @@ pub struct Array {
     pub element: usize,
     /// Which way it goes.
     pub direction: Direction,
+}
+
+impl Array {
+    /// An array from the client with a 32-bit count: offsets of pointer and count in C, offset of the count on the
+    /// wire, bytes per element.
+    pub const fn input(pointer: usize, count: usize, wire_count: usize, element: usize) -> Self {
+        Self { pointer, count, wire_count, count_size: 4, element, direction: Direction::In }
+    }
+
+    /// The same to the client.
+    pub const fn out(pointer: usize, count: usize, wire_count: usize, element: usize) -> Self {
+        Self { direction: Direction::Out, ..Self::input(pointer, count, wire_count, element) }
+    }
+
+    /// The same that nobody looks at.
+    pub const fn unused(pointer: usize, count: usize, wire_count: usize, element: usize) -> Self {
+        Self { direction: Direction::Unused, ..Self::input(pointer, count, wire_count, element) }
+    }
 }
 
 /// Everything needed to carry one ioctl.
@@ -194,10 +214,13 @@ pub fn is_asynchronous(number: u8) -> bool {
 
 /// The table of the ioctl with this number, if it is served at all.
 pub fn layout_of(number: u8) -> Option<&'static Layout> {
-    ALL.iter().find(|layout| layout.number == number)
+    ALL.iter().chain(MODE_SETTING).find(|layout| layout.number == number)
 }
 
-/// Every ioctl that has a table.
+/// Every ioctl of mode setting that has a table.
+static MODE_SETTING: &[Layout] = &super::kms::TABLES;
+
+/// Every other ioctl that has a table.
 static ALL: &[Layout] = &[
     super::Version::TABLE,
     super::GetUnique::TABLE,
@@ -240,7 +263,7 @@ mod tests {
 
     #[test]
     fn tables_are_sound() {
-        for layout in ALL {
+        for layout in ALL.iter().chain(MODE_SETTING) {
             assert!(layout.wire <= MAX_FIXED && layout.size <= MAX_FIXED, "{}", layout.name);
             assert!(layout.arrays.len() <= MAX_ARRAYS, "{}", layout.name);
             let copied: usize = layout.fields.iter().map(|field| field.size).sum();

@@ -14,6 +14,7 @@ mod core;
 mod execbuffer;
 mod get_caps;
 mod getparam;
+pub mod kms;
 mod layout;
 mod map;
 mod prime;
@@ -27,6 +28,7 @@ mod wait;
 pub use context_init::{ContextInit, ContextParameter};
 pub use core::{
     GemClose, GemFlink, GemOpen, GetCap, GetMagic, GetUnique, SetClientCap, SetVersion, Version, cap,
+    client_cap,
 };
 pub use execbuffer::{Execbuffer, ExecbufferFlags, ExecbufferSyncobj};
 pub use get_caps::GetCaps;
