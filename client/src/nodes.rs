@@ -2,8 +2,9 @@
 
 use std::os::fd::RawFd;
 
-use virgld_protocol::channel::{CARD, RENDER};
+use virgld_protocol::channel::{CARD, MAGIC, RENDER, VERSION, Verdict};
 use virgld_protocol::errno::Errno;
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::errno::Outcome;
 use crate::settings::settings;
@@ -48,11 +49,33 @@ pub(crate) fn open(node: Node, flags: i32) -> Outcome<RawFd> {
         libc::ENOENT | libc::ECONNREFUSED => Errno::ENODEV,
         _ => errno,
     })?;
+    if let Err(errno) = verdict(fd) {
+        sys::close(fd);
+        return Err(errno);
+    }
     if flags & libc::O_NONBLOCK != 0 {
         let status = sys::status_flags(fd)?;
         sys::set_status_flags(fd, status | libc::O_NONBLOCK)?;
     }
     Ok(fd)
+}
+
+/// Waits for the daemon's word on a new connection.
+fn verdict(fd: RawFd) -> Outcome<()> {
+    let mut verdict = Verdict::new_zeroed();
+    let bytes = loop {
+        match socket::receive(fd, verdict.as_mut_bytes())? {
+            Some(packet) => break packet.bytes,
+            None => drop(sys::poll(fd, libc::POLLIN, 100)),
+        }
+    };
+    match verdict {
+        // The daemon ended, or is out of descriptors.
+        _ if bytes == 0 => Err(Errno::ENODEV),
+        Verdict { magic: MAGIC, version: VERSION, errno: 0 } if bytes == size_of::<Verdict>() => Ok(()),
+        Verdict { magic: MAGIC, version: VERSION, errno } => Err(Errno(errno)),
+        _ => Err(Errno::EIO),
+    }
 }
 
 /// Which node `fd`, a socket, is connected to.

@@ -1,6 +1,7 @@
 //! The channel between a client and the Linux door: memory that both map, and a socket for descriptors.
 //!
-//! An open DRM file is a connection to a listening socket of the daemon, one socket per node. A process that
+//! An open DRM file is a connection to a listening socket of the daemon, one socket per node. The first packet on it
+//! is the daemon's [`Verdict`]: whether the file is open. A process that
 //! uses the file opens a channel: it sends [`Hello`] on that connection together with one end of a socket pair
 //! (SOCK_SEQPACKET, as the connection is). The daemon answers on the pair with [`Welcome`] and two descriptors:
 //! the channel's memory, and a doorbell, which is an eventfd that the client writes. Either end closes the pair
@@ -13,7 +14,7 @@
 //! RING_OFFSET     1 MiB: a ring of records, client to daemon
 //! ```
 //!
-//! Numbers are little-endian. On the connection itself the daemon sends nothing but events, to be read as from
+//! Numbers are little-endian. On the connection itself the daemon then sends nothing but events, to be read as from
 //! a DRM file, and the client nothing but [`Hello`].
 //!
 //! The client appends a record to the ring and advances `tail`; the daemon takes it and advances `head`. Both
@@ -29,7 +30,7 @@ use crate::client::{Execbuffer, Ioctl, MAX_ARRAYS};
 /// First word of [`Hello`]: "VGLD".
 pub const MAGIC: u32 = 0x444c_4756;
 /// Version of this interface; both ends must agree.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Name of the node for rendering and mode setting, in /dev/dri and of its socket in the runtime directory.
 pub const CARD: &str = "card0";
@@ -172,6 +173,18 @@ pub struct Mapped {
     pub base: u64,
     /// How many bytes from `base` on the descriptor covers: a client may keep it for later maps there.
     pub covers: u64,
+}
+
+/// The first packet on a connection: whether the file is open. A file that is not is closed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Verdict {
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// [`VERSION`].
+    pub version: u32,
+    /// 0, or the error number for `open`: EACCES if this user may not open the node, EMFILE if they have too many files.
+    pub errno: i32,
 }
 
 /// Opens a channel.

@@ -36,7 +36,12 @@ impl State {
         rings: u32,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
+        const MANY: Refusal = Refusal::new(Errno::ENOSPC, "the user has too many contexts");
         self.device()?;
+        let contexts = self.files_of_same_user(id).filter(|file| file.context.is_open()).count();
+        if contexts >= self.limits.user.contexts {
+            return Err(MANY);
+        }
         let file = self.file(id)?;
         file.context = GlContext::Open { rings };
         let name = DebugName::new(&format!("pid {} file {}", file.credentials.pid, id.0));

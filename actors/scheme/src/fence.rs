@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use virgld_protocol::client::Reply;
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FenceKey, FileId, Serial};
+use virgld_protocol::ids::{FenceKey, FileId, Serial, UserId};
 use virgld_protocol::message::context::Request;
 use virgld_protocol::message::door::{Attach, Command};
 use virgld_protocol::message::scheme::Attached;
@@ -51,6 +51,8 @@ struct Hold {
 
 /// A fence that signals when others have.
 struct Merge {
+    /// Who asked for it.
+    user: UserId,
     remaining: usize,
     result: Result<(), Errno>,
 }
@@ -88,7 +90,7 @@ impl Fences {
     }
 
     /// A fence that signals when all of `keys` have, and fails if one of them does.
-    pub(crate) fn all_of(&mut self, keys: &[FenceKey]) -> Attach {
+    fn all_of(&mut self, keys: &[FenceKey], user: UserId) -> Attach {
         let fence = self.fresh();
         let mut remaining = 0;
         for key in keys {
@@ -100,7 +102,7 @@ impl Fences {
         if remaining == 0 {
             return Attach::Fence { fence, result: Some(Ok(())) };
         }
-        self.merges.insert(fence, Merge { remaining, result: Ok(()) });
+        self.merges.insert(fence, Merge { remaining, result: Ok(()), user });
         self.expect(fence, None);
         Attach::Fence { fence, result: None }
     }
@@ -195,12 +197,22 @@ impl State {
     /// SYNC_IOC_MERGE.
     pub(crate) fn merge(&mut self, file: FileId, fences: [Attached; 2]) -> Result<Outcome, Refusal> {
         const NO_FENCE: Refusal = Refusal::new(Errno::ENOENT, "a descriptor is no fence");
-        self.file(file)?;
         let mut keys = Vec::with_capacity(fences.len());
         for fence in fences {
             keys.push(self.fence_of(Some(fence)).ok_or(NO_FENCE)?);
         }
-        Ok(Outcome::AnswerWith(Reply::empty(), self.fences.all_of(&keys)))
+        Ok(Outcome::AnswerWith(Reply::empty(), self.merge_for(file, &keys)?))
+    }
+
+    /// A fence that signals when all of `keys` have, for a file whose user may have one more.
+    pub(crate) fn merge_for(&mut self, file: FileId, keys: &[FenceKey]) -> Result<Attach, Refusal> {
+        const MANY: Refusal = Refusal::new(Errno::ENOMEM, "the user has too many merged fences");
+        let user = self.file(file)?.user();
+        let of_user = self.fences.merges.values().filter(|merge| merge.user == user).count();
+        if of_user >= self.limits.user.merged_fences {
+            return Err(MANY);
+        }
+        Ok(self.fences.all_of(keys, user))
     }
 
     /// The fence that a descriptor stands for.

@@ -29,4 +29,4 @@ mod transfer;
 mod wait;
 
 pub use actor::{Scheme, StartContext};
-pub use state::{Effect, Limits, State};
+pub use state::{Effect, Limits, State, UserLimits};

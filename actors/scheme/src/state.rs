@@ -50,11 +50,28 @@ pub struct Limits {
     pub hold: Duration,
     /// Synchronisation objects of one file.
     pub syncobjs: usize,
+    /// What all files of one user may have together.
+    pub user: UserLimits,
+}
+
+/// What all files of one user may have together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserLimits {
+    /// GL contexts.
+    pub contexts: usize,
+    /// Synchronisation objects.
+    pub syncobjs: usize,
+    /// Of these, objects of which a descriptor was made: each costs the daemon one.
+    pub exported_syncobjs: usize,
+    /// Fences that were merged from others and have not signalled: each costs the daemon a descriptor.
+    pub merged_fences: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { wait: Duration::from_secs(15), hold: Duration::from_secs(10), syncobjs: 65_536 }
+        let user =
+            UserLimits { contexts: 256, syncobjs: 262_144, exported_syncobjs: 1024, merged_fences: 1024 };
+        Self { wait: Duration::from_secs(15), hold: Duration::from_secs(10), syncobjs: 65_536, user }
     }
 }
 
@@ -289,6 +306,12 @@ impl State {
         self.expire_waits(now, effects);
         self.expire_sync_waits(now, effects);
         self.expire_holds(now, effects);
+    }
+
+    /// The files of the user whose file this is.
+    pub(crate) fn files_of_same_user(&self, file: FileId) -> impl Iterator<Item = &File> {
+        let user = self.files.get(&file).map(File::user);
+        self.files.values().filter(move |other| Some(other.user()) == user)
     }
 
     pub(crate) fn file(&mut self, file: FileId) -> Result<&mut File, Refusal> {

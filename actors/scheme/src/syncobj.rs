@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use virgld_protocol::ids::FenceKey;
+use virgld_protocol::ids::{FenceKey, UserId};
 use virgld_protocol::message::scheme::SyncobjKey;
 
 /// Names an object in the daemon; never used twice.
@@ -14,6 +14,8 @@ pub(crate) struct SyncobjId(u64);
 pub(crate) struct Syncobjs {
     objects: HashMap<SyncobjId, Syncobj>,
     exports: HashMap<SyncobjKey, SyncobjId>,
+    /// How many descriptors each user has made that are about.
+    exporters: HashMap<UserId, usize>,
     next: u64,
 }
 
@@ -21,7 +23,8 @@ pub(crate) struct Syncobjs {
 struct Syncobj {
     /// Handles in files.
     handles: usize,
-    export: Option<SyncobjKey>,
+    /// The descriptor that was made of it, and by whom.
+    export: Option<(SyncobjKey, UserId)>,
     /// The fences, oldest first; empty if it has none. A point is reached when its fence and all before it have
     /// signalled.
     chain: Vec<Node>,
@@ -71,19 +74,45 @@ impl Syncobjs {
         self.forget_if_unnamed(id);
     }
 
-    /// The key by which a descriptor for it is recognised.
-    pub(crate) fn export(&mut self, id: SyncobjId, fresh: SyncobjKey) -> SyncobjKey {
-        let Some(object) = self.objects.get_mut(&id) else { return fresh };
-        let key = *object.export.get_or_insert(fresh);
-        self.exports.insert(key, id);
-        key
+    /// The key by which a descriptor for it is recognised; none if the user has made `most` already.
+    pub(crate) fn export(
+        &mut self,
+        id: SyncobjId,
+        fresh: SyncobjKey,
+        user: UserId,
+        most: usize,
+    ) -> Option<SyncobjKey> {
+        let object = self.objects.get_mut(&id)?;
+        if let Some((key, _)) = object.export {
+            return Some(key);
+        }
+        let made = self.exporters.entry(user).or_default();
+        if *made >= most {
+            return None;
+        }
+        *made += 1;
+        object.export = Some((fresh, user));
+        self.exports.insert(fresh, id);
+        Some(fresh)
+    }
+
+    /// Whether another point may be put into it.
+    pub(crate) fn has_room(&self, id: SyncobjId) -> bool {
+        self.objects.get(&id).is_none_or(|object| object.chain.len() < MOST_POINTS)
     }
 
     /// No descriptor is left outside.
     pub(crate) fn unexport(&mut self, key: SyncobjKey) {
         let Some(id) = self.exports.remove(&key) else { return };
         if let Some(object) = self.objects.get_mut(&id) {
-            object.export = None;
+            let exporter = object.export.take().map(|(_, user)| user);
+            if let Some((user, made)) = exporter.and_then(|user| Some((user, self.exporters.get_mut(&user)?)))
+            {
+                *made -= 1;
+                if *made == 0 {
+                    self.exporters.remove(&user);
+                }
+            }
         }
         self.forget_if_unnamed(id);
     }
@@ -158,3 +187,6 @@ impl Syncobj {
         self.chain.drain(..reached.saturating_sub(1));
     }
 }
+
+/// Points of one timeline that are not reached: real programs have a handful.
+const MOST_POINTS: usize = 4096;

@@ -39,6 +39,10 @@ impl State {
     fn enter_syncobj(&mut self, file: FileId, id: SyncobjId) -> Result<u32, Refusal> {
         const MANY: Refusal = Refusal::new(Errno::ENOMEM, "the file has too many synchronisation objects");
         let most = self.limits.syncobjs;
+        let of_user: usize = self.files_of_same_user(file).map(|file| file.syncobjs.len()).sum();
+        if of_user >= self.limits.user.syncobjs {
+            return Err(MANY);
+        }
         let file = self.file(file)?;
         if file.syncobjs.len() >= most {
             return Err(MANY);
@@ -94,10 +98,12 @@ impl State {
         let attach = if sync_file {
             let point = if asked.flags & TIMELINE != 0 { asked.point } else { 0 };
             let keys = self.keys_at(id, point)?;
-            self.fences.all_of(&keys)
+            self.merge_for(file, &keys)?
         } else {
+            const MANY: Refusal = Refusal::new(Errno::EMFILE, "the user has shared too many objects");
             let fresh = SyncobjKey(self.fresh());
-            Attach::Syncobj(self.syncobjs.export(id, fresh))
+            let (user, most) = (self.file(file)?.user(), self.limits.user.exported_syncobjs);
+            Attach::Syncobj(self.syncobjs.export(id, fresh, user, most).ok_or(MANY)?)
         };
         Ok(Outcome::AnswerWith(Reply::fixed(&asked), attach))
     }
@@ -118,6 +124,7 @@ impl State {
             let id = self.syncobj(file, asked.handle)?;
             let point = if asked.flags & TIMELINE != 0 { asked.point } else { 0 };
             let key = self.fence_of(attached).ok_or(NOT_OURS)?;
+            self.need_room(id)?;
             self.put_fence(id, point, key);
             self.review_sync_waits(effects);
             return Ok(Outcome::Answer(Reply::fixed(&asked)));
@@ -168,6 +175,9 @@ impl State {
             return Err(BAD);
         }
         let objects = self.syncobj_list(caller.file, wire.arrays[0])?;
+        for id in &objects {
+            self.need_room(*id)?;
+        }
         for (id, point) in objects.into_iter().zip(points(wire.arrays[1])) {
             self.syncobjs.put(id, point, None);
         }
@@ -200,12 +210,19 @@ impl State {
         let from = self.syncobj(caller.file, asked.src_handle)?;
         let to = self.syncobj(caller.file, asked.dst_handle)?;
         let keys = self.keys_at(from, asked.src_point)?;
-        match self.fences.all_of(&keys) {
+        self.need_room(to)?;
+        match self.merge_for(caller.file, &keys)? {
             Attach::Fence { fence, result: None } => self.put_fence(to, asked.dst_point, fence),
             _ => self.syncobjs.put(to, asked.dst_point, None),
         }
         self.review_sync_waits(effects);
         Ok(Outcome::Answer(Reply::empty()))
+    }
+
+    /// Refuses more points for an object that has too many which are not reached.
+    fn need_room(&self, id: SyncobjId) -> Result<(), Refusal> {
+        const LONG: Refusal = Refusal::new(Errno::ENOMEM, "too many points of the timeline are not reached");
+        if self.syncobjs.has_room(id) { Ok(()) } else { Err(LONG) }
     }
 
     /// The fences that a point still waits for.
@@ -245,7 +262,8 @@ impl State {
             if target.flags != 0 {
                 return Err(BAD);
             }
-            self.syncobj(file, target.handle)?;
+            let id = self.syncobj(file, target.handle)?;
+            self.need_room(id)?;
         }
         Ok(())
     }

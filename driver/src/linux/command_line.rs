@@ -63,6 +63,10 @@ pub(crate) struct Serve {
     /// Seconds that the device may take for one command before the command fails.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) command_timeout: u64,
+    /// Who may open the nodes, and how much they may have: a TOML file, explained in docs/policy.toml. Without one,
+    /// only root and the user who starts this may open anything.
+    #[arg(long, value_name = "FILE", env = "VIRGLD_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
     /// End when no program has used the daemon for so many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle_exit: Option<u64>,

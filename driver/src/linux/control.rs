@@ -1,7 +1,9 @@
 //! The control socket: who connects is told the state of the daemon, as JSON, and nothing else.
 
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +63,8 @@ impl Control {
         // The door holds the directory by now, so a socket that is there is a dead daemon's.
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path)?;
+        // For the daemon's owner, also where others may enter the directory.
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         let listener = Arc::new(listener);
         let watch = registrar.register(listener.clone(), Interest::Read, Trigger::Edge, 0, sink)?;

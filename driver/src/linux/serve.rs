@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::command_line::Serve;
+use super::policy::Policy;
 use super::{Error, core, wiring};
 
 /// Drives a device and serves programs until interrupted.
@@ -19,7 +20,8 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     allow_descriptors();
     let directory = options.meeting.directory();
     let timeout = Duration::from_secs(options.command_timeout);
-    let system = wiring::wire(&options.device, &directory, timeout)?;
+    let policy = Policy::read(options.policy.as_deref())?;
+    let system = wiring::wire(&options.device, &directory, timeout, &policy)?;
     tracing::info!(directory = %directory.display(), "serving");
     core::run(system, &stop, options.idle_exit.map(Duration::from_secs))?;
     tracing::info!("stopped");

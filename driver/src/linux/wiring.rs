@@ -41,6 +41,7 @@ use super::command_line::Device;
 use super::control::{self, Control};
 use super::device::Running;
 use super::directory::CONTROL;
+use super::policy::Policy;
 
 /// Memory for commands but for streams: one for each command under way.
 const SMALL: [SizeClass; 2] = [SizeClass { size: 512, count: 1024 }, SizeClass { size: 80 << 10, count: 4 }];
@@ -94,6 +95,7 @@ pub(crate) fn wire(
     device: &Device,
     directory: &std::path::Path,
     command_timeout: Duration,
+    policy: &Policy,
 ) -> Result<System, Error> {
     let reactor = Reactor::new()?;
     let stage = Stage::new(reactor.waker());
@@ -138,7 +140,8 @@ pub(crate) fn wire(
         let ready = door_ready.mint(ANY);
         Box::new(move |it| ready.send(it).is_ok())
     });
-    let config = DoorConfig::new(directory);
+    let config =
+        DoorConfig { directory: directory.to_owned(), access: policy.access()?, limits: policy.door() };
     let door = Door::new(config, scheme_box.open(ANY), reactor.registrar(), streams, sinks)?;
 
     let status_parts = control::Parts {
@@ -162,9 +165,8 @@ pub(crate) fn wire(
         display_box.open(ANY),
     );
     let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
-    let limits = virgld_resource::Limits::default();
     let resources = Resources::new(
-        limits,
+        policy.resource(),
         control_box.open(ANY),
         transport_box.open(ANY),
         scheme_box.open(ANY),
@@ -177,9 +179,13 @@ pub(crate) fn wire(
         cursor_box.open(ANY),
         resource_box.open(ANY),
     );
-    let limits = virgld_scheme::Limits::default();
-    let scheme =
-        Scheme::new(limits, door_box.open(ANY), resource_box.open(ANY), display_box.open(ANY), start_context);
+    let scheme = Scheme::new(
+        policy.scheme(),
+        door_box.open(ANY),
+        resource_box.open(ANY),
+        display_box.open(ANY),
+        start_context,
+    );
 
     spawner.start("transport", transport_box, transport);
     spawner.start("control queue", control_box, control);

@@ -5,6 +5,7 @@ mod capabilities;
 mod derivation;
 mod ends;
 mod fences;
+mod quotas;
 mod setup;
 mod syncobjs;
 mod table;

@@ -3,15 +3,17 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with, sockopt::socket_peercred};
+use rustix::net::{SocketFlags, accept_with};
 use tracing::{debug, warn};
-use virgld_protocol::channel::{Hello, MAGIC, VERSION};
+use virgld_protocol::channel::{Hello, MAGIC, VERSION, Verdict};
 use virgld_protocol::ids::FileId;
-use virgld_protocol::message::scheme::{Credentials, DoorEvent, Node};
+use virgld_protocol::message::scheme::{DoorEvent, Node};
 use virgld_runtime::Fault;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::access::Peer;
 use super::actor::Door;
 use super::channel::Channel;
 use super::config::{DoorError, Sinks};
@@ -48,6 +50,9 @@ impl Listener {
 impl Door {
     /// Lets in whoever waits at either socket.
     pub(super) fn accept(&mut self) -> Result<(), Fault> {
+        if self.reserve.is_none() {
+            self.reserve = reserve();
+        }
         for index in 0..self.listeners.len() {
             loop {
                 let Listener { node, socket, .. } = &self.listeners[index];
@@ -56,6 +61,7 @@ impl Door {
                     Ok(connection) => self.admit(node, connection)?,
                     Err(Errno::INTR | Errno::CONNABORTED) => {}
                     Err(Errno::AGAIN) => break,
+                    Err(Errno::MFILE | Errno::NFILE) if self.turn_away(index) => {}
                     Err(error) => {
                         // Out of descriptors or memory. The edge is spent: nothing will tell when there are some.
                         warn!(%error, "cannot let a client in; trying again shortly");
@@ -68,16 +74,34 @@ impl Door {
         Ok(())
     }
 
+    /// Out of descriptors: the one that is kept for this lets a client in, to be told so. Says whether that came off.
+    fn turn_away(&mut self, index: usize) -> bool {
+        if self.reserve.take().is_none() {
+            return false;
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let turned_away = accept_with(&*self.listeners[index].socket, flags)
+            .map(|connection| announce(&connection, Errno::NFILE.raw_os_error()));
+        self.reserve = reserve();
+        turned_away.is_ok() && self.reserve.is_some()
+    }
+
     fn admit(&mut self, node: Node, connection: OwnedFd) -> Result<(), Fault> {
-        let Ok(peer) = socket_peercred(&connection) else { return Ok(()) };
-        let credentials = Credentials {
-            pid: peer.pid.as_raw_pid().unsigned_abs(),
-            uid: peer.uid.as_raw(),
-            gid: peer.gid.as_raw(),
-        };
-        let of_user = |file: &&File| file.credentials.uid == credentials.uid;
-        if self.files.values().filter(of_user).count() >= self.limits.files_per_user {
+        let Ok(peer) = Peer::of(&connection) else { return Ok(()) };
+        let credentials = peer.credentials;
+        if !self.access.allows(node, &peer) {
+            warn!(
+                uid = credentials.uid,
+                pid = credentials.pid,
+                ?node,
+                "the policy lets this user not open it"
+            );
+            announce(&connection, Errno::ACCESS.raw_os_error());
+            return Ok(());
+        }
+        if self.load_of(credentials.uid).files >= self.limits.user.files {
             warn!(uid = credentials.uid, "a user has too many files open; one more is refused");
+            announce(&connection, Errno::MFILE.raw_os_error());
             return Ok(());
         }
         let file = FileId(self.fresh_number());
@@ -85,8 +109,12 @@ impl Door {
         let token = Source::File(file.0).pack();
         let watched =
             self.registrar.register(connection.clone(), Interest::Read, Trigger::Edge, token, (self.sinks)());
-        // Out of watches: the client finds the connection closed.
-        let Ok(watch) = watched else { return Ok(()) };
+        let Ok(watch) = watched else {
+            announce(&connection, Errno::NFILE.raw_os_error());
+            return Ok(());
+        };
+        announce(&connection, 0);
+        self.load(credentials.uid);
         self.files.insert(file, File::new(credentials, connection, watch));
         debug!(file = file.0, ?node, pid = credentials.pid, "opened");
         self.tell(DoorEvent::Opened { file, node, credentials })
@@ -124,7 +152,7 @@ impl Door {
         let number = self.fresh_number();
         let largest = u32::try_from(self.largest_stream()).unwrap_or(u32::MAX);
         let Some(file) = self.files.get_mut(&id) else { return };
-        if file.channels.len() >= self.limits.channels_per_file {
+        if file.channels.len() >= self.limits.file.processes {
             warn!(file = id.0, "too many processes use one file; one more is refused");
             return;
         }
@@ -141,6 +169,19 @@ impl Door {
                 .filter_map(|id| self.channels.get(id))
                 .for_each(|one| one.ring.mark_shared());
         }
+    }
+}
+
+/// A descriptor to give up when there are no others.
+pub(super) fn reserve() -> Option<OwnedFd> {
+    eventfd(0, EventfdFlags::CLOEXEC).ok()
+}
+
+/// Tells whoever connected whether the file is open. A client that is gone already is noticed later.
+fn announce(connection: &OwnedFd, errno: i32) {
+    let verdict = Verdict { magic: MAGIC, version: VERSION, errno };
+    if let Err(error) = packet::send(connection, verdict.as_bytes(), &[]) {
+        debug!(%error, "a client left before it was let in");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The door as an actor: what it holds, what it hears, and its turns.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -14,13 +15,15 @@ use virgld_runtime::dma::DmaPool;
 use virgld_runtime::io::{Ready, ReadySink};
 use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
-use super::accept::Listener;
+use super::accept::{Listener, reserve};
+use super::access::Access;
 use super::channel::{Attention, Channel};
 use super::config::{DoorConfig, DoorError, Limits, Sinks};
 use super::directory::Directory;
 use super::exports::{Exports, survive_broken_leases};
 use super::fences::Fences;
 use super::file::File;
+use super::load::Load;
 use super::record::Broken;
 use super::token::Source;
 use crate::host::reactor::Registrar;
@@ -28,6 +31,9 @@ use crate::host::reactor::Registrar;
 /// The door.
 pub struct Door {
     pub(super) limits: Limits,
+    pub(super) access: Access,
+    /// What each user's files have under way.
+    pub(super) loads: HashMap<u32, Load>,
     pub(super) registrar: Registrar,
     pub(super) sinks: Sinks,
     pub(super) pool: DmaPool,
@@ -39,6 +45,8 @@ pub struct Door {
     pub(super) now: Time,
     /// When to try again to let clients in, after the process was out of descriptors.
     pub(super) accept_again: Option<Time>,
+    /// Given up to tell clients that the process is out of descriptors.
+    pub(super) reserve: Option<OwnedFd>,
     /// Foreign fences that had signalled when they came, to be reported.
     pub(super) signalled: Vec<(FenceKey, Result<(), Errno>)>,
     /// The channels to look at, in the order of their turns.
@@ -65,7 +73,7 @@ impl Door {
         sinks: Sinks,
     ) -> Result<Self, DoorError> {
         survive_broken_leases().map_err(DoorError::Signal)?;
-        let directory = Directory::take(&config.directory)?;
+        let directory = Directory::take(&config.directory, !config.access.is_private())?;
         let listener = |node, index| {
             let socket = directory.listen(node)?;
             Listener::watch(node, socket, &registrar, &sinks, Source::Listener(index))
@@ -73,6 +81,8 @@ impl Door {
         let listeners = [listener(Node::Card, 0)?, listener(Node::Render, 1)?];
         Ok(Self {
             limits: config.limits,
+            access: config.access,
+            loads: HashMap::new(),
             listeners,
             again: sinks(),
             registrar,
@@ -84,6 +94,7 @@ impl Door {
             exports: Exports::default(),
             now: Time::default(),
             accept_again: None,
+            reserve: reserve(),
             signalled: Vec::new(),
             active: Vec::new(),
             scheme,
@@ -146,6 +157,7 @@ impl Door {
     /// Ends a file and all that is its.
     pub(super) fn close(&mut self, id: FileId) -> Result<(), Fault> {
         let Some(file) = self.files.remove(&id) else { return Ok(()) };
+        self.unload(&file);
         for channel in &file.channels {
             self.channels.remove(channel);
         }
@@ -209,7 +221,14 @@ impl Door {
 
     fn retire(&mut self, file: FileId, serial: Serial) {
         let Some(open) = self.files.get_mut(&file) else { return };
-        for (channel, record) in open.retire(serial) {
+        let (uid, before) = (open.credentials.uid, open.under_way());
+        let retired = open.retire(serial);
+        let after = open.under_way();
+        if let Some(load) = self.loads.get_mut(&uid) {
+            load.calls -= before.0 - after.0;
+            load.bytes -= before.1 - after.1;
+        }
+        for (channel, record) in retired {
             if let Some(channel) = self.channels.get(&channel) {
                 channel.ring.retire(record);
             }

@@ -88,7 +88,7 @@ impl Door {
             return Attached::ForeignFence(fence);
         }
         let Some(open) = self.files.get_mut(&file) else { return Attached::Unknown };
-        if open.watched.len() >= self.limits.foreign_fences {
+        if open.watched.len() >= self.limits.file.foreign_fences {
             return Attached::Unknown;
         }
         let (source, token) = (Arc::new(descriptor), Source::Fence(fence.0).pack());

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use virgld_runtime::io::ReadySink;
 
+use super::access::Access;
+
 /// Makes a sink that sends [`virgld_runtime::io::Ready`] to the door's own mailbox.
 pub type Sinks = Box<dyn Fn() -> ReadySink + Send>;
 
@@ -13,6 +15,8 @@ pub type Sinks = Box<dyn Fn() -> ReadySink + Send>;
 pub struct DoorConfig {
     /// The runtime directory. It is made if it is missing, for its owner alone; clients name it by `VIRGLD_DIR`.
     pub directory: PathBuf,
+    /// Who may open which node. Unless that is nobody but the daemon's own user, the directory can be entered by all.
+    pub access: Access,
     /// What clients may use.
     pub limits: Limits,
 }
@@ -20,40 +24,63 @@ pub struct DoorConfig {
 impl DoorConfig {
     /// The usual limits.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), limits: Limits::default() }
+        Self { directory: directory.into(), access: Access::default(), limits: Limits::default() }
     }
 }
 
-/// What clients may use.
+/// What clients may use. Who wants more of what the daemon works off waits for it; who wants more of the rest is refused.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Open files of one user.
-    pub files_per_user: usize,
-    /// Channels (processes) of one file.
-    pub channels_per_file: usize,
-    /// Asynchronous calls of one file that have not retired.
-    pub calls_in_flight: usize,
-    /// Bytes of their command streams.
-    pub bytes_in_flight: usize,
-    /// Fences in advance of one file that no call has named yet.
-    pub fences_in_stock: usize,
-    /// Foreign fences that are watched for one file.
-    pub foreign_fences: usize,
+    /// What one open file may use.
+    pub file: FileLimits,
+    /// What all files of one user may use together.
+    pub user: UserLimits,
     /// Records that a channel may have taken before it is another's turn.
     pub records_per_turn: usize,
 }
 
+/// What one open file may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLimits {
+    /// Processes that use it: each has a channel.
+    pub processes: usize,
+    /// Asynchronous calls that have not retired.
+    pub calls_in_flight: usize,
+    /// Bytes of their command streams.
+    pub bytes_in_flight: usize,
+    /// Fences in advance that no call has named yet.
+    pub fences_in_stock: usize,
+    /// Foreign fences that are watched for it.
+    pub foreign_fences: usize,
+    /// Calls in a second; 0 for as many as there is time for.
+    pub calls_per_second: u32,
+}
+
+/// What all files of one user may use together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserLimits {
+    /// Open files.
+    pub files: usize,
+    /// Asynchronous calls that have not retired.
+    pub calls_in_flight: usize,
+    /// Bytes of their command streams.
+    pub bytes_in_flight: usize,
+    /// Fences in advance that have not signalled: each costs the daemon a descriptor.
+    pub fences: usize,
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            files_per_user: 256,
-            channels_per_file: 16,
+        let file = FileLimits {
+            processes: 16,
             calls_in_flight: 64,
             bytes_in_flight: 4 << 20,
             fences_in_stock: 64,
             foreign_fences: 64,
-            records_per_turn: 32,
-        }
+            calls_per_second: 0,
+        };
+        let user = UserLimits { files: 256, calls_in_flight: 1024, bytes_in_flight: 16 << 20, fences: 4096 };
+        Self { file, user, records_per_turn: 32 }
     }
 }
 

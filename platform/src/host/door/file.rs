@@ -7,7 +7,8 @@ use std::sync::Arc;
 use virgld_protocol::ids::{FenceKey, Serial};
 use virgld_protocol::message::scheme::Credentials;
 
-use super::config::Limits;
+use super::config::FileLimits;
+use super::load::Allowance;
 use crate::host::reactor::Registration;
 
 /// One open file.
@@ -28,6 +29,8 @@ pub(super) struct File {
     serial: u64,
     in_flight: VecDeque<InFlight>,
     bytes: usize,
+    /// Calls that it may make now.
+    pub(super) allowance: Allowance,
     _watch: Registration,
 }
 
@@ -53,12 +56,13 @@ impl File {
             serial: 0,
             in_flight: VecDeque::new(),
             bytes: 0,
+            allowance: Allowance::default(),
             _watch: watch,
         }
     }
 
     /// Whether it may have another asynchronous call with a stream of `bytes` under way. One is always allowed.
-    pub(super) fn has_credit(&self, bytes: usize, limits: &Limits) -> bool {
+    pub(super) fn has_credit(&self, bytes: usize, limits: &FileLimits) -> bool {
         self.in_flight.is_empty()
             || (self.in_flight.len() < limits.calls_in_flight && self.bytes + bytes <= limits.bytes_in_flight)
     }
@@ -70,6 +74,11 @@ impl File {
         self.in_flight.push_back(InFlight { serial, channel, record, bytes });
         self.bytes += bytes;
         serial
+    }
+
+    /// Its asynchronous calls that have not retired, and the bytes of their streams.
+    pub(super) fn under_way(&self) -> (usize, usize) {
+        (self.in_flight.len(), self.bytes)
     }
 
     /// The place of the last asynchronous call.

@@ -12,6 +12,7 @@
 //! memory is free, has its records left in its ring until earlier ones retire; others go on.
 
 mod accept;
+mod access;
 mod actor;
 mod answer;
 mod attach;
@@ -21,6 +22,7 @@ mod directory;
 mod exports;
 mod fences;
 mod file;
+mod load;
 mod packet;
 mod record;
 mod ring;
@@ -31,6 +33,7 @@ mod take;
 mod tests_support;
 mod token;
 
+pub use access::{Access, Admission};
 pub use actor::Door;
-pub use config::{DoorConfig, DoorError, Limits, Sinks};
+pub use config::{DoorConfig, DoorError, FileLimits, Limits, Sinks, UserLimits};
 pub use directory::private_directory;

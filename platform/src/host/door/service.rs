@@ -75,8 +75,10 @@ impl Door {
     }
 
     fn give_fences(&mut self, id: u64, file: FileId, slot: u8, wanted: u32) {
+        let uid = self.files.get(&file).map_or(0, |open| open.credentials.uid);
+        let of_user = self.limits.user.fences.saturating_sub(self.fences_of(uid));
         let Some(open) = self.files.get_mut(&file) else { return };
-        let room = self.limits.fences_in_stock.saturating_sub(open.stock.len());
+        let room = self.limits.file.fences_in_stock.saturating_sub(open.stock.len()).min(of_user);
         let count = room.min(MAX_FENCES).min(wanted as usize);
         let (mut tokens, mut descriptors) = (Vec::new(), Vec::new());
         for _ in 0..count {

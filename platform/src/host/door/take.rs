@@ -41,6 +41,12 @@ impl Door {
             Ok(Some(found)) => found,
             Err(broken) => return self.expel(file, broken).map(|()| false),
         };
+        let rate = self.limits.file.calls_per_second;
+        let now = self.now;
+        if self.files.get_mut(&file).is_some_and(|file| !file.allowance.spend(now, rate)) {
+            self.starve(id);
+            return Ok(false);
+        }
         let taken = match found.record.kind {
             KIND_SERVICE => self.take_service(id, file, &found)?,
             _ => self.take_ioctl(id, file, &found)?,
@@ -80,7 +86,9 @@ impl Door {
             return Err(self.refuse(id, found, Errno::ENOMEM));
         }
         let open = self.files.get_mut(&file).ok_or(Taken::Yes)?;
-        if is_asynchronous(layout.number) && !open.has_credit(length, &self.limits) {
+        let load = self.loads.entry(open.credentials.uid).or_default();
+        let credit = open.has_credit(length, &self.limits.file) && load.has_credit(length, &self.limits.user);
+        if is_asynchronous(layout.number) && !credit {
             return Err(Taken::Starved);
         }
         let channel = self.channels.get_mut(&id).ok_or(Taken::Yes)?;
@@ -99,7 +107,11 @@ impl Door {
         let fence_out = named.map(|token| open.stock.remove(&token).ok_or(Broken::Fence)).transpose()?;
         let record = found.record.serial;
         let serial = match is_asynchronous(layout.number) {
-            true => open.launch(id, record, length),
+            true => {
+                load.calls += 1;
+                load.bytes += length;
+                open.launch(id, record, length)
+            }
             false => open.last_serial(),
         };
         let descriptors = channel.descriptors(record, found.record.descriptors)?;

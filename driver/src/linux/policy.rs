@@ -1,0 +1,236 @@
+//! The policy file: who may open the nodes, and how much they may have. `docs/policy.toml` explains it.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use virgld_platform::host::door;
+
+use super::Error;
+
+/// A policy. What a file does not say is as in [`Policy::default`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Policy {
+    card0: Admission,
+    #[serde(rename = "renderD128")]
+    render: Admission,
+    client: Client,
+    user: User,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Admission {
+    users: Vec<Name>,
+    groups: Vec<Name>,
+}
+
+/// A user or group.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Number(u32),
+    Text(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Client {
+    bytes: u64,
+    shareable_bytes: u64,
+    resources: usize,
+    shareable_resources: usize,
+    syncobjs: usize,
+    processes: usize,
+    calls_in_flight: usize,
+    bytes_in_flight: usize,
+    fences: usize,
+    foreign_fences: usize,
+    calls_per_second: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct User {
+    files: usize,
+    bytes: u64,
+    shareable_bytes: u64,
+    resources: usize,
+    shareable_resources: usize,
+    contexts: usize,
+    syncobjs: usize,
+    shared_syncobjs: usize,
+    merged_fences: usize,
+    calls_in_flight: usize,
+    bytes_in_flight: usize,
+    fences: usize,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        let (door, resource) = (door::Limits::default().file, virgld_resource::Limits::default().file);
+        Self {
+            bytes: resource.bytes,
+            shareable_bytes: resource.isolated_bytes,
+            resources: resource.resources,
+            shareable_resources: resource.isolated,
+            syncobjs: virgld_scheme::Limits::default().syncobjs,
+            processes: door.processes,
+            calls_in_flight: door.calls_in_flight,
+            bytes_in_flight: door.bytes_in_flight,
+            fences: door.fences_in_stock,
+            foreign_fences: door.foreign_fences,
+            calls_per_second: door.calls_per_second,
+        }
+    }
+}
+
+impl Default for User {
+    fn default() -> Self {
+        let (door, resource) = (door::Limits::default().user, virgld_resource::Limits::default().user);
+        let scheme = virgld_scheme::Limits::default().user;
+        Self {
+            files: door.files,
+            bytes: resource.bytes,
+            shareable_bytes: resource.isolated_bytes,
+            resources: resource.resources,
+            shareable_resources: resource.isolated,
+            contexts: scheme.contexts,
+            syncobjs: scheme.syncobjs,
+            shared_syncobjs: scheme.exported_syncobjs,
+            merged_fences: scheme.merged_fences,
+            calls_in_flight: door.calls_in_flight,
+            bytes_in_flight: door.bytes_in_flight,
+            fences: door.fences,
+        }
+    }
+}
+
+impl Policy {
+    /// Reads a policy; without a file, the default.
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self, Error> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let failed = |what: String| format!("the policy {}: {what}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        Ok(toml::from_str(&text).map_err(|error| failed(error.to_string()))?)
+    }
+
+    /// Who may open what, in numbers.
+    pub(crate) fn access(&self) -> Result<door::Access, Error> {
+        Ok(door::Access { card: self.card0.in_numbers()?, render: self.render.in_numbers()? })
+    }
+
+    /// What the door sees to.
+    pub(crate) fn door(&self) -> door::Limits {
+        let (client, user) = (&self.client, &self.user);
+        let file = door::FileLimits {
+            processes: client.processes,
+            calls_in_flight: client.calls_in_flight,
+            bytes_in_flight: client.bytes_in_flight,
+            fences_in_stock: client.fences,
+            foreign_fences: client.foreign_fences,
+            calls_per_second: client.calls_per_second,
+        };
+        let user = door::UserLimits {
+            files: user.files,
+            calls_in_flight: user.calls_in_flight,
+            bytes_in_flight: user.bytes_in_flight,
+            fences: user.fences,
+        };
+        door::Limits { file, user, ..door::Limits::default() }
+    }
+
+    /// What the resource actor sees to.
+    pub(crate) fn resource(&self) -> virgld_resource::Limits {
+        let (client, user) = (&self.client, &self.user);
+        let file = virgld_resource::Quota {
+            bytes: client.bytes,
+            isolated_bytes: client.shareable_bytes,
+            resources: client.resources,
+            isolated: client.shareable_resources,
+        };
+        let user = virgld_resource::Quota {
+            bytes: user.bytes,
+            isolated_bytes: user.shareable_bytes,
+            resources: user.resources,
+            isolated: user.shareable_resources,
+        };
+        virgld_resource::Limits { file, user, ..virgld_resource::Limits::default() }
+    }
+
+    /// What the scheme sees to.
+    pub(crate) fn scheme(&self) -> virgld_scheme::Limits {
+        let user = virgld_scheme::UserLimits {
+            contexts: self.user.contexts,
+            syncobjs: self.user.syncobjs,
+            exported_syncobjs: self.user.shared_syncobjs,
+            merged_fences: self.user.merged_fences,
+        };
+        virgld_scheme::Limits { syncobjs: self.client.syncobjs, user, ..virgld_scheme::Limits::default() }
+    }
+}
+
+impl Admission {
+    fn in_numbers(&self) -> Result<door::Admission, Error> {
+        let numbers = |names: &[Name], list| -> Result<Vec<u32>, Error> {
+            names.iter().map(|name| name.number(Path::new(list))).collect()
+        };
+        Ok(door::Admission {
+            users: numbers(&self.users, "/etc/passwd")?,
+            groups: numbers(&self.groups, "/etc/group")?,
+        })
+    }
+}
+
+impl Name {
+    /// The number, as `list` has it: a line for each, its name and, third, its number.
+    fn number(&self, list: &Path) -> Result<u32, Error> {
+        let name = match self {
+            Self::Number(number) => return Ok(*number),
+            Self::Text(name) => name,
+        };
+        let text = std::fs::read_to_string(list).map_err(|error| format!("{}: {error}", list.display()))?;
+        let line = |line: &str| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+        };
+        let number = text.lines().find_map(line);
+        number.ok_or_else(|| format!("the policy names {name}, which {} lacks", list.display()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_values_are_the_default() {
+        let documented: Policy = toml::from_str(include_str!("../../../docs/policy.toml")).unwrap();
+        assert_eq!(documented, Policy::default());
+        assert!(documented.access().unwrap().is_private());
+    }
+
+    #[test]
+    fn a_policy_says_only_what_it_changes() {
+        let text = "[renderD128]\nusers = [1000, \"root\"]\ngroups = [\"root\"]\n[client]\nresources = 7\n\
+                    [user]\ncontexts = 2\n";
+        let policy: Policy = toml::from_str(text).unwrap();
+        let access = policy.access().unwrap();
+        assert_eq!((access.render.users, access.render.groups), (vec![1000, 0], vec![0]));
+        assert!(access.card.users.is_empty());
+        assert_eq!(policy.resource().file.resources, 7);
+        assert_eq!(policy.scheme().user.contexts, 2);
+        assert_eq!(policy.door().user, door::Limits::default().user);
+    }
+
+    #[test]
+    fn what_is_misspelt_is_told_and_not_ignored() {
+        for bad in
+            ["[client]\nresource = 7\n", "[card1]\n", "[client]\nbytes = -1\n", "[user]\nfiles = \"x\"\n"]
+        {
+            assert!(toml::from_str::<Policy>(bad).is_err(), "{bad}");
+        }
+        let unknown: Policy = toml::from_str("[card0]\nusers = [\"no such user\"]\n").unwrap();
+        assert!(unknown.access().unwrap_err().to_string().contains("no such user"));
+    }
+}
