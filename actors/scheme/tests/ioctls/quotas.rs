@@ -32,7 +32,7 @@ fn contexts_of_a_user_are_counted_over_all_files_while_they_live() {
 fn objects_shared_by_a_user_are_counted_until_no_descriptor_is_left() {
     let mut desk = desk(|user| user.exported_syncobjs = 1);
     let files = [desk.open(), desk.open()];
-    let mut share = |desk: &mut Desk, file| {
+    let share = |desk: &mut Desk, file| {
         let made = desk.ask(file, &SyncobjCreate::default(), &[]).fixed::<SyncobjCreate>().unwrap();
         let answer =
             desk.ask(file, &SyncobjHandleToFd { handle: made.handle, fd: -1, ..Default::default() }, &[]);
