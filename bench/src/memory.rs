@@ -25,6 +25,11 @@ impl Cost {
     /// What all clients cost, if the service held `before` MiB without them.
     pub(crate) fn of(side: Side, clients: &[u32], service: Option<u32>, before: f64) -> Self {
         let count = clients.len().max(1) as f64;
+        // What an isolated client started is a part of it.
+        let family = side == Side::Isolated;
+        let own = if family { own_with_children } else { own };
+        let resident = if family { resident_with_children } else { resident };
+        let service = service.filter(|_| !family);
         let sum = |of: fn(u32) -> f64| clients.iter().map(|client| of(*client)).sum::<f64>() / count;
         let service = service.map_or(0.0, |service| (own_with_children(service) - before) / count);
         Self { clients: clients.len(), side, resident: sum(resident), own: sum(own), service }
@@ -38,6 +43,15 @@ impl Cost {
 
 /// What a process and all that descend from it hold, in MiB, but for files.
 pub(crate) fn own_with_children(root: u32) -> f64 {
+    family(root).into_iter().map(own).sum()
+}
+
+fn resident_with_children(root: u32) -> f64 {
+    family(root).into_iter().map(resident).sum()
+}
+
+/// A process and all that descend from it.
+fn family(root: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = processes().filter_map(|id| Some((id, parent(id)?))).collect();
     let mut family = vec![root];
     let mut next = 0;
@@ -45,7 +59,7 @@ pub(crate) fn own_with_children(root: u32) -> f64 {
         family.extend(parents.iter().filter(|(_, parent)| *parent == id).map(|(child, _)| *child));
         next += 1;
     }
-    family.into_iter().map(own).sum()
+    family
 }
 
 fn resident(id: u32) -> f64 {

@@ -53,7 +53,8 @@ impl Peers {
         match side {
             Side::Floor | Side::Llvmpipe => None,
             Side::Virpipe => Some(&self.vtest),
-            Side::Virgld => Some(&self.virgld),
+            // Each program starts its own: what keeps one from starting keeps all.
+            Side::Virgld | Side::Isolated => Some(&self.virgld),
         }
     }
 
@@ -68,9 +69,10 @@ impl Peers {
                 enter.env("GALLIUM_DRIVER", "virpipe").env("LIBGL_ALWAYS_SOFTWARE", "1");
                 enter
             }
-            (Side::Virgld, Some(_)) => {
+            (Side::Virgld | Side::Isolated, Some(_)) => {
                 let mut run = clean(self.programs.join("virgld"));
-                run.args(["run", "--runtime-dir"]).arg(self.meeting()).arg("--").arg(program);
+                run.args(["run", "--runtime-dir"]).arg(self.meeting());
+                run.args((side == Side::Isolated).then_some("--isolated")).arg("--").arg(program);
                 run
             }
             (Side::Llvmpipe | Side::Floor, _) => {

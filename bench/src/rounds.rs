@@ -81,7 +81,7 @@ impl Bench<'_> {
         let service = |side| self.peers.service_id(side);
         let before = GL_SIDES.map(|side| service(side).map_or(0.0, own_with_children));
         let mut teams = Vec::new();
-        for side in GL_SIDES {
+        for side in sides(clients) {
             teams.extend(self.team(side, clients, "gl")?);
         }
         let pace = self.options.gl_pace(clients);
@@ -189,8 +189,7 @@ impl Bench<'_> {
             return Ok(());
         }
         let mut row = Row::new(Level::Gl, clients, name, unit, self.options.gl_pace(clients));
-        let mut sides: Vec<_> =
-            GL_SIDES.into_iter().filter(|side| self.peers.absence(*side).is_none()).collect();
+        let mut sides: Vec<_> = sides(clients).filter(|side| self.peers.absence(*side).is_none()).collect();
         for round in 0..row.rounds.len() {
             sides.retain(|side| match self.starts(*side, clients, row.pace.seconds) {
                 Ok(figures) => {
@@ -233,7 +232,12 @@ fn figure(text: &str) -> Result<Figure> {
     serde_json::from_value(value["cases"][FIRST_PIXEL].take()).context("glbench wrote something else")
 }
 
-const GL_SIDES: [Side; 3] = [Side::Llvmpipe, Side::Virpipe, Side::Virgld];
+/// One client alone is isolated in any case.
+fn sides(clients: usize) -> impl Iterator<Item = Side> {
+    GL_SIDES.into_iter().filter(move |side| clients > 1 || *side != Side::Isolated)
+}
+
+const GL_SIDES: [Side; 4] = [Side::Llvmpipe, Side::Virpipe, Side::Virgld, Side::Isolated];
 /// This program's own name, where programs lie.
 const PLAYER: &str = "virgld-bench";
 /// What clients do while their memory is looked at.

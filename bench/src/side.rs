@@ -16,6 +16,8 @@ pub(crate) enum Side {
     Virpipe,
     /// virgld.
     Virgld,
+    /// virgld, with a daemon and a device process for each program.
+    Isolated,
 }
 
 impl fmt::Display for Side {
@@ -25,6 +27,7 @@ impl fmt::Display for Side {
             Self::Llvmpipe => "llvmpipe",
             Self::Virpipe => "virpipe",
             Self::Virgld => "virgld",
+            Self::Isolated => "isolated",
         })
     }
 }

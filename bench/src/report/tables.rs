@@ -48,7 +48,9 @@ fn gl(results: &Results, clients: usize) -> Table {
     let line = |row: &Row| {
         let sides = [Side::Llvmpipe, Side::Virpipe, Side::Virgld].map(|side| cell(row, side));
         let speeds = [Side::Virpipe, Side::Llvmpipe].map(|other| ratio(row.speed(Side::Virgld, other)));
-        [name(row)].into_iter().chain(sides).chain(speeds).collect()
+        let isolated = [cell(row, Side::Isolated), ratio(row.speed(Side::Isolated, Side::Virpipe))];
+        let isolated = isolated.into_iter().filter(|_| clients > 1);
+        [name(row)].into_iter().chain(sides).chain(speeds).chain(isolated).collect()
     };
     let title = match clients {
         1 => "GL, 1 client".to_owned(),
@@ -58,17 +60,21 @@ fn gl(results: &Results, clients: usize) -> Table {
         title,
         legend: "Least / median / most over the rounds, and the 99th percentile. \
                  Speed is how many times as fast virgld is: more than 1.00 is faster.",
-        head: vec![
-            "case",
-            "llvmpipe",
-            "virpipe + vtest",
-            "virgld",
-            "speed by virpipe's",
-            "speed by llvmpipe's",
-        ],
+        head: HEAD[..if clients > 1 { HEAD.len() } else { HEAD.len() - 2 }].to_vec(),
         rows: rows.map(line).collect(),
     }
 }
+
+const HEAD: [&str; 8] = [
+    "case",
+    "llvmpipe",
+    "virpipe + vtest",
+    "virgld",
+    "speed by virpipe's",
+    "speed by llvmpipe's",
+    "virgld, isolated",
+    "its speed by virpipe's",
+];
 
 fn memory(results: &Results) -> Table {
     let rows = results.memory.iter().map(|cost| {
@@ -79,7 +85,8 @@ fn memory(results: &Results) -> Table {
     Table {
         title: "Memory per client, MiB".into(),
         legend: "Resident counts libraries; the other columns count neither libraries nor files, and shared \
-                 memory once. The service is virgld with its device process, or virgl_test_server.",
+                 memory once. The service is virgld with its device process, or virgl_test_server; an isolated \
+                 client has its own and counts it as its own.",
         head: vec!["clients", "client, resident", "client, own", "service, growth", "own + service"],
         rows: rows.collect(),
     }

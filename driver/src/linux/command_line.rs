@@ -78,6 +78,10 @@ pub(crate) struct Run {
     pub(crate) meeting: Meeting,
     #[command(flatten)]
     pub(crate) device: Device,
+    /// Give the program, and what it starts, a daemon and a device process of its own, which end with it: it shares
+    /// nothing with other programs, on the host neither, and no buffers can be passed between it and them.
+    #[arg(long)]
+    pub(crate) isolated: bool,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,

@@ -6,6 +6,7 @@ mod core;
 mod device;
 mod directory;
 mod info;
+mod isolated;
 mod policy;
 mod report;
 mod run;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use virgld_platform::host::door::private_directory;
 
-use super::Error;
-use super::command_line::{Device, Run};
+use super::command_line::{Device, Meeting, Run};
 use super::device::DeviceChoice;
+use super::{Error, isolated};
 
 /// The library that carries a program's DRM calls to the daemon.
 const LIBRARY: &str = "libvirgld_drm.so";
@@ -20,24 +20,38 @@ const IDLE_SECONDS: &str = "10";
 /// How long a daemon may take to be ready: it starts a device, which compiles its first shaders.
 const START: Duration = Duration::from_secs(30);
 
-/// Becomes the program; returns only if that fails.
+/// Becomes the program, and returns only if that fails; or runs it on a device of its own.
 pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     // Also where a daemon is found and not started: another user's could do anything with the program.
     let directory = private_directory(&options.meeting.directory())?;
-    let library = library()?;
-    if options.meeting.daemon().is_err() {
-        start_daemon(options, &directory)?;
+    if options.isolated {
+        return isolated::run(options, &directory);
     }
+    let command = program(options, &directory)?;
+    if options.meeting.daemon().is_err() {
+        start_daemon(&options.device, &options.meeting, &directory)?;
+    }
+    become_program(command)
+}
+
+fn become_program(mut command: Command) -> Result<ExitCode, Error> {
+    let error = command.exec();
+    Err(cannot_run(&command, &error))
+}
+
+pub(super) fn cannot_run(command: &Command, error: &std::io::Error) -> Error {
+    format!("cannot run {}: {error}", command.get_program().to_string_lossy()).into()
+}
+
+/// The program, led to the daemon of this directory.
+pub(super) fn program(options: &Run, directory: &Path) -> Result<Command, Error> {
+    let library = library()?;
     let (program, arguments) = options.program.split_first().ok_or("no program is named")?;
-    let error = Command::new(program)
-        .args(arguments)
-        .env("LD_PRELOAD", preload(&library))
-        .env("VIRGLD_DIR", &directory)
-        // Both would keep Mesa from looking for a driver.
-        .env_remove("LIBGL_ALWAYS_SOFTWARE")
-        .env_remove("GALLIUM_DRIVER")
-        .exec();
-    Err(format!("cannot run {}: {error}", program.to_string_lossy()).into())
+    let mut command = Command::new(program);
+    command.args(arguments).env("LD_PRELOAD", preload(&library)).env("VIRGLD_DIR", directory);
+    // Both would keep Mesa from looking for a driver.
+    command.env_remove("LIBGL_ALWAYS_SOFTWARE").env_remove("GALLIUM_DRIVER");
+    Ok(command)
 }
 
 /// The library beside the executable, or where an installation puts it.
@@ -65,13 +79,13 @@ fn preload(library: &Path) -> OsString {
     value
 }
 
-/// Starts a daemon and waits until it serves.
-fn start_daemon(options: &Run, directory: &Path) -> Result<(), Error> {
+/// Starts a daemon in the directory of a meeting and waits until it serves.
+pub(super) fn start_daemon(device: &Device, meeting: &Meeting, directory: &Path) -> Result<Child, Error> {
     let log_path = directory.join("log");
     let log = File::create(&log_path)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["serve", "--idle-exit", IDLE_SECONDS]).arg("--runtime-dir").arg(directory);
-    command.args(device_arguments(&options.device));
+    command.args(device_arguments(device));
     // A group of its own: an interrupt at the terminal is for the program.
     let mut daemon =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn()?;
@@ -79,7 +93,8 @@ fn start_daemon(options: &Run, directory: &Path) -> Result<(), Error> {
         let log = std::fs::read_to_string(&log_path).unwrap_or_default();
         format!("the daemon {why}; its log, {}, says:\n{log}", log_path.display()).into()
     };
-    wait_for(&mut daemon, || options.meeting.daemon().is_ok()).map_err(failed)
+    wait_for(&mut daemon, || meeting.daemon().is_ok()).map_err(failed)?;
+    Ok(daemon)
 }
 
 fn wait_for(daemon: &mut Child, ready: impl Fn() -> bool) -> Result<(), &'static str> {

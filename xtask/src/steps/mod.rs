@@ -14,6 +14,7 @@ mod code;
 mod deps;
 mod docs;
 mod glmark2;
+mod isolated;
 mod licences;
 mod many;
 mod piglit;
@@ -126,6 +127,7 @@ const STEPS: &[Step] = &[
         "glmark2's scenes validate, in a compositor that renders by virgld too",
     ),
     step("many", GL, many::run, "sixteen programs at once, pixels checked"),
+    step("isolated", GL, isolated::run, "programs with a device process of their own, at once"),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
     step("piglit", &[&DEVICE, &PROGRAMS, &PIGLIT], piglit::run, "what passes on llvmpipe passes on virgld"),
 ];
