@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use virgld_protocol::channel::KIND_IOCTL;
+use virgld_protocol::client::kms::{Atomic, CreateDumb, DestroyDumb, GetFb};
 use virgld_protocol::client::{
     Execbuffer, GemClose, Ioctl, PrimeFdToHandle, PrimeHandleToFd, ResourceCreate, ResourceCreateBlob,
     TransferFromHost, TransferToHost, Wait, layout_of,
@@ -13,7 +14,7 @@ use crate::channel::Channel;
 use crate::errno::Outcome;
 use crate::marshal::Argument;
 use crate::ring::Heading;
-use crate::{execbuffer, sys};
+use crate::{atomic, execbuffer, sys};
 
 /// Makes the ioctl `number` with the structure of `size` bytes at `address`.
 ///
@@ -29,11 +30,15 @@ pub(crate) unsafe fn ioctl(channel: &Channel, number: u8, address: *mut u8, size
     const FROM_HOST: u8 = TransferFromHost::TABLE.number;
     const WAIT: u8 = Wait::TABLE.number;
     const CLOSE: u8 = GemClose::TABLE.number;
+    const DESTROY: u8 = DestroyDumb::TABLE.number;
+    const ATOMIC: u8 = Atomic::TABLE.number;
     match number {
         EXECBUFFER => execbuffer::submit(channel, &mut argument),
         TO_HOST | FROM_HOST => transfer(channel, number, &argument),
         WAIT => wait(channel, &mut argument),
         CLOSE => close(channel, &mut argument),
+        DESTROY => destroy(channel, &mut argument),
+        ATOMIC => atomic::commit(channel, &mut argument),
         _ => ask(channel, number, &mut argument),
     }
 }
@@ -60,6 +65,9 @@ fn ask(channel: &Channel, number: u8, argument: &mut Argument) -> Outcome<()> {
         number if number == ResourceCreateBlob::TABLE.number => {
             (offset_of!(ResourceCreateBlob, bo_handle), false)
         }
+        number if number == CreateDumb::TABLE.number => (offset_of!(CreateDumb, handle), false),
+        // A second handle of a buffer that somebody else may use.
+        number if number == GetFb::TABLE.number => (offset_of!(GetFb, handle), true),
         number if number == PrimeFdToHandle::TABLE.number => (offset_of!(PrimeFdToHandle, handle), true),
         _ => return Ok(()),
     };
@@ -109,6 +117,12 @@ fn close(channel: &Channel, argument: &mut Argument) -> Outcome<()> {
     }
     drop(writer);
     ask(channel, GemClose::TABLE.number, argument)
+}
+
+/// As [`close`], of a dumb buffer. A program may wait for the room that it gives back, so it is asked.
+fn destroy(channel: &Channel, argument: &mut Argument) -> Outcome<()> {
+    channel.writer().ring.handles.forget(argument.wire(offset_of!(DestroyDumb, handle)));
+    ask(channel, DestroyDumb::TABLE.number, argument)
 }
 
 fn closes_on_exec(number: u8, argument: &Argument) -> bool {

@@ -68,7 +68,7 @@ fn handles(argument: &Argument) -> Vec<u32> {
 }
 
 /// The right to write, with a fence in stock: its token and its descriptor.
-fn writer_with_fence(channel: &Channel) -> Outcome<(Writer<'_>, u32, OwnFd)> {
+pub(crate) fn writer_with_fence(channel: &Channel) -> Outcome<(Writer<'_>, u32, OwnFd)> {
     loop {
         let mut writer = channel.writer();
         if let Some((token, fence)) = writer.ring.fences.pop() {

@@ -3,7 +3,7 @@
 //!
 //! A DRM file is a connection to the daemon, so polling, passing on, duplicating and closing it is the kernel's
 //! affair and needs nothing here. What is left is: opening the nodes and the files that describe them
-//! (`paths`, `nodes`), `ioctl` (`drm`, `fence`) and `mmap` (`map`). Without `VIRGLD_DIR` every call goes
+//! (`paths`, `nodes`), `ioctl` (`drm`, `fence`), `mmap` (`map`) and the edges of `read` (`event`). Without `VIRGLD_DIR` every call goes
 //! straight through.
 //!
 //! Everything here runs inside somebody else's program: it does not panic into it, does not rely on having been
@@ -12,9 +12,11 @@
 #![cfg(target_os = "linux")]
 #![cfg(all(target_pointer_width = "64", target_endian = "little"))]
 
+mod atomic;
 mod channel;
 mod drm;
 mod errno;
+mod event;
 mod execbuffer;
 mod fence;
 mod handles;

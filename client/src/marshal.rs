@@ -78,6 +78,16 @@ impl Argument {
         self.arrays[index] = (bytes.as_mut_ptr(), bytes.len());
     }
 
+    /// Says how long an array of the program's is whose length no count in its structure tells.
+    pub(crate) fn set_length(&mut self, index: usize, length: usize) -> Outcome<()> {
+        let start = self.pointer(self.layout.arrays[index].pointer);
+        if start.is_null() && length > 0 {
+            return Err(Errno::EFAULT);
+        }
+        self.arrays[index] = (start, length);
+        Ok(())
+    }
+
     /// The payload: the fixed part, then the arrays. It borrows from this argument without saying so.
     pub(crate) fn parts(&self) -> [Part; MAX_PARTS] {
         let mut parts = [Part::EMPTY; MAX_PARTS];

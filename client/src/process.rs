@@ -45,6 +45,11 @@ pub(crate) fn channel_of(fd: RawFd) -> Outcome<Option<Arc<Channel>>> {
     Ok(Some(channel))
 }
 
+/// Whether this process has used a DRM file at all.
+pub(crate) fn uses_any() -> bool {
+    !STATE.load(Ordering::Acquire).is_null()
+}
+
 /// Any channel that lives.
 pub(crate) fn any_channel() -> Option<Arc<Channel>> {
     let channels = state().channels.read().unwrap_or_else(PoisonError::into_inner);

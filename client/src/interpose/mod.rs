@@ -10,6 +10,7 @@ mod links;
 mod memory;
 mod next;
 mod open;
+mod read;
 mod status;
 
 use std::ffi::{CStr, CString, c_char, c_int};

@@ -8,6 +8,7 @@
 mod calls;
 mod daemon;
 mod measure;
+mod modes;
 mod program;
 mod scheme;
 
@@ -76,6 +77,30 @@ fn a_client_that_opens_its_buffer_again_and_again_does_not_end_the_daemon() {
     for _ in 0..5 {
         play("reopen").wait_for("the export is unused", |seen| seen.unused_exports == 1);
     }
+}
+
+#[test]
+fn mode_setting_carries_lists_that_share_counts_and_calls_without_argument() {
+    play("modes");
+}
+
+#[test]
+fn events_are_read_as_from_a_drm_file() {
+    play("events");
+}
+
+#[test]
+fn an_atomic_commit_carries_its_fences() {
+    play("atomic");
+}
+
+#[test]
+fn a_daemon_that_dies_is_an_error_to_who_reads_events() {
+    let daemon = Daemon::start();
+    let mut child = start(daemon.directory(), "reader");
+    daemon.wait_for("it reads", |seen| seen.opened == 1);
+    drop(daemon);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::door::{Attach, Command, FromScheme};
 use virgld_protocol::message::scheme::{Attached, CallEvent, DoorEvent, ExportKey, Message, SyncobjKey};
 use virgld_runtime::{Actor, Cap, Fault, Turn};
+use zerocopy::IntoBytes;
 
 /// A stream that begins with this word is held back until SET_CLIENT_CAP.
 pub(crate) const HOLD: u32 = 0x57a1_1ed0;
@@ -84,6 +85,14 @@ impl Scheme {
                 Ok(Reply::fixed(&ResourceCreate { bo_handle: handle, res_handle: handle + 100, ..call }))
             }
             0x42 => return self.submit(event),
+            0x1e | 0x1f | 0xb0 => Ok(Reply::empty()),
+            0xa0 => Ok(resources(&event.call)),
+            0xa7 => Ok(connector(&event.call)),
+            0xa1 => {
+                let call = event.call.parse::<kms::GetCrtc>().unwrap().fixed;
+                Ok(Reply::fixed(&kms::GetCrtc { fb_id: call.count_connectors + 5, ..call }))
+            }
+            0xbc => self.atomic(&event),
             0x46 | 0x47 => {
                 let held =
                     Held { file: event.file, serial: event.serial, fence: None, until: None, stream: None };
@@ -133,6 +142,52 @@ impl Scheme {
             _ => Err(Errno::EOPNOTSUPP),
         };
         self.answer(token, result, attach);
+        if event.call.number == 0xb0 {
+            self.flip(event.file, &event.call);
+        }
+    }
+
+    /// As many events as the number of the framebuffer says.
+    fn flip(&self, file: FileId, call: &Call) {
+        let call = call.parse::<kms::PageFlip>().unwrap().fixed;
+        for sequence in 0..call.fb_id {
+            let event = kms::EventVblank {
+                user_data: call.user_data,
+                sequence,
+                crtc_id: call.crtc_id,
+                ..kms::EventVblank::of(kms::EventHead::FLIP_COMPLETE)
+            };
+            self.say(Command::Event { file, bytes: event.as_bytes().to_vec() });
+        }
+    }
+
+    /// Refuses with ERANGE what is not as expected: object n has n properties, each with its own number as value.
+    fn atomic(&mut self, event: &CallEvent) -> Result<Reply, Errno> {
+        let wire = event.call.parse::<kms::Atomic>().unwrap();
+        let changes = wire.changes().map_err(|refusal| refusal.errno)?;
+        for object in wire.objects() {
+            let count = changes.iter().filter(|change| change.object == object).count();
+            if count != object as usize {
+                return Err(Errno::ERANGE);
+            }
+        }
+        let value_of =
+            |property| changes.iter().find(|change| change.property == property).map(|one| one.value);
+        let waits = value_of(kms::IN_FENCE_FD) == Some(0);
+        if waits != matches!(event.attached, Some(Attached::Fence(_) | Attached::ForeignFence(_))) {
+            return Err(Errno::EBADF);
+        }
+        if event.fence_out.is_some() != (value_of(kms::OUT_FENCE_PTR) == Some(1)) {
+            return Err(Errno::EINVAL);
+        }
+        let others = changes.iter().filter(|change| !kms::FENCE_PROPERTIES.contains(&change.property));
+        if others.into_iter().any(|change| change.value != u64::from(change.property)) {
+            return Err(Errno::ERANGE);
+        }
+        if let Some(fence) = event.fence_out {
+            self.say(Command::Signal { fence, result: Ok(()) });
+        }
+        Ok(Reply::empty())
     }
 
     fn submit(&mut self, event: CallEvent) {
@@ -206,6 +261,28 @@ impl Scheme {
                 self.say(Command::Retired { file: one.file, serial: one.serial });
             }
         }
+    }
+}
+
+fn resources(call: &Call) -> Reply {
+    let call = call.parse::<kms::GetResources>().unwrap().fixed;
+    let crtcs = [10_u32, 11, 12];
+    let room = crtcs.len().min(call.count_crtcs as usize);
+    let count = u32::try_from(crtcs.len()).unwrap();
+    let fixed = kms::GetResources { count_crtcs: count, count_fbs: 0, max_width: 8192, ..call };
+    Reply::fixed(&fixed).with([]).with(crtcs[..room].as_bytes()).with([]).with([])
+}
+
+/// One property with one value, and a mode.
+fn connector(call: &Call) -> Reply {
+    let call = call.parse::<kms::GetConnector>().unwrap().fixed;
+    let fixed = kms::GetConnector { count_modes: 1, count_props: 1, count_encoders: 0, ..call };
+    let mode = kms::ModeInfo { hdisplay: 640, name: kms::name_of("640x480"), ..kms::ModeInfo::default() };
+    let reply = Reply::fixed(&fixed).with([]);
+    let reply = if call.count_modes > 0 { reply.with(mode.as_bytes()) } else { reply.with([]) };
+    match call.count_props {
+        0 => reply.with([]).with([]),
+        _ => reply.with(7_u32.to_le_bytes()).with(77_u64.to_le_bytes()),
     }
 }
 

@@ -17,6 +17,7 @@ use super::access::Peer;
 use super::actor::Door;
 use super::channel::Channel;
 use super::config::{DoorError, Sinks};
+use super::event::limit_unread;
 use super::file::File;
 use super::packet::{self, Packet};
 use super::record::Broken;
@@ -105,6 +106,7 @@ impl Door {
             return Ok(());
         }
         let file = FileId(self.fresh_number());
+        limit_unread(&connection);
         let connection = Arc::new(connection);
         let token = Source::File(file.0).pack();
         let watched =

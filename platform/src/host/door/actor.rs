@@ -238,15 +238,6 @@ impl Door {
         }
     }
 
-    fn send_event(&mut self, file: FileId, bytes: &[u8]) {
-        // A client that does not read its events loses them.
-        if let Some(file) = self.files.get(&file)
-            && let Err(error) = super::packet::send(&*file.socket, bytes, &[])
-        {
-            debug!(%error, "an event was lost");
-        }
-    }
-
     fn look_at_exports(&mut self) -> Result<(), Fault> {
         for export in self.exports.unused_buffers() {
             self.tell(DoorEvent::ExportUnused { export })?;

@@ -19,6 +19,7 @@ mod attach;
 mod channel;
 mod config;
 mod directory;
+mod event;
 mod exports;
 mod fences;
 mod file;

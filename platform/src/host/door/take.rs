@@ -1,6 +1,7 @@
 //! From a record in a ring to an event for the scheme.
 
 use virgld_protocol::channel::{KIND_SERVICE, NO_SLOT};
+use virgld_protocol::client::kms::{Atomic, NO_FENCE, wants_event};
 use virgld_protocol::client::{Execbuffer, ExecbufferFlags, Ioctl, Layout, is_asynchronous, layout_of};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, Token};
@@ -81,6 +82,9 @@ impl Door {
             return Err(Broken::Slot.into());
         }
         let Body { call, bulk } = body(channel.ring.memory(), found, layout)?;
+        if wants_event(&call) && !self.has_room_for_event(file) {
+            return Err(self.refuse(id, found, Errno::ENOMEM));
+        }
         let length = bulk.map_or(0, |(_, length)| length);
         if length > self.largest_stream() {
             return Err(self.refuse(id, found, Errno::ENOMEM));
@@ -156,8 +160,12 @@ pub(super) fn admit(
     Ok(token)
 }
 
-/// The token of the fence that an EXECBUFFER wants signalled.
+/// The token of the fence that an EXECBUFFER or an ATOMIC wants signalled.
 fn fence_named(layout: &Layout, bytes: &[u8]) -> Option<u32> {
+    if layout.number == Atomic::TABLE.number {
+        let (atomic, _) = Atomic::read_from_prefix(bytes).ok()?;
+        return (atomic.fence_out != NO_FENCE).then_some(atomic.fence_out);
+    }
     if layout.number != Execbuffer::TABLE.number {
         return None;
     }

@@ -1,6 +1,11 @@
 //! What a program reads from the file: events, 32 bytes each.
 
+use std::mem::offset_of;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::super::layout::{Call, Ioctl};
+use super::{Atomic, AtomicFlags, CrtcQueueSequence, PageFlip, PageFlipFlags, VblankFlags, WaitVblank};
 
 /// Heads every event (`struct drm_event`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -69,6 +74,25 @@ impl EventSequence {
         time_ns: 0,
         sequence: 0,
     };
+}
+
+/// Whether a call asks for an event, to be read later. Counts of bytes are as in its table.
+pub fn wants_event(call: &Call) -> bool {
+    let flags = |offset: usize| {
+        let bytes = call.bytes.get(offset..offset + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        bytes.map_or(0, u32::from_le_bytes)
+    };
+    const FLIP: u8 = PageFlip::TABLE.number;
+    const ATOMIC: u8 = Atomic::TABLE.number;
+    const WAIT: u8 = WaitVblank::TABLE.number;
+    const QUEUE: u8 = CrtcQueueSequence::TABLE.number;
+    match call.number {
+        FLIP => flags(offset_of!(PageFlip, flags)) & PageFlipFlags::EVENT.bits() != 0,
+        ATOMIC => flags(offset_of!(Atomic, flags)) & AtomicFlags::PAGE_FLIP_EVENT.bits() != 0,
+        WAIT => flags(offset_of!(WaitVblank, flags)) & VblankFlags::EVENT.bits() != 0,
+        QUEUE => true,
+        _ => false,
+    }
 }
 
 const LENGTH: u32 = 32;

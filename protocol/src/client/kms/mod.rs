@@ -34,7 +34,7 @@ pub use connector::{Connection, GetConnector, GetEncoder};
 pub use crtc::{GetCrtc, GetGamma, PageFlip, PageFlipFlags, SetCrtc, SetGamma};
 pub use cursor::{Cursor, Cursor2, CursorFlags};
 pub use dumb::{CreateDumb, DestroyDumb, MapDumb};
-pub use event::{EventHead, EventSequence, EventVblank};
+pub use event::{EventHead, EventSequence, EventVblank, wants_event};
 pub use framebuffer::{
     AddFb, AddFb2, Clip, CloseFb, DirtyFb, DirtyFlags, FramebufferFlags, GetFb, GetFb2, RmFb,
 };
