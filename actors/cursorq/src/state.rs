@@ -36,12 +36,15 @@ pub struct State {
     up: bool,
     in_flight: usize,
     news: BTreeMap<u32, News>,
+    /// The image and hotspot of each pointer that the device was told last: a move names them again, because devices
+    /// take a move without an image for the end of the pointer.
+    images: BTreeMap<u32, (u32, (u32, u32))>,
 }
 
 impl State {
     /// Nothing to tell yet. Commands are built in slices of `pool`.
     pub fn new(pool: DmaPool) -> Self {
-        Self { pool, up: false, in_flight: 0, news: BTreeMap::new() }
+        Self { pool, up: false, in_flight: 0, news: BTreeMap::new(), images: BTreeMap::new() }
     }
 
     /// Takes a request of the display.
@@ -61,7 +64,10 @@ impl State {
     /// Takes what the transport tells. Devices answer cursor commands with an empty buffer.
     pub fn transport(&mut self, event: &Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Up { .. } => (self.up, self.in_flight) = (true, 0),
+            Event::Up { .. } => {
+                (self.up, self.in_flight) = (true, 0);
+                self.images.clear();
+            }
             Event::Down { .. } => self.up = false,
             Event::Returned { .. } | Event::Lost { .. } => self.in_flight = self.in_flight.saturating_sub(1),
             Event::ConfigurationChanged => {}
@@ -96,6 +102,7 @@ impl State {
             (Some(Request::Update { position, image, hotspot, .. }), _) => {
                 let (x, y) = position;
                 let (hot_x, hot_y) = hotspot;
+                self.images.insert(scanout_id, (image.0, hotspot));
                 let command = UpdateCursor {
                     scanout_id,
                     x,
@@ -109,7 +116,10 @@ impl State {
             }
             (_, Some((x, y))) => {
                 news.moved = None;
-                Some((Code::MOVE_CURSOR, UpdateCursor { scanout_id, x, y, ..UpdateCursor::default() }))
+                let (resource_id, (hot_x, hot_y)) = self.images.get(&scanout_id).copied().unwrap_or_default();
+                let place =
+                    UpdateCursor { scanout_id, x, y, resource_id, hot_x, hot_y, ..UpdateCursor::default() };
+                Some((Code::MOVE_CURSOR, place))
             }
             _ => None,
         };

@@ -80,3 +80,19 @@ fn a_device_that_comes_back_is_told_the_newest() {
     state.transport(&Event::Up { features: 0, configuration: Vec::new() }, &mut effects);
     assert_eq!(drain(&mut state, effects), [(0x300, 9)]);
 }
+
+#[test]
+fn a_move_names_the_image_again() {
+    let mut state = state();
+    let mut effects = Vec::new();
+    state.request(update(7), &mut effects);
+    state.request(moved(3), &mut effects);
+    let named = |effect: &Effect| {
+        let Effect::Publish(publish) = effect;
+        let mut bytes = [0; 12];
+        publish.slice.read((publish.request.0 + 40) as usize, &mut bytes).unwrap();
+        bytes
+    };
+    let wanted = [7_u32, 1, 2].map(u32::to_le_bytes).concat();
+    assert_eq!(effects.iter().map(named).collect::<Vec<_>>(), [&wanted[..], &wanted[..]]);
+}

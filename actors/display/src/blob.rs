@@ -1,8 +1,9 @@
 //! Blobs: bytes with a number, made by a client or by the display.
 
+use virgld_protocol::client::kms::ModeInfo as Mode;
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::FileId;
-use virgld_protocol::message::display::{Answer, Mode};
+use virgld_protocol::message::display::Answer;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::mode;

@@ -5,7 +5,7 @@ use virgld_protocol::ids::{FileId, Token};
 use virgld_protocol::message::display::{Answer, Event, Moment, Notice, Pixels};
 use virgld_runtime::Time;
 
-use crate::framebuffer::{ARGB8888, XRGB8888};
+use crate::framebuffer::{CURSOR_FORMATS, PRIMARY_FORMATS};
 use crate::mode;
 use crate::object::Object;
 use crate::output::{Config, Plane};
@@ -95,8 +95,8 @@ impl State {
         if let Some((_, mode)) = &config.mode {
             mode::check(mode)?;
         }
-        self.check_plane(&config.primary, XRGB8888)?;
-        self.check_plane(&config.cursor, ARGB8888)?;
+        self.check_plane(&config.primary, &PRIMARY_FORMATS)?;
+        self.check_plane(&config.cursor, &CURSOR_FORMATS)?;
         let primary = &config.primary;
         if let (Some(_), Some((_, mode))) = (primary.framebuffer, &config.mode) {
             let extent = (u32::from(mode.hdisplay), u32::from(mode.vdisplay));
@@ -107,7 +107,7 @@ impl State {
         Ok(())
     }
 
-    fn check_plane(&self, plane: &Plane, format: u32) -> Result<(), Refusal> {
+    fn check_plane(&self, plane: &Plane, formats: &[u32]) -> Result<(), Refusal> {
         const HALF: Refusal = Refusal::new(Errno::EINVAL, "a plane has a CRTC or a framebuffer, not both");
         const FORMAT: Refusal = Refusal::new(Errno::EINVAL, "the plane does not show this format");
         const SPACE: Refusal = Refusal::new(Errno::ENOSPC, "the source leaves the framebuffer");
@@ -118,7 +118,7 @@ impl State {
         }
         let Some(id) = plane.framebuffer else { return Ok(()) };
         let framebuffer = self.framebuffers.get(&id).ok_or(HALF)?;
-        if framebuffer.format != format {
+        if !formats.contains(&framebuffer.format) {
             return Err(FORMAT);
         }
         let ends = |position: i32, size: u32| {

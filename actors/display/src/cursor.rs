@@ -23,7 +23,7 @@ impl State {
     ) -> Result<Outcome, Refusal> {
         const FLAGS: Refusal = Refusal::new(Errno::EINVAL, "unknown flags, or none");
         const LARGE: Refusal = Refusal::new(Errno::EINVAL, "the image is larger than 64 by 64");
-        const UNKNOWN: Refusal = Refusal::new(Errno::ENOENT, "the file has no such handle");
+        const UNKNOWN: Refusal = Refusal::new(Errno::EINVAL, "the file has no such handle");
         if call.flags == 0 || call.flags & !(IMAGE | MOVE) != 0 {
             return Err(FLAGS);
         }

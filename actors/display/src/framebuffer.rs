@@ -11,6 +11,10 @@ use crate::state::{Caller, DONE, Effect, Outcome, State};
 /// `DRM_FORMAT_XRGB8888` and `DRM_FORMAT_ARGB8888`: what the device shows.
 pub(crate) const XRGB8888: u32 = u32::from_le_bytes(*b"XR24");
 pub(crate) const ARGB8888: u32 = u32::from_le_bytes(*b"AR24");
+/// What the primary plane shows. Linux has XRGB8888 alone here; GL programs that ask for alpha are served as well, and
+/// nothing shows through.
+pub(crate) const PRIMARY_FORMATS: [u32; 2] = [XRGB8888, ARGB8888];
+pub(crate) const CURSOR_FORMATS: [u32; 1] = [ARGB8888];
 /// Bytes of a pixel of either.
 const PIXEL: u64 = 4;
 

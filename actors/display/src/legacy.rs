@@ -4,7 +4,7 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::message::display::{SetCrtc, SetPlane};
 
 use crate::commit::Commit;
-use crate::framebuffer::XRGB8888;
+use crate::framebuffer::PRIMARY_FORMATS;
 use crate::mode;
 use crate::object::Object;
 use crate::output::{Config, Plane};
@@ -54,7 +54,7 @@ impl State {
         {
             return Err(NO_SPACE);
         }
-        if framebuffer.format != XRGB8888 {
+        if !PRIMARY_FORMATS.contains(&framebuffer.format) {
             return Err(FORMAT);
         }
         if it.connectors.is_empty() {

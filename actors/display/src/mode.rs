@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use virgld_protocol::client::kms::ModeInfo as Mode;
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::message::display::Mode;
 
 /// Largest and smallest framebuffer and mode, as Linux has it for this device.
 pub(crate) const LARGEST: u32 = 8192;
@@ -23,7 +23,7 @@ const DOUBLE_SCAN: u32 = 1 << 5;
 const FASTEST: Duration = Duration::from_micros(1_000_000 / 240);
 const SLOWEST: Duration = Duration::from_millis(100);
 
-/// Sizes that are offered besides the display's own.
+/// Sizes that are offered besides the display's own, if they are not larger.
 const COMMON: [(u16, u16); 14] = [
     (3840, 2160),
     (2560, 1600),
@@ -47,7 +47,8 @@ pub(crate) fn offered(preferred: (u32, u32)) -> Vec<Mode> {
     let own = (fits(preferred.0), fits(preferred.1));
     let mut first = timed(own, 60);
     first.kind |= PREFERRED;
-    let others = COMMON.into_iter().filter(|size| *size != own).map(|size| timed(size, 60));
+    let smaller = |size: &(u16, u16)| *size != own && size.0 <= own.0 && size.1 <= own.1;
+    let others = COMMON.into_iter().filter(smaller).map(|size| timed(size, 60));
     std::iter::once(first).chain(others).collect()
 }
 

@@ -1,6 +1,6 @@
 //! One scanout: its connector, encoder, CRTC and two planes, and what they show.
 
-use virgld_protocol::message::display::Mode;
+use virgld_protocol::client::kms::ModeInfo as Mode;
 
 use crate::mode;
 use crate::vblank::Clock;

@@ -4,7 +4,7 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::display::{Answer, Connector, Resources};
 
-use crate::framebuffer::{ARGB8888, XRGB8888};
+use crate::framebuffer::{CURSOR_FORMATS, PRIMARY_FORMATS};
 use crate::mode::{LARGEST, SMALLEST};
 use crate::object::Object;
 use crate::state::{Outcome, State};
@@ -70,16 +70,20 @@ impl State {
 
     pub(crate) fn show_plane(&mut self, id: u32) -> Result<Outcome, Refusal> {
         const UNKNOWN: Refusal = Refusal::new(Errno::ENOENT, "no such plane");
-        let (index, plane, format) = match Object::of(id, self.outputs.len()) {
-            Some(Object::Primary(index)) => (index, &self.outputs[index].config.primary, XRGB8888),
-            Some(Object::Cursor(index)) => (index, &self.outputs[index].config.cursor, ARGB8888),
+        let (index, plane, formats) = match Object::of(id, self.outputs.len()) {
+            Some(Object::Primary(index)) => {
+                (index, &self.outputs[index].config.primary, PRIMARY_FORMATS.to_vec())
+            }
+            Some(Object::Cursor(index)) => {
+                (index, &self.outputs[index].config.cursor, CURSOR_FORMATS.to_vec())
+            }
             _ => return Err(UNKNOWN),
         };
         Ok(Outcome::Answer(Answer::Plane {
             crtc: if plane.joined { Object::Crtc(index).number() } else { 0 },
             framebuffer: plane.framebuffer.unwrap_or(0),
             possible: 1 << index,
-            formats: vec![format],
+            formats,
         }))
     }
 }

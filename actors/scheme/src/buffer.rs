@@ -5,7 +5,7 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Serial};
 use virgld_protocol::message::context;
 use virgld_protocol::message::door::Command;
-use virgld_protocol::message::resource::{Backing, Request};
+use virgld_protocol::message::resource::{Backing, Request, Shape};
 use virgld_protocol::message::scheme::ExportKey;
 use virgld_protocol::rights::Rights;
 
@@ -18,6 +18,8 @@ pub(crate) struct Buffer {
     pub(crate) holders: Vec<FileId>,
     /// Files that name it no more, but whose contexts may have work under way that does.
     pub(crate) leaving: Vec<FileId>,
+    /// What it is.
+    pub(crate) shape: Shape,
     /// Framebuffers of the display that name it.
     pub(crate) framebuffers: usize,
     /// Work under way, of files that name it no more.

@@ -1,5 +1,6 @@
 //! RESOURCE_CREATE, and what waits for the resource actor.
 
+use virgld_protocol::client::kms::CreateDumb;
 use virgld_protocol::client::{Call, Reply, ResourceCreate};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Token};
@@ -9,6 +10,7 @@ use virgld_protocol::message::resource::{Backing, Request, Shape};
 use virgld_protocol::rights::Rights;
 
 use crate::buffer::Buffer;
+use crate::dumb;
 use crate::file::Origin;
 use crate::state::{Caller, Effect, Outcome, State, answer};
 
@@ -28,12 +30,13 @@ pub(crate) struct Parked {
 impl Parked {
     /// What nobody waits for any more; a creation is still waited for, because it must be undone.
     pub(crate) fn ends_with(&self, file: FileId) -> bool {
-        self.file == file && !matches!(self.what, Awaited::Create(..))
+        self.file == file && !matches!(self.what, Awaited::Create(..) | Awaited::Dumb(..))
     }
 }
 
 pub(crate) enum Awaited {
     Create(ResourceCreate),
+    Dumb(CreateDumb),
     Export(u32, ResourceId),
     Revocation,
 }
@@ -100,8 +103,16 @@ impl State {
         }
         let (handle, _) = file.enter(resource, Rights::all(), Origin::Own);
         let has_context = file.context.is_open();
-        let Awaited::Create(asked) = what else { return };
-        let reply = Reply::fixed(&ResourceCreate { bo_handle: handle.0, res_handle: resource.0, ..asked });
+        let (shape, reply) = match what {
+            Awaited::Create(asked) => {
+                let fixed = ResourceCreate { bo_handle: handle.0, res_handle: resource.0, ..asked };
+                (Shape::Texture(describe(&asked)), Reply::fixed(&fixed))
+            }
+            Awaited::Dumb(asked) => (Shape::Flat(dumb::surface(&asked)), dumb::reply(&asked, handle)),
+            // What is moved is answered otherwise.
+            _ => return,
+        };
+        let staging = matches!(shape, Shape::Texture(it) if it.bind == STAGING);
         let buffer = Buffer {
             backing,
             holders: vec![id],
@@ -112,7 +123,8 @@ impl State {
             mapped: false,
             offer: Rights::all(),
             stale: false,
-            staging: asked.bind == STAGING,
+            staging,
+            shape,
         };
         self.buffers.insert(resource, buffer);
         if has_context {
@@ -141,7 +153,7 @@ impl State {
         let (handle, wanted) = match what {
             Awaited::Export(handle, wanted) => (handle, wanted),
             Awaited::Revocation => return answer(token, Ok(Outcome::Answer(Reply::empty())), effects),
-            Awaited::Create(_) => return,
+            Awaited::Create(_) | Awaited::Dumb(_) => return,
         };
         // The number may stand for another buffer by now, one whose memory is not its own.
         let still = self.file(file).is_ok_and(|it| it.entry(handle).is_ok_and(|it| it.resource == wanted));

@@ -1,26 +1,53 @@
 //! Mode setting: calls on their way to the display and back.
 //!
-//! Here the client's numbers become what they stand for (handles become buffers that the file may put on a screen)
-//! and the display's answers become bytes. What is on the screens, and who may change it, is the display's matter.
+//! Here the client's handles become buffers that the file may put on a screen, and the display's answers become
+//! bytes. What is on the screens, and who may change it, is the display's matter.
 
+use virgld_protocol::client::kms::{EventHead, EventSequence, EventVblank};
+use virgld_protocol::client::{Call, Reply};
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FileId, Token};
-use virgld_protocol::message::display::{Answer, Notice};
+use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::message::display::{self, Answer, Event, Image, Moment, Notice, Pixels};
+use virgld_protocol::message::door::Command;
+use virgld_protocol::message::resource::Shape;
+use virgld_protocol::rights::Rights;
+use zerocopy::IntoBytes;
 
-use crate::state::{Effect, State, answer};
+use crate::file::Origin;
+use crate::state::{Caller, Effect, Outcome, State, answer};
 
 /// A call that the display has.
 pub(crate) struct Showing {
     pub(crate) file: FileId,
     token: Option<Token>,
+    /// As it came: the answer repeats most of it.
+    call: Call,
 }
 
 impl State {
+    /// Passes a call on to the display.
+    pub(crate) fn ask_display(
+        &mut self,
+        caller: Caller,
+        call: Call,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, Refusal> {
+        let asked = self.decode(caller.file, &call)?;
+        let token = Token(self.fresh());
+        self.shown.insert(token, Showing { file: caller.file, token: caller.token, call });
+        effects.push(Effect::Display(display::Request::Call { file: caller.file, token, call: asked }));
+        Ok(Outcome::Later)
+    }
+
     /// Takes what the display tells.
     pub fn display(&mut self, notice: Notice, effects: &mut Vec<Effect>) {
         match notice {
-            Notice::Answered { token, result } => self.show_answer(token, result, effects),
-            Notice::Event { .. } => {}
+            Notice::Answered { token, result } => self.display_answered(token, result, effects),
+            Notice::Event { file, event } => {
+                if self.files.contains_key(&file) {
+                    effects.push(Effect::Door(Command::Event { file, bytes: packet(event) }));
+                }
+            }
             Notice::Await { gate, resource } => self.await_work(gate, resource, effects),
             Notice::Held { resource } => {
                 if let Some(buffer) = self.buffers.get_mut(&resource) {
@@ -36,9 +63,83 @@ impl State {
         }
     }
 
-    fn show_answer(&mut self, token: Token, result: Result<Answer, Refusal>, effects: &mut Vec<Effect>) {
-        let Some(Showing { token, .. }) = self.shown.remove(&token) else { return };
-        let _ = result;
-        answer(token, Err(Refusal::new(Errno::EOPNOTSUPP, "")), effects);
+    fn display_answered(&mut self, token: Token, result: Result<Answer, Refusal>, effects: &mut Vec<Effect>) {
+        let Some(Showing { file, token, call }) = self.shown.remove(&token) else { return };
+        let reply = result.and_then(|it| self.encode(file, &call, it));
+        answer(token, reply.map(Outcome::Answer), effects);
     }
+
+    /// AUTH_MAGIC by a master: there is such a file, or not. Nothing depends on it, as render nodes need no leave.
+    pub(crate) fn authenticate(&self, magic: u32) -> Result<Reply, Refusal> {
+        const UNKNOWN: Refusal = Refusal::new(Errno::EINVAL, "no file has this magic");
+        let known = self.files.contains_key(&FileId(magic.into()));
+        if known { Ok(Reply::empty()) } else { Err(UNKNOWN) }
+    }
+
+    /// The buffer behind a handle, if the file may put it on a screen; none if there is no such handle.
+    pub(crate) fn image(&mut self, id: FileId, handle: u32) -> Result<Option<Image>, Refusal> {
+        match self.file(id)?.with_rights(handle, Rights::SCAN_OUT) {
+            Ok(entry) => {
+                let resource = entry.resource;
+                Ok(self.image_of(resource))
+            }
+            Err(refusal) if refusal.errno == Errno::ENOENT => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn image_of(&self, resource: ResourceId) -> Option<Image> {
+        let buffer = self.buffers.get(&resource)?;
+        let (bytes, pixels) = match buffer.shape {
+            Shape::Flat(_) => (buffer.backing.length, Pixels::Memory(buffer.backing.clone())),
+            // As many as the host has, whatever memory is behind it.
+            Shape::Texture(it) => (u64::from(it.width) * u64::from(it.height) * 4, Pixels::Host),
+        };
+        Some(Image { resource, bytes, pixels })
+    }
+
+    /// A handle for a buffer that a framebuffer names, as GETFB gives it to a master.
+    pub(crate) fn handle_for(&mut self, id: FileId, resource: Option<ResourceId>) -> Result<u32, Refusal> {
+        let Some(resource) = resource else { return Ok(0) };
+        let looking = Rights::MAP | Rights::FROM_HOST | Rights::SCAN_OUT;
+        let (handle, fresh) = self.file(id)?.enter(resource, looking, Origin::Own);
+        if fresh && let Some(buffer) = self.buffers.get_mut(&resource) {
+            buffer.holders.push(id);
+        }
+        Ok(handle.0)
+    }
+}
+
+/// An event as a client reads it.
+fn packet(event: Event) -> Vec<u8> {
+    let vblank = |kind, moment: Moment| {
+        let (seconds, nanoseconds) = (moment.time / 1_000_000_000, moment.time % 1_000_000_000);
+        let event = EventVblank {
+            user_data: moment.user_data,
+            tv_sec: low(seconds),
+            tv_usec: low(nanoseconds / 1000),
+            sequence: low(moment.sequence),
+            crtc_id: moment.crtc,
+            ..EventVblank::of(kind)
+        };
+        event.as_bytes().to_vec()
+    };
+    match event {
+        Event::Vblank(moment) => vblank(EventHead::VBLANK, moment),
+        Event::Flip(moment) => vblank(EventHead::FLIP_COMPLETE, moment),
+        Event::Sequence(moment) => {
+            let event = EventSequence {
+                user_data: moment.user_data,
+                time_ns: moment.time.cast_signed(),
+                sequence: moment.sequence,
+                ..EventSequence::EMPTY
+            };
+            event.as_bytes().to_vec()
+        }
+    }
+}
+
+/// The low half: counts wrap.
+pub(crate) fn low(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0)
 }

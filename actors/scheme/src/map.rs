@@ -18,9 +18,15 @@ const REGION_SHIFT: u32 = 36;
 
 impl State {
     pub(crate) fn map(&mut self, id: FileId, call: &Call) -> Result<Outcome, Refusal> {
-        const FAR: Refusal = Refusal::new(Errno::ENOMEM, "no offset is left to map it at");
         let asked = call.parse::<Map>()?.fixed;
-        let resource = self.file(id)?.with_rights(asked.handle, Rights::MAP)?.resource;
+        let offset = self.offset_of(id, asked.handle)?;
+        Ok(Outcome::Answer(Reply::fixed(&Map { offset, ..asked })))
+    }
+
+    /// Where to map a buffer, which is mapped from now on.
+    pub(crate) fn offset_of(&mut self, id: FileId, handle: u32) -> Result<u64, Refusal> {
+        const FAR: Refusal = Refusal::new(Errno::ENOMEM, "no offset is left to map it at");
+        let resource = self.file(id)?.with_rights(handle, Rights::MAP)?.resource;
         let buffer = self.buffers.get_mut(&resource).ok_or(FAR)?;
         buffer.mapped = true;
         if let Entry::Vacant(entry) = self.distant.entry(resource)
@@ -28,10 +34,7 @@ impl State {
         {
             entry.insert(distant);
         }
-        let offset = base_of(buffer.backing.region.id)
-            .and_then(|base| base.checked_add(buffer.backing.offset))
-            .ok_or(FAR)?;
-        Ok(Outcome::Answer(Reply::fixed(&Map { offset, ..asked })))
+        base_of(buffer.backing.region.id).and_then(|base| base.checked_add(buffer.backing.offset)).ok_or(FAR)
     }
 
     /// The memory behind an offset that MAP gave to this file. A file's whole arena is its own, so it may map all

@@ -1,8 +1,6 @@
 //! The ioctls of the DRM core: who drives this node, and what it can do.
 
-use virgld_protocol::client::{
-    Call, GetCap, GetMagic, GetUnique, Reply, SetClientCap, SetVersion, Version, cap,
-};
+use virgld_protocol::client::{Call, GetCap, GetMagic, GetUnique, Reply, SetVersion, Version, cap};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::scheme::Node;
@@ -79,19 +77,23 @@ impl State {
         let mut fixed = call.parse::<GetCap>()?.fixed;
         fixed.value = match fixed.capability {
             cap::PRIME => 3,
-            cap::TIMESTAMP_MONOTONIC | cap::SYNCOBJ | cap::SYNCOBJ_TIMELINE => 1,
+            cap::TIMESTAMP_MONOTONIC
+            | cap::SYNCOBJ
+            | cap::SYNCOBJ_TIMELINE
+            | cap::DUMB_BUFFER
+            | cap::VBLANK_HIGH_CRTC
+            | cap::CRTC_IN_VBLANK_EVENT => 1,
+            cap::DUMB_PREFERRED_DEPTH => 24,
             cap::CURSOR_WIDTH | cap::CURSOR_HEIGHT => 64,
-            // What a node without mode setting cannot do, said rather than refused.
-            cap::DUMB_BUFFER | 0x2..=0x4 | 0x7 | cap::ADDFB2_MODIFIERS | 0x11 | 0x12 | 0x15 => 0,
+            // What there is not, said rather than refused.
+            cap::DUMB_PREFER_SHADOW
+            | cap::ASYNC_PAGE_FLIP
+            | cap::ADDFB2_MODIFIERS
+            | cap::PAGE_FLIP_TARGET
+            | cap::ATOMIC_ASYNC_PAGE_FLIP => 0,
             _ => return Err(UNKNOWN),
         };
         Ok(Outcome::Answer(Reply::fixed(&fixed)))
-    }
-
-    /// All client capabilities are about mode setting.
-    pub(crate) fn set_client_capability(&mut self, call: &Call) -> Result<Outcome, Refusal> {
-        call.parse::<SetClientCap>()?;
-        Err(Refusal::new(Errno::EOPNOTSUPP, "this node sets no modes"))
     }
 }
 

@@ -250,8 +250,6 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
         const UNKNOWN: Refusal = Refusal::new(Errno::EINVAL, "no such ioctl");
-        const NO_MODES: Refusal = Refusal::new(Errno::EOPNOTSUPP, "this node sets no modes");
-        const MASTER: Refusal = Refusal::new(Errno::EACCES, "only a master may");
         let file = caller.file;
         self.may(file, event.call.number)?;
         let call = &event.call;
@@ -263,8 +261,7 @@ impl State {
             0x09 => self.gem_close(file, call, effects),
             0x0a | 0x0b => Err(Refusal::new(Errno::EOPNOTSUPP, "global names can be guessed")),
             0x0c => self.capability(call),
-            0x0d => self.set_client_capability(call),
-            0x11 | 0x1e | 0x1f => Err(MASTER),
+            0x0d | 0x11 | 0x1e | 0x1f | 0x3a..=0x3c => self.ask_display(caller, event.call, effects),
             0x2d => self.prime_export(caller, call, effects),
             0x2e => self.prime_import(file, call, event.attached, effects),
             0x41 => self.map(file, call),
@@ -278,7 +275,10 @@ impl State {
             0x49 => self.capset(call),
             0x4a => self.create_blob(call),
             0x4b => self.context_init(file, call, effects),
-            0xa0..=0xbe | 0xc6..=0xc9 | 0xce | 0xd0.. => Err(NO_MODES),
+            0xb2 => self.create_dumb(caller, call, effects),
+            0xb3 => self.map_dumb(file, call),
+            0xb4 => self.destroy_dumb(file, call, effects),
+            0xa0..=0xbe | 0xc6..=0xc9 | 0xce | 0xd0 => self.ask_display(caller, event.call, effects),
             0xbf => self.syncobj_create(file, call),
             0xc0 => self.syncobj_destroy(file, call),
             0xc1 => self.syncobj_export(file, call),

@@ -2,9 +2,9 @@
 //! wants to see the picture.
 
 use virgld_runtime::{Interface, Respond};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::resource::Backing;
+use crate::client::kms::ModeInfo as Mode;
 use crate::errno::{Errno, Refusal};
 use crate::ids::{FileId, ResourceId, Token};
 
@@ -295,28 +295,6 @@ pub struct CursorCall {
     pub image: Result<Option<Image>, Errno>,
     /// The point of the image that points.
     pub hotspot: (i32, i32),
-}
-
-/// `struct drm_mode_modeinfo`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-#[allow(missing_docs, reason = "the names of the uapi header")]
-pub struct Mode {
-    pub clock: u32,
-    pub hdisplay: u16,
-    pub hsync_start: u16,
-    pub hsync_end: u16,
-    pub htotal: u16,
-    pub hskew: u16,
-    pub vdisplay: u16,
-    pub vsync_start: u16,
-    pub vsync_end: u16,
-    pub vtotal: u16,
-    pub vscan: u16,
-    pub vrefresh: u32,
-    pub flags: u32,
-    pub kind: u32,
-    pub name: [u8; 32],
 }
 
 /// What the display tells the scheme.

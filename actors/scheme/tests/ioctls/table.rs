@@ -33,7 +33,10 @@ fn a_call_must_be_as_long_as_its_counts_say() {
     for layout in (0..=u8::MAX).filter_map(layout_of) {
         // Refused whatever they say: names can be guessed.
         let expected = if matches!(layout.number, 0x0a | 0x0b) { Errno::EOPNOTSUPP } else { Errno::EINVAL };
-        for length in [0, layout.wire - 1, layout.wire + 1] {
+        for length in [0, layout.wire.saturating_sub(1), layout.wire + 1] {
+            if length == layout.wire {
+                continue;
+            }
             let errno = raw(&mut desk, file, layout.number, vec![0; length]);
             assert_eq!(errno, Some(expected), "{} with {length} bytes", layout.name);
         }
@@ -52,12 +55,7 @@ fn numbers_that_no_ioctl_has_are_refused() {
     let mut desk = Desk::new();
     let (card, render) = (desk.system.door.open(Node::Card), desk.system.door.open(Node::Render));
     for number in (0..=u8::MAX).filter(|number| layout_of(*number).is_none()) {
-        let expected = match number {
-            0x11 | 0x1e | 0x1f => Errno::EACCES,
-            0xa0..=0xbe | 0xc6..=0xc9 | 0xce | 0xd0.. => Errno::EOPNOTSUPP,
-            _ => Errno::EINVAL,
-        };
-        assert_eq!(raw(&mut desk, card, number, Vec::new()), Some(expected), "{number:#x}");
+        assert_eq!(raw(&mut desk, card, number, Vec::new()), Some(Errno::EINVAL), "{number:#x}");
     }
     // What is about modes and masters, a render node does not have at all.
     for number in [0x01, 0x02, 0x07, 0x0a, 0x0b, 0x0d, 0x11, 0x1e, 0xa7, 0xbc] {
