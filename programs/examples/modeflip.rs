@@ -1,0 +1,222 @@
+//! Sets a mode with dumb buffers and flips between them, by the `drm` crate: a client that shares no line of C with
+//! Mesa or libdrm.
+//!
+//! The crate makes its calls through `rustix`, which asks the kernel without the C library unless its feature `use-libc`
+//! is on. A preloaded library sees only what goes through the C library; so this example turns the feature on.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use drm::Device as _;
+use drm::buffer::{Buffer, DrmFourcc};
+use drm::control::dumbbuffer::DumbBuffer;
+use drm::control::{Device as ControlDevice, Event, Mode, PageFlipFlags, connector, crtc, framebuffer};
+use virgld_programs::picture::{Picture, low_byte};
+use virgld_programs::stop::{Stop, Verdict, ensure};
+
+/// Sets a mode, flips, says how fast, and shows the last frame until its input ends.
+#[derive(Parser)]
+struct Options {
+    /// The node.
+    #[arg(long, default_value = "/dev/dri/card0")]
+    node: PathBuf,
+    /// How many times to flip; each flip shows a frame of its own.
+    #[arg(long, default_value_t = 60)]
+    flips: u32,
+    /// Where to write what must be on the screen in the end.
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// End at once, without waiting for the end of the input.
+    #[arg(long)]
+    leave: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            println!("FAIL modeflip: {stop}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Verdict {
+    let card = Card::open(&options.node)?;
+    let driver = card.get_driver()?;
+    let screen = Screen::find(&card)?;
+    let (width, height) = screen.mode.size();
+    let refresh = refresh_of(&screen.mode);
+    println!("driver: {}; mode: {width}x{height} at {refresh:.2} Hz", driver.name().display());
+    let mut frames = [Frame::new(&card, screen.mode)?, Frame::new(&card, screen.mode)?];
+    frames[0].draw(&card, 0)?;
+    let connectors = [screen.connector];
+    card.set_crtc(screen.crtc, Some(frames[0].framebuffer), (0, 0), &connectors, Some(screen.mode))?;
+    flip(&card, &screen, &mut frames, options.flips, refresh)?;
+    if let Some(path) = &options.png {
+        let shape = (i32::from(width), i32::from(height));
+        let picture = Picture::compute(shape.0, shape.1, |x, y| {
+            let [r, g, b] = color(x, shape.1 - 1 - y, options.flips);
+            [r, g, b, 255]
+        });
+        picture.write(path, None)?;
+    }
+    println!("shown: frame {}", options.flips);
+    if !options.leave {
+        io::stdin().read_to_end(&mut Vec::new())?;
+    }
+    card.set_crtc(screen.crtc, None, (0, 0), &[], None)?;
+    frames.into_iter().try_for_each(|frame| frame.give_back(&card))
+}
+
+/// Flips as often as it is told, and looks at what the events say.
+fn flip(card: &Card, screen: &Screen, frames: &mut [Frame; 2], flips: u32, refresh: f64) -> Verdict {
+    let mut times: Vec<(u32, Duration)> = Vec::new();
+    for number in 1..=flips {
+        let next = &mut frames[number as usize % 2];
+        next.draw(card, number)?;
+        card.page_flip(screen.crtc, next.framebuffer, PageFlipFlags::EVENT, None)?;
+        let again = card.page_flip(screen.crtc, next.framebuffer, PageFlipFlags::EVENT, None);
+        let busy = again.as_ref().err().and_then(io::Error::raw_os_error) == Some(EBUSY);
+        let seen = wait_for_flip(card, screen.crtc)?;
+        // A flip may be over before the second is asked; then both happen.
+        match again {
+            Ok(()) => drop(wait_for_flip(card, screen.crtc)?),
+            Err(error) => ensure(busy, || format!("a second flip before the first was over: {error}"))?,
+        }
+        if let Some((sequence, time)) = times.last() {
+            ensure(seen.0 > *sequence && seen.1 > *time, || {
+                format!(
+                    "flip {number} was at refresh {} ({:?}), the one before at {sequence} ({time:?})",
+                    seen.0, seen.1
+                )
+            })?;
+        }
+        times.push(seen);
+    }
+    if let ([(first, from), ..], [.., (last, to)]) = (&times[..], &times[..])
+        && last > first
+    {
+        let seconds = (*to - *from).as_secs_f64();
+        let (flips, refreshes) = (times.len() - 1, last - first);
+        println!(
+            "flips: {flips} in {seconds:.3} s and {refreshes} refreshes: {:.2} a second",
+            flips as f64 / seconds
+        );
+        let counted = f64::from(refreshes) / seconds;
+        ensure((counted / refresh - 1.0).abs() < 0.05, || {
+            format!("{counted:.2} refreshes a second by the events, {refresh:.2} by the mode")
+        })?;
+    }
+    Ok(())
+}
+
+fn wait_for_flip(card: &Card, crtc: crtc::Handle) -> Verdict<(u32, Duration)> {
+    loop {
+        for event in card.receive_events()? {
+            if let Event::PageFlip(flip) = event {
+                ensure(flip.crtc == crtc, || format!("an event of {:?}, not of {crtc:?}", flip.crtc))?;
+                return Ok((flip.frame, flip.duration));
+            }
+        }
+    }
+}
+
+/// An open node.
+struct Card(File);
+
+impl Card {
+    fn open(path: &Path) -> Verdict<Self> {
+        let file = File::options().read(true).write(true).open(path);
+        file.map(Self).map_err(|error| Stop::failed(format!("{}: {error}", path.display())))
+    }
+}
+
+impl AsFd for Card {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl drm::Device for Card {}
+impl ControlDevice for Card {}
+
+/// What is to be shown on, and how.
+struct Screen {
+    connector: connector::Handle,
+    crtc: crtc::Handle,
+    mode: Mode,
+}
+
+impl Screen {
+    /// The first connector with a display, its best mode, and a CRTC for it.
+    fn find(card: &Card) -> Verdict<Self> {
+        let resources = card.resource_handles()?;
+        for handle in resources.connectors() {
+            let connector = card.get_connector(*handle, true)?;
+            let (connector::State::Connected, Some(mode)) = (connector.state(), connector.modes().first())
+            else {
+                continue;
+            };
+            for encoder in connector.encoders() {
+                let possible = card.get_encoder(*encoder)?.possible_crtcs();
+                if let Some(crtc) = resources.filter_crtcs(possible).first() {
+                    return Ok(Self { connector: *handle, crtc: *crtc, mode: *mode });
+                }
+            }
+        }
+        Err(Stop::failed("no connector has a display, or none with a display has a CRTC"))
+    }
+}
+
+/// A buffer that can be shown.
+struct Frame {
+    buffer: DumbBuffer,
+    framebuffer: framebuffer::Handle,
+}
+
+impl Frame {
+    fn new(card: &Card, mode: Mode) -> Verdict<Self> {
+        let (width, height) = mode.size();
+        let buffer = card.create_dumb_buffer((width.into(), height.into()), DrmFourcc::Xrgb8888, 32)?;
+        let framebuffer = card.add_framebuffer(&buffer, 24, 32)?;
+        Ok(Self { buffer, framebuffer })
+    }
+
+    fn draw(&mut self, card: &Card, number: u32) -> Verdict {
+        let (pitch, (width, _)) = (self.buffer.pitch() as usize, self.buffer.size());
+        let mut mapping = card.map_dumb_buffer(&mut self.buffer)?;
+        for (y, row) in (0..).zip(mapping.as_mut().chunks_exact_mut(pitch)) {
+            for (x, pixel) in (0..).zip(row.as_chunks_mut::<4>().0.iter_mut().take(width as usize)) {
+                let [r, g, b] = color(x, y, number);
+                *pixel = [b, g, r, 0];
+            }
+        }
+        Ok(())
+    }
+
+    fn give_back(self, card: &Card) -> Verdict {
+        card.destroy_framebuffer(self.framebuffer)?;
+        Ok(card.destroy_dumb_buffer(self.buffer)?)
+    }
+}
+
+/// A pattern in which each row, column and frame is told from its neighbours, and that has no symmetry.
+fn color(x: i32, y: i32, frame: u32) -> [u8; 3] {
+    let frame = i32::try_from(frame % 251).unwrap_or(0);
+    [low_byte(x + frame), low_byte(y * 3), low_byte((x / 16 * 40) ^ (y / 16 * 24))]
+}
+
+/// Refreshes a second, of which the mode's own figure is rounded.
+fn refresh_of(mode: &Mode) -> f64 {
+    let (_, _, width) = mode.hsync();
+    let (_, _, height) = mode.vsync();
+    f64::from(mode.clock()) * 1000.0 / (f64::from(width) * f64::from(height))
+}
+
+const EBUSY: i32 = 16;
