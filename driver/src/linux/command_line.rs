@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Info(Info),
     /// Show what a running daemon is doing: clients, contexts, resources, queues, fences.
     Status(Status),
+    /// Write what is on a screen, pointer included, to a PNG file.
+    Screenshot(Screenshot),
 }
 
 /// Where a daemon and its programs meet.
@@ -103,4 +105,16 @@ pub(crate) struct Status {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Screenshot {
+    #[command(flatten)]
+    pub(crate) meeting: Meeting,
+    /// Which screen, from 0 on.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) output: usize,
+    /// The file to write.
+    #[arg(value_name = "FILE.png")]
+    pub(crate) file: PathBuf,
 }

@@ -7,9 +7,11 @@ mod device;
 mod directory;
 mod info;
 mod isolated;
+mod pictures;
 mod policy;
 mod report;
 mod run;
+mod screenshot;
 mod serve;
 mod status;
 mod wiring;
@@ -32,6 +34,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Info(options) => info::info(&options).map(|()| ExitCode::SUCCESS),
         Command::Status(options) => status::status(&options).map(|()| ExitCode::SUCCESS),
+        Command::Screenshot(options) => screenshot::screenshot(&options).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("virgld: {error}");

@@ -40,7 +40,8 @@ use super::Error;
 use super::command_line::Device;
 use super::control::{self, Control};
 use super::device::Running;
-use super::directory::CONTROL;
+use super::directory::{CONTROL, PICTURE};
+use super::pictures::{self, Pictures};
 use super::policy::Policy;
 
 /// Memory for commands but for streams: one for each command under way.
@@ -109,6 +110,7 @@ pub(crate) fn wire(
     let scheme_box: Mailbox<scheme::Message> = spawner.mailbox();
     let door_box: Mailbox<door::Message> = spawner.mailbox();
     let status_box: Mailbox<control::Message> = spawner.mailbox();
+    let picture_box: Mailbox<pictures::Message> = spawner.mailbox();
     const ANY: Badge = Badge(0);
 
     // The device first: without one, nothing else makes sense.
@@ -155,6 +157,16 @@ pub(crate) fn wire(
     let status_sink: ReadySink = Box::new(move |it| status_ready.send(it).is_ok());
     let status = Control::new(&directory.join(CONTROL), &reactor.registrar(), status_sink, status_parts)?;
 
+    let picture_parts = pictures::Parts {
+        screens: display_box.open(ANY),
+        display: display_box.open(ANY),
+        own: picture_box.open(ANY),
+    };
+    let picture_ready = picture_box.open::<pictures::FromReactor>(ANY);
+    let picture_sink: ReadySink = Box::new(move |it| picture_ready.send(it).is_ok());
+    let pictures =
+        Pictures::new(&directory.join(PICTURE), &reactor.registrar(), picture_sink, picture_parts)?;
+
     let devices = transport_box.open::<transport::Devices>(ANY);
     let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
     let control = ControlQueue::new(
@@ -195,6 +207,7 @@ pub(crate) fn wire(
     spawner.start("scheme", scheme_box, scheme);
     spawner.start("door", door_box, door);
     spawner.start("control socket", status_box, status);
+    spawner.start("picture socket", picture_box, pictures);
     devices.send(NewLink(Box::new(link)))?;
     Ok(System { stage, reactor, supervisor, process })
 }
