@@ -20,6 +20,8 @@ enum Part {
     Bench,
     /// The GL programs: for checks, pictures and measurements. They know nothing of virgld.
     Programs,
+    /// The hostile client: it speaks the channel and knows nothing of who hears it.
+    Attacks,
     /// This crate, which runs all the others and depends on none.
     Xtask,
 }
@@ -36,6 +38,7 @@ impl Part {
             "testkit" => Self::Testkit,
             "bench" => Self::Bench,
             "programs" => Self::Programs,
+            "attacks" => Self::Attacks,
             "xtask" => Self::Xtask,
             actor if actor.starts_with("actors/") => Self::Actor,
             _ => return None,
@@ -49,7 +52,7 @@ impl Part {
             Self::Runtime | Self::Programs | Self::Xtask => &[],
             Self::Protocol => &[Self::Runtime],
             Self::Platform | Self::Actor => &[Self::Protocol, Self::Runtime],
-            Self::Client => &[Self::Protocol],
+            Self::Client | Self::Attacks => &[Self::Protocol],
             Self::Testkit => &[Self::Actor, Self::Protocol, Self::Runtime],
             Self::Driver => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform],
             Self::Bench => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform, Self::Programs],

@@ -51,11 +51,11 @@ fn clients(workspace: &Workspace, daemon: &Daemon, count: usize) -> Result<()> {
 }
 
 /// What the daemon holds once it says that no client is left; fails where something stays for five seconds.
-fn settled(daemon: &Daemon) -> Result<Usage> {
+pub(super) fn settled(daemon: &Daemon) -> Result<Usage> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         let status = daemon.status()?;
-        let left: Vec<_> = ["clients", "contexts", "resources"]
+        let left: Vec<_> = ["clients", "contexts", "resources", "fences", "syncobjs", "buffers"]
             .into_iter()
             .filter(|name| amount(&status, name) != Some(0))
             .map(|name| format!("{name}: {}", status.get(name).unwrap_or(&Value::Null)))

@@ -9,6 +9,7 @@ use crate::workspace::Workspace;
 use crate::{process, setup};
 
 mod arrows;
+mod attacks;
 mod churn;
 mod code;
 mod deps;
@@ -128,6 +129,12 @@ const STEPS: &[Step] = &[
     ),
     step("many", GL, many::run, "sixteen programs at once, pixels checked"),
     step("isolated", GL, isolated::run, "programs with a device process of their own, at once"),
+    step(
+        "attacks",
+        GL,
+        attacks::run,
+        "a hostile client gets nothing, and a program beside it notices nothing",
+    ),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
     step("piglit", &[&DEVICE, &PROGRAMS, &PIGLIT], piglit::run, "what passes on llvmpipe passes on virgld"),
 ];

@@ -161,7 +161,12 @@ impl Door {
         for channel in &file.channels {
             self.channels.remove(channel);
         }
-        file.watched.iter().for_each(|fence| self.fences.drop_foreign(*fence));
+        for fence in &file.watched {
+            self.fences.drop_foreign(*fence);
+            // What waits for it, here or elsewhere, would wait for ever.
+            let result = Err(Errno::ECANCELED);
+            self.tell(DoorEvent::FenceSignalled { fence: *fence, result })?;
+        }
         // Nobody will ever signal what no call named.
         for fence in file.stock.values() {
             self.fences.signal(*fence, Err(Errno::ECANCELED));

@@ -1,0 +1,103 @@
+//! Wanting everything.
+
+use virgld_protocol::channel::SERVICE_FENCES;
+use virgld_protocol::client::{ResourceCreate, SyncobjCreate, SyncobjHandleToFd};
+use zerocopy::IntoBytes;
+
+use super::{Case, must, must_refuse};
+use crate::picture::{Picture, SHARED};
+use crate::victim::Victim;
+use crate::wire::{Client, Door, Failed, Outcome};
+
+pub(super) const CASES: &[(&str, Case)] = &[
+    ("quota-of-memory", memory),
+    ("quota-of-shareable-buffers", shareable),
+    ("quota-of-fences", fences),
+    ("quota-of-shared-syncobjs", shared_syncobjs),
+    ("connection-flood", connections),
+];
+
+fn create(client: &mut Client, size: u32, bind: u32) -> Outcome<u32> {
+    let asked = ResourceCreate {
+        target: 0,
+        format: 64,
+        bind,
+        width: 4096,
+        height: 1,
+        depth: 1,
+        array_size: 1,
+        size,
+        ..Default::default()
+    };
+    client.ioctl(&asked, &[]).map(|made| made.bo_handle)
+}
+
+/// Does it until it is refused, and says how often it worked.
+fn until_refused<T>(
+    most: usize,
+    mut attempt: impl FnMut() -> Outcome<T>,
+) -> Outcome<(usize, Failed, Vec<T>)> {
+    let mut got = Vec::new();
+    while got.len() < most {
+        match attempt() {
+            Ok(one) => got.push(one),
+            Err(Failed::Errno(errno)) => return Ok((got.len(), Failed::Errno(errno), got)),
+            Err(other) => return Err(other),
+        }
+    }
+    Err(Failed::Setup(format!("{most} were given without end")))
+}
+
+fn others_go_on(door: &Door, victim: &mut Victim) -> Outcome<()> {
+    victim.check()?;
+    let mut other = door.open()?;
+    Picture::new(&mut other, 0)?.upload(&mut other, &victim.texels)
+}
+
+fn memory(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    let mut client = door.open()?;
+    let (count, error, _) = until_refused(64, || create(&mut client, 128 << 20, 0))?;
+    others_go_on(door, victim)?;
+    Ok(format!("{count} buffers of 128 MiB, then {error}; others go on"))
+}
+
+fn shareable(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    let mut client = door.open()?;
+    let (count, error, _) = until_refused(5000, || create(&mut client, 4096, SHARED))?;
+    others_go_on(door, victim)?;
+    Ok(format!("{count} buffers with memory of their own, then {error}; others go on"))
+}
+
+fn fences(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    let mut client = door.open()?;
+    let (count, error, _) = until_refused(5000, || {
+        client.service(SERVICE_FENCES, 1_u32.as_bytes(), &[]).map(|it| it.descriptors)
+    })?;
+    others_go_on(door, victim)?;
+    Ok(format!("{count} fences in advance, then {error}; others go on"))
+}
+
+fn shared_syncobjs(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    let mut client = door.open()?;
+    let (count, error, _) = until_refused(5000, || {
+        let handle = client.ioctl(&SyncobjCreate::default(), &[])?.handle;
+        let asked = SyncobjHandleToFd { handle, fd: -1, ..Default::default() };
+        client.ioctl_with(&asked, &[], &[]).map(|(_, descriptors)| descriptors)
+    })?;
+    others_go_on(door, victim)?;
+    Ok(format!("{count} shared synchronisation objects, then {error}; others go on"))
+}
+
+fn connections(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    let (count, error, files) = until_refused(2000, || door.open())?;
+    victim.check()?;
+    must_refuse("one more", door.open().map(drop), rustix::io::Errno::MFILE)?;
+    drop(files);
+    // The daemon learns of each end by itself.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while door.open().is_err() && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    must("nobody is let in any more", door.open().is_ok())?;
+    Ok(format!("{count} files, then {error}; those that are open work on, and afterwards there is room"))
+}

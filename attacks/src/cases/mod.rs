@@ -1,0 +1,63 @@
+//! The attacks. Each says what the attacker got.
+
+mod channel;
+mod ends;
+mod exhaustion;
+mod handles;
+mod memory;
+mod sharing;
+mod streams;
+
+use crate::victim::Victim;
+use crate::wire::{Door, Failed, Outcome};
+
+pub(crate) use ends::hammer;
+
+/// One attack.
+pub(crate) type Case = fn(&Door, &mut Victim) -> Outcome<String>;
+
+/// All attacks with their names.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
+    [
+        handles::CASES,
+        memory::CASES,
+        sharing::CASES,
+        streams::CASES,
+        channel::CASES,
+        exhaustion::CASES,
+        ends::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// Fails unless an attempt was refused with this error.
+fn must_refuse<T>(what: &str, attempt: Outcome<T>, errno: rustix::io::Errno) -> Outcome<()> {
+    match attempt {
+        Err(Failed::Errno(got)) if got == errno.raw_os_error() => Ok(()),
+        Err(other) => Err(Failed::Setup(format!("{what}: {other}, and not {errno:?}"))),
+        Ok(_) => Err(Failed::Setup(format!("{what}: it worked"))),
+    }
+}
+
+fn must(what: &str, holds: bool) -> Outcome<()> {
+    if holds { Ok(()) } else { Err(Failed::Setup(what.into())) }
+}
+
+/// Numbers without a pattern, the same in each run.
+struct Noise(u64);
+
+impl Noise {
+    fn word(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let [a, b, c, d, ..] = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d).to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    fn below(&mut self, bound: u32) -> u32 {
+        self.word() % bound.max(1)
+    }
+}
