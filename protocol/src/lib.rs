@@ -13,3 +13,4 @@ pub mod ids;
 pub mod message;
 pub mod pci;
 pub mod rights;
+pub mod virtio_pci;

@@ -110,6 +110,17 @@ pub trait Link: Send {
     /// Takes a region from the device. No resource may have backing in it any more.
     fn close_region(&mut self, id: RegionId);
 
+    /// Lets the device reach `length` bytes of an open region from `offset` on, both whole pages. Until then it
+    /// may be unable to; a device that has regions whole needs nothing.
+    fn show(&mut self, id: RegionId, offset: usize, length: usize) {
+        let _ = (id, offset, length);
+    }
+
+    /// Ends what [`Link::show`] began. Nothing on the device refers to those bytes any more.
+    fn hide(&mut self, id: RegionId, offset: usize, length: usize) {
+        let _ = (id, offset, length);
+    }
+
     /// Something that the link waits for became ready; `token` says what. Adds what it learned to `events`.
     fn ready(&mut self, token: u64, events: &mut Vec<LinkEvent>);
 }

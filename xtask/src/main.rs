@@ -21,6 +21,7 @@ mod report;
 mod setup;
 mod sheet;
 mod steps;
+mod vm;
 mod workspace;
 
 /// Everything there is to do in this repository, each with its own set-up.

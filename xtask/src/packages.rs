@@ -41,6 +41,15 @@ pub(crate) const PROGRAMS: Group = Group {
 pub(crate) const PIGLIT: Group =
     Group { purpose: "GL tests (2 GB on disk)", packages: &["piglit", "libwaffle-1-0"] };
 
+/// A machine with a virtio-gpu device on its PCI bus, and what its first file system is made of.
+pub(crate) const VM: Group = Group {
+    purpose: "the virtual machine",
+    packages: &["qemu-system-x86", "qemu-system-gui", "busybox-static", "kmod", "xz-utils"],
+};
+
+/// The package that names, by its dependencies, the kernel that the virtual machine runs.
+pub(crate) const KERNEL: &str = "linux-image-amd64";
+
 /// The server that the benchmark compares with.
 pub(crate) const BENCH: Group =
     Group { purpose: "what the benchmark compares with", packages: &["virgl-server"] };

@@ -55,7 +55,8 @@ fn own_packages(listing: &str) -> impl Iterator<Item = &str> {
     listing.lines().filter(|line| REDOX_PREFIXES.iter().any(|prefix| line.starts_with(prefix)))
 }
 
-fn fetch(folder: &Path, packages: &[String]) -> Result<()> {
+/// Downloads packages into a folder.
+pub(crate) fn fetch(folder: &Path, packages: &[String]) -> Result<()> {
     fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
     let mut task = apt_get(&["download"]);
     if rustix::process::geteuid().is_root() {
@@ -64,7 +65,8 @@ fn fetch(folder: &Path, packages: &[String]) -> Result<()> {
     task.args(packages).folder(folder).show()
 }
 
-fn unpack(packages: &Path, root: &Path) -> Result<()> {
+/// Unpacks every package of a folder, and removes the folder.
+pub(crate) fn unpack(packages: &Path, root: &Path) -> Result<()> {
     for entry in fs::read_dir(packages).context(|| format!("cannot list {}", packages.display()))?.flatten() {
         println!("unpacking {}", entry.file_name().display());
         Task::new("dpkg-deb").arg("-x").arg(entry.path()).arg(root).limit(Duration::from_secs(300)).show()?;

@@ -10,7 +10,7 @@ use virgld_runtime::link::RegionId;
 
 use crate::account::Charge;
 use crate::arena::{Arena, in_memory};
-use crate::state::{Effect, Owner, State, key};
+use crate::state::{Effect, Owner, State, key, seen};
 
 impl State {
     pub(crate) fn release(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
@@ -49,6 +49,13 @@ impl State {
     /// Gives memory back to where it came from.
     fn give_back(&mut self, owner: FileId, backing: &Backing, effects: &mut Vec<Effect>) {
         self.discharge_memory(owner, backing);
+        if self.up
+            && let Some((region, offset)) = seen(backing)
+        {
+            // Whoever has the memory next is shown to the device after this.
+            let (id, length) = (region.id, in_memory(backing.length));
+            effects.push(Effect::Region(RegionRequest::Hide { id, offset: in_memory(offset), length }));
+        }
         let range = |offset: u64| offset..offset + backing.length;
         if let (Some(place), Some(overflow)) = (&backing.device, &mut self.overflow) {
             overflow.give_back(range(place.offset));

@@ -9,9 +9,10 @@ use virgld_protocol::message::ctrlq::{ResourceCommand, ResourceEvent};
 use virgld_protocol::message::display;
 use virgld_protocol::message::resource::{Backing, Notice, ReadBack, Report, Request, ResourceReport, Shape};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
+use virgld_runtime::link::Region;
 
 use crate::account::{Charge, Quota};
-use crate::arena::{Arena, OpenArena};
+use crate::arena::{Arena, OpenArena, in_memory};
 use crate::capsets::Capsets;
 use crate::create::Waiting;
 use crate::fetch::Fetch;
@@ -205,13 +206,22 @@ pub(crate) fn announce(resource: ResourceId, record: &Record, effects: &mut Vec<
 
 /// Tells the device of a resource's memory.
 pub(crate) fn back(resource: ResourceId, backing: &Backing, effects: &mut Vec<Effect>) {
-    let own = || Some((backing.region.address?, backing.offset));
-    let elsewhere = || backing.device.as_ref().and_then(|place| Some((place.region.address?, place.offset)));
-    let Some((base, offset)) = own().or_else(elsewhere) else { return };
+    let Some((region, offset)) = seen(backing) else { return };
+    let Some(base) = region.address else { return };
     let address = base + offset;
+    // Sent first, so it is done before the device hears of the memory.
+    let (id, length) = (region.id, in_memory(backing.length));
+    effects.push(Effect::Region(RegionRequest::Show { id, offset: in_memory(offset), length }));
     // Backings are at most as long as an arena, and creation refuses what does not fit 32 bits.
     let length = u32::try_from(backing.length).unwrap_or(u32::MAX);
     effects.push(Effect::Control(ResourceCommand::AttachBacking { resource, address, length }));
+}
+
+/// Where the device sees a resource's memory: the region and the offset in it.
+pub(crate) fn seen(backing: &Backing) -> Option<(&Region, u64)> {
+    let elsewhere = || backing.device.as_ref().map(|place| (&place.region, place.offset));
+    let own = Some((&backing.region, backing.offset));
+    own.filter(|(region, _)| region.address.is_some()).or_else(elsewhere)
 }
 
 /// The number of the resource with this key. Devices take 0 for none.

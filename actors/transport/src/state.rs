@@ -96,8 +96,15 @@ impl State {
             (RegionRequest::Open { token, .. }, None) => {
                 effects.push(Effect::Region(RegionEvent::Refused { token }));
             }
+            (RegionRequest::Show { id, offset, length }, Some(device)) => {
+                device.link.show(id, offset, length);
+            }
+            (RegionRequest::Hide { id, offset, length }, Some(device)) => {
+                device.link.hide(id, offset, length);
+            }
             (RegionRequest::Close { id }, Some(device)) => device.link.close_region(id),
-            (RegionRequest::Close { .. }, None) => {}
+            (RegionRequest::Show { .. } | RegionRequest::Hide { .. } | RegionRequest::Close { .. }, None) => {
+            }
         }
     }
 

@@ -47,10 +47,14 @@ pub(crate) struct Meeting {
 /// Which device to drive.
 #[derive(Debug, Args)]
 pub(crate) struct Device {
-    /// `vhost-user-gpu` starts QEMU's device process and looks after it; `vhost-user-gpu:PATH` starts that program;
+    /// `pci:0000:00:02.0` drives that device through VFIO; `auto` drives the virtio-gpu device on the PCI bus, or
+    /// does as the next where there is none; `vhost-user-gpu` starts QEMU's device process and looks after it; `vhost-user-gpu:PATH` starts that program;
     /// `unix:SOCKET` connects to a vhost-user device that somebody else started.
     #[arg(long, value_name = "DEVICE", default_value = "vhost-user-gpu", env = "VIRGLD_DEVICE")]
     pub(crate) device: DeviceChoice,
+    /// Take a PCI device from the driver that holds it, and give it back at the end.
+    #[arg(long)]
+    pub(crate) rebind: bool,
     /// Render node that the device process draws with; without one it draws in software.
     #[arg(long, value_name = "NODE")]
     pub(crate) render_node: Option<PathBuf>,

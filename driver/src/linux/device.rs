@@ -1,13 +1,16 @@
 //! Finding, starting and setting up a device.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use virgld_platform::host::pci::{self, Address, Loan, PciSetup};
 use virgld_platform::host::process::{DeviceProcess, DeviceProgram};
 use virgld_platform::host::reactor::Registrar;
-use virgld_platform::host::vhost_user::{DeviceSetup, VhostUserLink, connect, dial, gpu_feature};
+use virgld_platform::host::vhost_user::{DeviceSetup, connect, dial, gpu_feature};
 use virgld_runtime::io::ReadySink;
+use virgld_runtime::link::Link;
 
 use super::Error;
 use super::command_line::Device;
@@ -19,6 +22,10 @@ pub(crate) enum DeviceChoice {
     Process(Option<PathBuf>),
     /// Connect to one that runs.
     Socket(PathBuf),
+    /// Drive one on the PCI bus.
+    Pci(Address),
+    /// Drive one on the PCI bus if there is one; else start a process.
+    Auto,
 }
 
 impl FromStr for DeviceChoice {
@@ -27,17 +34,23 @@ impl FromStr for DeviceChoice {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "vhost-user-gpu" => Ok(Self::Process(None)),
+            None if text == "auto" => Ok(Self::Auto),
+            Some(("pci", address)) => {
+                address.parse().map(Self::Pci).map_err(|error: pci::BadAddress| error.to_string())
+            }
             Some(("vhost-user-gpu", path)) if !path.is_empty() => Ok(Self::Process(Some(path.into()))),
             Some(("unix", path)) if !path.is_empty() => Ok(Self::Socket(path.into())),
-            _ => Err("expected vhost-user-gpu, vhost-user-gpu:PATH or unix:SOCKET".into()),
+            _ => Err("expected auto, pci:ADDRESS, vhost-user-gpu, vhost-user-gpu:PATH or unix:SOCKET".into()),
         }
     }
 }
 
 /// A device that runs. The process, if it is ours, ends with this.
 pub(crate) struct Running {
-    pub(crate) link: VhostUserLink,
+    pub(crate) link: Box<dyn Link>,
     pub(crate) process: Option<DeviceProcess>,
+    /// What is ours only as long as this is kept.
+    pub(crate) loan: Option<Loan>,
 }
 
 impl Device {
@@ -48,23 +61,43 @@ impl Device {
         sink: &mut dyn FnMut() -> ReadySink,
     ) -> Result<Running, Error> {
         let (process, socket) = match &self.device {
-            DeviceChoice::Process(path) => {
-                let mut program = DeviceProgram::qemu(self.render_node.as_deref());
-                if let Some(path) = path {
-                    program.program.clone_from(path);
-                }
-                let (process, socket) = DeviceProcess::start(&program, Duration::from_secs(10))?;
-                (Some(process), socket)
-            }
+            DeviceChoice::Pci(address) => return self.start_pci(*address, registrar, sink),
+            DeviceChoice::Auto => match pci::find()? {
+                Some(address) => return self.start_pci(address, registrar, sink),
+                None => self.start_process(None)?,
+            },
+            DeviceChoice::Process(path) => self.start_process(path.as_ref())?,
             DeviceChoice::Socket(path) => (None, dial(path)?),
         };
-        // Blobs and UUIDs are not used: the devices that offer them fail at the first.
-        let gpu_features = gpu_feature::VIRGL | gpu_feature::EDID | gpu_feature::CONTEXT_INIT;
-        let setup = DeviceSetup { gpu_features, ..DeviceSetup::default() };
-        let link = connect(socket, &setup, registrar, sink)?;
-        Ok(Running { link, process })
+        let setup = DeviceSetup { gpu_features: GPU_FEATURES, ..DeviceSetup::default() };
+        let link = Box::new(connect(socket, &setup, registrar, sink)?);
+        Ok(Running { link, process, loan: None })
+    }
+
+    fn start_process(&self, path: Option<&PathBuf>) -> Result<(Option<DeviceProcess>, UnixStream), Error> {
+        let mut program = DeviceProgram::qemu(self.render_node.as_deref());
+        if let Some(path) = path {
+            program.program.clone_from(path);
+        }
+        let (process, socket) = DeviceProcess::start(&program, Duration::from_secs(10))?;
+        Ok((Some(process), socket))
+    }
+
+    fn start_pci(
+        &self,
+        address: Address,
+        registrar: &Registrar,
+        sink: &mut dyn FnMut() -> ReadySink,
+    ) -> Result<Running, Error> {
+        let loan = self.rebind.then(|| pci::lend(address)).transpose()?;
+        let setup = PciSetup { gpu_features: GPU_FEATURES, ..PciSetup::default() };
+        let link = Box::new(pci::connect(address, &setup, registrar, sink)?);
+        Ok(Running { link, process: None, loan })
     }
 }
+
+/// Blobs and UUIDs are not used: the devices that offer them fail at the first.
+const GPU_FEATURES: u64 = gpu_feature::VIRGL | gpu_feature::EDID | gpu_feature::CONTEXT_INIT;
 
 #[cfg(test)]
 mod tests {
@@ -75,7 +108,10 @@ mod tests {
         assert_eq!("vhost-user-gpu".parse(), Ok(DeviceChoice::Process(None)));
         assert_eq!("vhost-user-gpu:/a:b".parse(), Ok(DeviceChoice::Process(Some("/a:b".into()))));
         assert_eq!("unix:/run/x".parse(), Ok(DeviceChoice::Socket("/run/x".into())));
-        for bad in ["", "unix:", "vhost-user-gpu:", "/run/x", "pci:0000:00:02.0"] {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        let Ok(DeviceChoice::Pci(address)) = "pci:0000:00:02.0".parse() else { panic!("a PCI device") };
+        assert_eq!(address.to_string(), "0000:00:02.0");
+        for bad in ["", "unix:", "vhost-user-gpu:", "/run/x", "pci:", "pci:2", "auto:"] {
             assert!(bad.parse::<DeviceChoice>().is_err(), "{bad}");
         }
     }

@@ -104,7 +104,7 @@ fn ask(options: &Info) -> Result<Account, Error> {
     let running = options.device.start(&reactor.registrar(), &mut sink)?;
     let link = running.link;
     let commands = link.commands();
-    let mut account = account(&link);
+    let mut account = account(&*link);
     let pool = DmaPool::new(commands.memory, commands.address, commands.offset, &POOL)?;
     let (sender, heard) = mpsc::channel();
     let devices = transport_box.open::<transport::Devices>(ANY);
@@ -128,7 +128,7 @@ fn ask(options: &Info) -> Result<Account, Error> {
     spawner.start("control queue", control_box, control);
     spawner.start("resource", resource_box, resources);
     spawner.start("listener", scheme_box, Listener(sender));
-    devices.send(NewLink(Box::new(link)))?;
+    devices.send(NewLink(link))?;
 
     let begin = Instant::now();
     while begin.elapsed() < PATIENCE {

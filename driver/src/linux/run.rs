@@ -122,8 +122,13 @@ fn device_arguments(device: &Device) -> Vec<OsString> {
         DeviceChoice::Process(None) => OsString::from("vhost-user-gpu"),
         DeviceChoice::Process(Some(path)) => prefixed("vhost-user-gpu:", path),
         DeviceChoice::Socket(path) => prefixed("unix:", path),
+        DeviceChoice::Pci(address) => format!("pci:{address}").into(),
+        DeviceChoice::Auto => OsString::from("auto"),
     };
     let mut arguments = vec![OsString::from("--device"), choice];
+    if device.rebind {
+        arguments.push(OsString::from("--rebind"));
+    }
     if let Some(node) = &device.render_node {
         arguments.extend([OsString::from("--render-node"), node.into()]);
     }

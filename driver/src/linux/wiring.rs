@@ -21,6 +21,7 @@ use virgld_ctrlq::ControlQueue;
 use virgld_cursorq::CursorQueue;
 use virgld_display::{Display, Presentation};
 use virgld_platform::host::door::{Door, DoorConfig};
+use virgld_platform::host::pci::Loan;
 use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Reactor;
 use virgld_protocol::channel::MAX_BULK;
@@ -31,7 +32,7 @@ use virgld_protocol::message::{context, ctrlq, cursorq, display, door, resource,
 use virgld_resource::Resources;
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::io::ReadySink;
-use virgld_runtime::link::{CommandArea, Link};
+use virgld_runtime::link::CommandArea;
 use virgld_runtime::{Badge, Cap, Casualty, Mailbox, Minter, SlotId, Spawner, Stage};
 use virgld_scheme::Scheme;
 use virgld_transport::Transport;
@@ -63,6 +64,8 @@ pub(crate) struct System {
     pub(crate) supervisor: Supervisor,
     /// The device's process, if it is ours; it ends with this.
     pub(crate) process: Option<DeviceProcess>,
+    /// What was lent to us; it goes back with this, after the stage has let go of the device.
+    pub(crate) _loan: Option<Loan>,
 }
 
 /// What the wiring keeps: the means to clean up after a context that died.
@@ -119,7 +122,7 @@ pub(crate) fn wire(
         let ready = ready.grant();
         Box::new(move |it| ready.send(it).is_ok())
     };
-    let Running { link, process } = device.start(&reactor.registrar(), &mut sink)?;
+    let Running { link, process, loan } = device.start(&reactor.registrar(), &mut sink)?;
     let [small, cursor, streams] = pools(&link.commands())?;
 
     let registrar = control_box.open::<ctrlq::Registrar>(ANY);
@@ -208,8 +211,8 @@ pub(crate) fn wire(
     spawner.start("door", door_box, door);
     spawner.start("control socket", status_box, status);
     spawner.start("picture socket", picture_box, pictures);
-    devices.send(NewLink(Box::new(link)))?;
-    Ok(System { stage, reactor, supervisor, process })
+    devices.send(NewLink(link))?;
+    Ok(System { stage, reactor, supervisor, process, _loan: loan })
 }
 
 /// Cuts the device's command memory into one pool for each actor that builds commands.

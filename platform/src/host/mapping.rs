@@ -37,6 +37,13 @@ impl Mapping {
         self.size
     }
 
+    /// The address of a range, for the system only: what lies there is never borrowed.
+    pub(super) fn pointer(&self, offset: usize, length: usize) -> Result<*mut u8, OutOfBounds> {
+        check(offset, length, self.size)?;
+        // SAFETY: the range was checked to lie in the mapping.
+        Ok(unsafe { self.start.as_ptr().add(offset) })
+    }
+
     pub(super) fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), OutOfBounds> {
         check(offset, into.len(), self.size)?;
         // SAFETY: the range was checked to lie in the mapping; `into` is ours alone, and Rust memory never

@@ -93,6 +93,11 @@ impl SharedMemory {
         Ok(futex::wake(self.word_32(offset)?, futex::Flags::empty(), count).unwrap_or(0))
     }
 
+    /// The address of a range, for the system only.
+    pub(super) fn pointer(&self, offset: usize, length: usize) -> Result<*mut u8, OutOfBounds> {
+        self.mapping.pointer(offset, length)
+    }
+
     fn word<W: Word>(&self, offset: usize) -> Result<&W, WordError> {
         self.mapping.word(offset)?.ok_or(WordError::Misaligned { offset })
     }

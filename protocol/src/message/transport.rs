@@ -127,6 +127,24 @@ pub enum RegionRequest {
         /// Whether a region that the device cannot reach will do as well.
         device_optional: bool,
     },
+    /// The device is about to be told of memory: it must be able to reach it when it is.
+    Show {
+        /// The region that it lies in.
+        id: RegionId,
+        /// The first byte; at a page.
+        offset: usize,
+        /// Whole pages.
+        length: usize,
+    },
+    /// The device has forgotten memory that was shown to it.
+    Hide {
+        /// As shown.
+        id: RegionId,
+        /// As shown.
+        offset: usize,
+        /// As shown.
+        length: usize,
+    },
     /// The region is not needed any more: nothing on the device refers to it.
     Close {
         /// Which.

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use crate::failure::{Failure, Result};
-use crate::packages::{DEVICE, Group, PIGLIT, PROGRAMS};
+use crate::packages::{DEVICE, Group, PIGLIT, PROGRAMS, VM};
 use crate::report::{Outcome, Report};
 use crate::workspace::Workspace;
 use crate::{process, setup};
@@ -21,6 +21,7 @@ mod many;
 mod piglit;
 mod programs;
 mod redox;
+mod vm;
 
 /// One thing that must hold.
 pub(crate) struct Step {
@@ -136,5 +137,6 @@ const STEPS: &[Step] = &[
         "a hostile client gets nothing, and a program beside it notices nothing",
     ),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
+    step("vm", &[&DEVICE, &PROGRAMS, &VM], vm::run, "the pixel checks on a PCI device, in a virtual machine"),
     step("piglit", &[&DEVICE, &PROGRAMS, &PIGLIT], piglit::run, "what passes on llvmpipe passes on virgld"),
 ];

@@ -45,6 +45,9 @@ pub(crate) struct Desk {
     /// Regions asked for, not answered.
     pub(crate) opening: Vec<(Token, usize)>,
     pub(crate) regions: BTreeSet<RegionId>,
+    /// What the device can reach: regions, offsets, lengths.
+    pub(crate) shown: BTreeSet<(RegionId, usize, usize)>,
+    last_shown: Option<usize>,
     next_region: u64,
     /// Regions that are nobody's.
     standing: usize,
@@ -64,6 +67,8 @@ impl Desk {
             effects: Vec::new(),
             opening: Vec::new(),
             regions: BTreeSet::new(),
+            shown: BTreeSet::new(),
+            last_shown: None,
             next_region: 0,
             standing: 0,
             leaving: Vec::new(),
@@ -153,6 +158,10 @@ impl Desk {
     }
 
     pub(crate) fn control(&mut self, event: ResourceEvent) {
+        if matches!(event, ResourceEvent::Down) {
+            // A device that is gone reaches nothing.
+            self.shown.clear();
+        }
         self.state.control(event, &mut self.effects);
         self.hear();
     }
@@ -171,7 +180,10 @@ impl Desk {
     pub(crate) fn is_empty(&self) -> bool {
         let report = self.state.report();
         let regions = (report.regions, self.regions.len());
-        report.resources.is_empty() && regions == (0, self.standing) && self.held.is_empty()
+        report.resources.is_empty()
+            && regions == (0, self.standing)
+            && self.held.is_empty()
+            && self.shown.is_empty()
     }
 
     fn request(&mut self, request: Request) {
@@ -191,7 +203,18 @@ impl Desk {
                 Effect::Region(RegionRequest::Open { token, bytes, .. }) => self.opening.push((token, bytes)),
                 Effect::Region(RegionRequest::Close { id }) => self.region_closed(id),
                 Effect::Control(ResourceCommand::Unreference { resource }) => self.leaving.push(resource),
-                Effect::Control(ResourceCommand::AttachBacking { length, .. }) => assert_ne!(length, 0),
+                Effect::Control(ResourceCommand::AttachBacking { length, .. }) => {
+                    assert_ne!(length, 0);
+                    let shown = self.last_shown.take();
+                    assert_eq!(shown, Some(length as usize), "the device was told of memory not shown to it");
+                }
+                Effect::Region(RegionRequest::Show { id, offset, length }) => {
+                    assert!(self.shown.insert((id, offset, length)), "{id:?} was shown twice at {offset}");
+                    self.last_shown = Some(length);
+                }
+                Effect::Region(RegionRequest::Hide { id, offset, length }) => {
+                    assert!(self.shown.remove(&(id, offset, length)), "{id:?} was not shown at {offset}");
+                }
                 Effect::Control(_) => {}
                 Effect::Scheme(notice) => self.noticed(notice),
                 Effect::Display(_) => {}
@@ -202,6 +225,8 @@ impl Desk {
     fn region_closed(&mut self, id: RegionId) {
         assert!(self.regions.remove(&id), "{id:?} was closed twice");
         let named = self.held.values().any(|held| held.backing.region.id == id);
+        let shown = self.shown.iter().any(|(region, ..)| *region == id);
+        assert!(!shown, "{id:?} was closed while the device could reach it");
         assert!(!named, "{id:?} was closed under a resource that the device knows");
     }
 

@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 
 use super::display::Display;
 use super::error::{ConnectError, Malformed};
-use super::layout::{FIRST_BASE, LARGEST_REGION, Layout, QueueLayout};
+use super::layout::{FIRST_BASE, LARGEST_REGION};
 use super::link::{Parts, Queue, VhostUserLink};
 use super::message::{
     Configuration, MemoryRegion, MemoryTable, Request, RingAddress, RingState, device_feature, gpu_feature,
@@ -31,6 +31,7 @@ use super::message::{
 use super::regions::Regions;
 use super::wire::Conversation;
 use crate::host::memory::SharedMemory;
+use crate::host::queues::{Layout, QueueLayout};
 use crate::host::reactor::Registrar;
 
 /// How to set up a device.

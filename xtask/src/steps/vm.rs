@@ -1,0 +1,64 @@
+//! The same programs on the real thing: a PCI device in a virtual machine, driven through VFIO.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::failure::Result;
+use crate::process::tail;
+use crate::report::Outcome;
+use crate::steps::Session;
+use crate::vm::{Image, Machine};
+
+/// Boots a guest, has virgld take its gpu from the kernel's driver, and runs the programs.
+pub(crate) fn run(session: &Session) -> Result<Outcome> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
+    }
+    let workspace = session.released()?;
+    let image = Image::build(workspace, "vfio", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
+    let programs = workspace.release("virgld");
+    let folder = programs.parent().unwrap_or(Path::new("/"));
+    let script = format!("cd {}\n{SCRIPT}", folder.display());
+    let limit = Duration::from_secs(300);
+    let guest = Machine { image: &image, gpu: GPU, script: &script, limit }.run()?;
+    let seconds = guest.took.as_secs_f64();
+    if guest.code == 0 {
+        return Ok(Outcome::Passed(format!(
+            "{}; {seconds:.0} s from power on to power off",
+            last_line(&guest.output)
+        )));
+    }
+    let kept = guest.folder.path().display().to_string();
+    Ok(Outcome::Failed(format!(
+        "in the guest, with code {} ({kept}):\n{}",
+        guest.code,
+        tail(&guest.output, 60)
+    )))
+}
+
+fn last_line(output: &str) -> &str {
+    output.trim_end().lines().last().unwrap_or_default()
+}
+
+const GPU: &str = "virtio-gpu-gl-pci,iommu_platform=on,disable-legacy=on";
+
+const SCRIPT: &str = r#"
+set -e
+export VIRGLD_DIR=/tmp/virgld
+./virgld serve --device auto --rebind 2> /vm/daemon.log &
+daemon=$!
+for try in $(seq 200); do
+    ./virgld status > /dev/null 2>&1 && break
+    kill -0 $daemon || { cat /vm/daemon.log; exit 1; }
+    sleep 0.05
+done
+trap 'cat /vm/daemon.log' ERR
+for platform in surfaceless gbm; do
+    timeout 120 ./virgld run -- ./glcheck --expect-renderer virgl --platform $platform
+done
+timeout 60 ./virgld run -- ./glshare
+./virgld status
+kill $daemon
+wait $daemon
+echo "glcheck and glshare through VFIO"
+"#;
