@@ -1,7 +1,7 @@
 //! Which paths are the daemon's to answer, and what lies behind them.
 
 use virgld_protocol::channel::{CARD, RENDER};
-use virgld_protocol::pci::{BUS_PATH, LINK_PATH};
+use virgld_protocol::pci::{BUS_PATH, DOMAIN, LINK_PATH};
 
 use crate::nodes::Node;
 
@@ -31,6 +31,22 @@ pub(crate) fn meaning(path: &[u8], sysroot: &[u8]) -> Meaning {
         Some(node) => Meaning::Node(node, stand_in),
         None => Meaning::StandIn(stand_in),
     }
+}
+
+/// The daemon's own list of a directory of which it has a part, for a program that reads it: the real entries are in it
+/// as links.
+pub(crate) fn listing(path: &[u8], sysroot: &[u8]) -> Option<Vec<u8>> {
+    if !path.starts_with(b"/sys/") {
+        return None;
+    }
+    let path = tidy(path);
+    LISTED.contains(&path.as_slice()).then(|| [sysroot, &path].concat())
+}
+
+/// Whether a path that is relative to some directory may lead to one of ours. libudev walks to a device component by
+/// component, each relative to the one before; most relative paths have nothing of it and are not looked into.
+pub(crate) fn may_be_ours(path: &[u8]) -> bool {
+    TELLING.iter().any(|text| path.windows(text.len()).any(|window| window == *text))
 }
 
 /// Which node an absolute path without frills names.
@@ -79,6 +95,12 @@ const PREFIXES: [Prefix; 5] = [
     Prefix { text: LINK_PATH.as_bytes(), whole: true },
 ];
 
+/// Directories whose real contents and ours are seen together.
+const LISTED: [&[u8]; 1] = [b"/sys/class"];
+
+/// What the components have that lead from a real directory to one of ours, in the order of [`PREFIXES`].
+const TELLING: [&[u8]; 4] = [b"dri", b"226:", b"drm", DOMAIN.as_bytes()];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +125,21 @@ mod tests {
         for path in ["/sys/dev/char/227:0", "/sys/class/drmx", "/dev/null", "dev/dri", "/", ""] {
             assert_eq!(of(path), Meaning::Other, "{path}");
         }
+    }
+
+    #[test]
+    fn every_component_that_leads_to_us_is_told() {
+        for prefix in &PREFIXES {
+            let name = prefix.text.rsplit(|byte| *byte == b'/').next().unwrap();
+            assert!(may_be_ours(name), "{}", name.escape_ascii());
+        }
+        assert!(!may_be_ours(b"sys") && !may_be_ours(b"class") && !may_be_ours(b""));
+    }
+
+    #[test]
+    fn only_whole_directories_are_listed() {
+        assert_eq!(listing(b"/sys//class/", b"/root"), Some(b"/root/sys/class".into()));
+        assert_eq!(listing(b"/sys/class/net", b"/root"), None);
     }
 
     #[test]

@@ -77,6 +77,23 @@ pub(crate) unsafe fn fstatat(
 /// # Safety
 ///
 /// As for [`fstatat`].
+pub(crate) unsafe fn fstatfs(fd: c_int, status: *mut libc::statfs) -> c_int {
+    // SAFETY: the kernel checks the pointer; its structure is glibc's on 64-bit targets.
+    int(unsafe { libc::syscall(libc::SYS_fstatfs, fd, status) })
+}
+
+/// Whether there is a directory at `path`.
+pub(crate) fn is_directory(path: &CStr) -> bool {
+    // SAFETY: all bytes zero is a legal value of this structure of integers.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a C string and room of ours.
+    let found = unsafe { fstatat(libc::AT_FDCWD, path.as_ptr(), &raw mut status, 0) } == 0;
+    found && status.st_mode & libc::S_IFMT == libc::S_IFDIR
+}
+
+/// # Safety
+///
+/// As for [`fstatat`].
 pub(crate) unsafe fn statx(
     directory: c_int,
     path: *const c_char,

@@ -1,17 +1,26 @@
 //! What the device claims to be on PCI: an address in a domain that no real machine has. The bus name that GET_UNIQUE
 //! gives, the tree that stands in for sysfs and the paths that belong to it must agree.
 
+macro_rules! domain {
+    () => {
+        "5647:"
+    };
+}
+
 macro_rules! address {
     () => {
-        "5647:00:02.0"
+        concat!(domain!(), "00:02.0")
     };
 }
 
 macro_rules! bus {
     () => {
-        "/sys/devices/pci5647:00"
+        concat!("/sys/devices/pci", domain!(), "00")
     };
 }
+
+/// The domain, as it begins an address: nothing else in sysfs has it in its name.
+pub const DOMAIN: &str = domain!();
 
 /// Domain, bus, device and function.
 pub const ADDRESS: &str = address!();

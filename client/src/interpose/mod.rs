@@ -51,8 +51,8 @@ unsafe fn target(directory: c_int, path: *const c_char) -> Target {
     let path = unsafe { CStr::from_ptr(path) }.to_bytes();
     let meaning = match path.first() {
         Some(b'/') => paths::meaning(path, &settings.sysroot),
-        // An open directory of the daemon's tree: the nodes in it are no plain files.
-        _ if path == b"card0" || path == b"renderD128" => {
+        // An open directory of the daemon's tree, where the nodes are no plain files, or one that leads to it.
+        _ if path == b"card0" || path == b"renderD128" || paths::may_be_ours(path) => {
             let here =
                 if directory == libc::AT_FDCWD { working_directory() } else { sys::path_of(directory) };
             let Some(here) = here else { return Target::Other };

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use super::{Target, target};
 use crate::nodes::{self, MAJOR, Node};
-use crate::sys;
+use crate::settings::settings;
+use crate::{paths, sys};
 
 fn dress(node: Node, status: &mut libc::stat) {
     status.st_mode = libc::S_IFCHR | 0o666;
@@ -54,6 +55,28 @@ unsafe fn status_of_file(fd: c_int, status: *mut libc::stat) -> c_int {
     unsafe { status_of(fd, c"".as_ptr(), status, libc::AT_EMPTY_PATH) }
 }
 
+/// libudev takes a directory for sysfs only if its file system says so.
+///
+/// # Safety
+///
+/// As `fstatfs` demands.
+unsafe fn file_system_of(fd: c_int, status: *mut libc::statfs) -> c_int {
+    // SAFETY: the program's promise.
+    let result = unsafe { sys::fstatfs(fd, status) };
+    let before = sys::errno();
+    let path = if result == 0 { sys::path_of(fd) } else { None };
+    let ours = settings()
+        .zip(path.as_deref())
+        .and_then(|(settings, path)| paths::without_sysroot(path, &settings.sysroot))
+        .is_some_and(|path| path.starts_with(b"/sys"));
+    sys::set_errno(before);
+    if ours {
+        // SAFETY: the kernel has just written it.
+        unsafe { (*status).f_type = SYSFS_MAGIC };
+    }
+    result
+}
+
 macro_rules! statuses {
     ($($name:ident ( $($argument:ident : $type:ty),* ) => $call:expr;)*) => {$(
         /// As in C.
@@ -93,6 +116,8 @@ statuses! {
         => status_of(at, path, status, flags);
     __fxstatat64(_version: c_int, at: c_int, path: Path, status: Status, flags: c_int)
         => status_of(at, path, status, flags);
+    fstatfs(fd: c_int, status: *mut libc::statfs) => file_system_of(fd, status);
+    fstatfs64(fd: c_int, status: *mut libc::statfs) => file_system_of(fd, status);
     statx(at: c_int, path: Path, flags: c_int, mask: c_uint, status: *mut libc::statx)
         => extended_status_of(at, path, flags, mask, status);
 }
@@ -129,6 +154,9 @@ unsafe fn extended_status_of(
     }
     0
 }
+
+/// `SYSFS_MAGIC`.
+const SYSFS_MAGIC: libc::__fsword_t = 0x6265_6572;
 
 #[expect(clippy::cast_possible_truncation, reason = "file types and permissions have 16 bits")]
 const MODE: u16 = (libc::S_IFCHR | 0o666) as u16;

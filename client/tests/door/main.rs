@@ -11,6 +11,7 @@ mod measure;
 mod modes;
 mod program;
 mod scheme;
+mod udev;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

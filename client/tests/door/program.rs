@@ -64,6 +64,14 @@ fn nodes() {
         assert_ne!(libc::access(c"/dev/dri/card1".as_ptr(), libc::R_OK), 0);
     }
     libdrm();
+    crate::udev::find();
+    let mut classes: Vec<_> =
+        fs::read_dir("/sys/class").unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    classes.sort();
+    assert_eq!(classes.iter().filter(|name| *name == "drm").count(), 1);
+    if fs::metadata("/sys/class/net/lo").is_ok() {
+        assert!(classes.contains(&"net".into()), "{classes:?}");
+    }
     assert!(!fs::metadata("/dev/null").unwrap().file_type().is_socket());
     assert_eq!(fs::read("/dev/null").unwrap(), b"");
 }

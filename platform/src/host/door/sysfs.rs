@@ -27,7 +27,22 @@ pub(super) fn plant(root: &Path) -> io::Result<()> {
     for (name, minor) in [(CARD, 0), (RENDER, 128)] {
         plant_node(root, name, minor)?;
     }
-    links().iter().try_for_each(|(path, target)| link(root, path, target))
+    links().iter().try_for_each(|(path, target)| link(root, path, target))?;
+    plant_classes(root)
+}
+
+/// The machine's other classes of devices, as links: a program that reads the list of classes, as libudev does, is to
+/// find those and ours.
+fn plant_classes(root: &Path) -> io::Result<()> {
+    // No sysfs: nothing to add.
+    let Ok(classes) = fs::read_dir("/sys/class") else { return Ok(()) };
+    for class in classes.flatten() {
+        let at = root.join("sys/class").join(class.file_name());
+        if !at.exists() {
+            symlink(class.path(), at)?;
+        }
+    }
+    Ok(())
 }
 
 fn links() -> [(String, String); 5] {
