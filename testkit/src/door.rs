@@ -54,6 +54,8 @@ struct Ledger {
     watched: BTreeSet<ExportKey>,
     /// Exports whose descriptor nobody was there to take.
     orphans: Vec<ExportKey>,
+    /// What files have to read.
+    events: Vec<(FileId, Vec<u8>)>,
     offences: Vec<String>,
 }
 
@@ -242,6 +244,12 @@ impl FakeDoor {
         self.say(DoorEvent::SyncobjUnused { syncobj });
     }
 
+    /// Takes what a file has to read, in order.
+    pub fn events(&mut self, file: FileId) -> Vec<Vec<u8>> {
+        let events = &mut locked(&self.ledger).events;
+        events.extract_if(.., |(to, _)| *to == file).map(|(_, bytes)| bytes).collect()
+    }
+
     /// Takes the answer to a call, if it has come.
     pub fn answer(&mut self, token: Token) -> Option<Answer> {
         locked(&self.ledger).answers.remove(&token)
@@ -344,7 +352,8 @@ impl Ledger {
             }
             Command::WatchExport { export } => drop(self.watched.insert(export)),
             Command::ForgetExport { export } => drop(self.watched.remove(&export)),
-            Command::Event { .. } | Command::Expel { .. } => {}
+            Command::Event { file, bytes } => self.events.push((file, bytes)),
+            Command::Expel { .. } => {}
         }
     }
 }

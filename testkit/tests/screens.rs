@@ -1,0 +1,306 @@
+//! What clients draw is what the device shows, when it is to be shown, and for as long as it may be.
+#![allow(clippy::unwrap_used, reason = "a test, helpers included: clippy knows only the functions marked so")]
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use virgld_protocol::channel::Mapped;
+use virgld_protocol::client::Ioctl;
+use virgld_protocol::client::kms::{
+    AddFb2, CreateDumb, Cursor, CursorFlags, EventVblank, GetConnector, MapDumb, ModeInfo, PageFlip, RmFb,
+    SetCrtc, SetMaster,
+};
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::FileId;
+use virgld_protocol::message::display::{Look, Picture};
+use virgld_protocol::message::door::Attach;
+use virgld_protocol::message::scheme::Node;
+use virgld_runtime::Respond;
+use virgld_testkit::system::{System, SystemConfig};
+use zerocopy::FromBytes;
+
+const CRTC: u32 = 40;
+const CONNECTOR: u32 = 44;
+const SIDE: u32 = 64;
+/// A refresh of the mode below takes 10 ms.
+const REFRESH: Duration = Duration::from_millis(10);
+
+struct Desk {
+    system: System,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let mut config = SystemConfig::default();
+        config.resources.file.isolated_bytes = 1 << 20;
+        config.resources.file.bytes = 1 << 20;
+        config.resources.user.bytes = 1 << 20;
+        config.resources.user.isolated_bytes = 1 << 20;
+        config.link.places = 16;
+        Self { system: System::new(&config, 7) }
+    }
+
+    fn ask<T: Ioctl>(&mut self, file: FileId, fixed: &T, arrays: &[&[u8]]) -> Result<T, Errno> {
+        let token = self.system.door.call(file, fixed, arrays);
+        self.system.settle();
+        let answer = match self.system.door.answer(token) {
+            Some(answer) => answer,
+            // A call that ends with a refresh.
+            None => {
+                self.system.advance(REFRESH * 2);
+                self.system.settle();
+                self.system.door.answer(token).unwrap_or_else(|| panic!("{} has no answer", T::TABLE.name))
+            }
+        };
+        // An answer in which nothing changed repeats nothing.
+        let same = T::read_from_bytes(fixed.as_bytes()).unwrap();
+        answer.result.map(|reply| T::read_from_bytes(&reply.fixed).unwrap_or(same))
+    }
+
+    /// A dumb buffer full of one colour: its handle.
+    fn dumb(&mut self, file: FileId, colour: u32) -> u32 {
+        let asked = CreateDumb { width: SIDE, height: SIDE, bpp: 32, ..CreateDumb::default() };
+        let made = self.ask(file, &asked, &[]).unwrap();
+        assert_eq!((made.pitch, made.size), (256, 16384));
+        self.paint(file, made.handle, colour);
+        made.handle
+    }
+
+    fn paint(&mut self, file: FileId, handle: u32, colour: u32) {
+        let offset = self.ask(file, &MapDumb { handle, ..MapDumb::default() }, &[]).unwrap().offset;
+        let token = self.system.door.map(file, offset, 16384);
+        self.system.settle();
+        let Some(Attach::Memory { memory, mapped: Mapped { offset, .. } }) =
+            self.system.door.answer(token).unwrap().attach
+        else {
+            panic!("no memory to map")
+        };
+        let pixels = colour.to_le_bytes().repeat(64 * 64);
+        memory.write(usize::try_from(offset).unwrap(), &pixels).unwrap();
+    }
+
+    fn framebuffer(&mut self, file: FileId, handle: u32) -> Result<u32, Errno> {
+        let asked = AddFb2 {
+            width: SIDE,
+            height: SIDE,
+            pixel_format: u32::from_le_bytes(*b"XR24"),
+            handles: [handle, 0, 0, 0],
+            pitches: [256, 0, 0, 0],
+            ..AddFb2::default()
+        };
+        self.ask(file, &asked, &[]).map(|made| made.fb_id)
+    }
+
+    fn set_crtc(&mut self, file: FileId, fb_id: u32) -> Result<(), Errno> {
+        let asked = SetCrtc {
+            count_connectors: 1,
+            crtc_id: CRTC,
+            fb_id,
+            mode_valid: 1,
+            mode: mode(),
+            ..SetCrtc::default()
+        };
+        self.ask(file, &asked, &[&CONNECTOR.to_le_bytes()]).map(drop)
+    }
+
+    fn flip(&mut self, file: FileId, fb_id: u32, user_data: u64) -> Result<(), Errno> {
+        let asked = PageFlip { crtc_id: CRTC, fb_id, flags: 1, user_data, ..PageFlip::default() };
+        self.ask(file, &asked, &[]).map(drop)
+    }
+
+    /// The colour that the device shows everywhere, if it shows one.
+    fn shown(&self) -> Option<u32> {
+        let pixels = &self.system.device.host().scanout(0)?.pixels;
+        let first = *pixels.first_chunk::<4>().unwrap();
+        assert!(pixels.chunks_exact(4).all(|pixel| pixel == first), "a picture of several colours");
+        Some(u32::from_le_bytes(first))
+    }
+
+    /// What a person sees.
+    fn look(&mut self) -> Picture {
+        let (sender, seen) = mpsc::channel();
+        let respond = Respond::new(move |picture| sender.send(picture).unwrap());
+        self.system.screens.send(Look { scanout: 0, respond }).unwrap();
+        self.system.settle();
+        seen.try_recv().unwrap().unwrap()
+    }
+
+    fn end(mut self, files: &[FileId]) {
+        for file in files {
+            self.system.door.close(*file);
+        }
+        self.system.outlast();
+        assert_eq!(self.system.offences(), Vec::<String>::new());
+        assert!(self.system.report().unwrap().is_empty(), "{:?}", self.system.report());
+        assert!(self.system.device.host().scanout(0).is_none(), "a picture outlived who drew it");
+    }
+}
+
+/// 64 by 64, a hundred times a second.
+fn mode() -> ModeInfo {
+    ModeInfo {
+        clock: 1000,
+        hdisplay: 64,
+        hsync_start: 70,
+        hsync_end: 80,
+        htotal: 100,
+        vdisplay: 64,
+        vsync_start: 70,
+        vsync_end: 80,
+        vtotal: 100,
+        ..ModeInfo::default()
+    }
+}
+
+#[test]
+fn what_is_drawn_is_shown_at_the_refresh_and_the_event_says_so() {
+    let mut desk = Desk::new();
+    let file = desk.system.door.open(Node::Card);
+    let (red, green) = (desk.dumb(file, 0xffff_0000), desk.dumb(file, 0xff00_ff00));
+    let (first, second) = (desk.framebuffer(file, red).unwrap(), desk.framebuffer(file, green).unwrap());
+    desk.set_crtc(file, first).unwrap();
+    assert_eq!(desk.shown(), Some(0xffff_0000));
+    let mut last = None;
+    for (round, framebuffer) in (0..6_u64).zip([second, first].into_iter().cycle()) {
+        let before = desk.shown();
+        desk.flip(file, framebuffer, 100 + round).unwrap();
+        assert_eq!(desk.flip(file, framebuffer, 0), Err(Errno::EBUSY), "a flip is under way");
+        assert_eq!(desk.shown(), before, "shown before its refresh");
+        assert!(desk.system.door.events(file).is_empty());
+        desk.system.advance(REFRESH);
+        desk.system.settle();
+        assert_ne!(desk.shown(), before);
+        let events = desk.system.door.events(file);
+        let [bytes] = &events[..] else { panic!("{} events", events.len()) };
+        let event = EventVblank::read_from_bytes(bytes).unwrap();
+        assert_eq!((event.head.kind, event.user_data, event.crtc_id), (2, 100 + round, CRTC));
+        let time = u64::from(event.tv_sec) * 1_000_000 + u64::from(event.tv_usec);
+        if let Some((sequence, before)) = last {
+            assert_eq!((event.sequence, time - before), (sequence + 1, 10_000), "not at the refresh");
+        }
+        last = Some((event.sequence, time));
+    }
+    desk.end(&[file]);
+}
+
+#[test]
+fn a_person_sees_what_the_device_shows_with_the_pointer_over_it() {
+    let mut desk = Desk::new();
+    let file = desk.system.door.open(Node::Card);
+    let (blue, image) = (desk.dumb(file, 0xff00_00ff), desk.dumb(file, 0x8080_0000));
+    let framebuffer = desk.framebuffer(file, blue).unwrap();
+    desk.set_crtc(file, framebuffer).unwrap();
+    let flags = (CursorFlags::BO | CursorFlags::MOVE).bits();
+    let cursor = Cursor { flags, crtc_id: CRTC, x: 40, y: -32, width: SIDE, height: SIDE, handle: image };
+    desk.ask(file, &cursor, &[]).unwrap();
+    let picture = desk.look();
+    assert_eq!((picture.width, picture.height), (SIDE, SIDE));
+    let pixel = |x: usize, y: usize| &picture.pixels[(y * 64 + x) * 4..][..3];
+    assert_eq!(pixel(0, 0), [255, 0, 0], "beside the pointer");
+    assert_eq!(pixel(40, 33), [255, 0, 0], "below the pointer");
+    assert_eq!(pixel(40, 31), [127, 0, 128], "under the pointer, which lets half through");
+    assert_eq!(desk.shown(), Some(0xff00_00ff), "the device has the pointer apart");
+    let large = Cursor { width: 65, ..cursor };
+    assert_eq!(desk.ask(file, &large, &[]).err(), Some(Errno::EINVAL));
+    desk.end(&[file]);
+}
+
+#[test]
+fn who_is_not_master_changes_nothing_and_a_master_that_dies_leaves_a_blank_screen() {
+    let mut desk = Desk::new();
+    let first = desk.system.door.open(Node::Card);
+    let second = desk.system.door.open(Node::Card);
+    let (mine, theirs) = (desk.dumb(first, 1), desk.dumb(second, 2));
+    let (shown, other) = (desk.framebuffer(first, mine).unwrap(), desk.framebuffer(second, theirs).unwrap());
+    desk.set_crtc(first, shown).unwrap();
+    assert_eq!(desk.set_crtc(second, other), Err(Errno::EACCES));
+    assert_eq!(desk.flip(second, other, 0), Err(Errno::EACCES));
+    assert_eq!(desk.ask(second, &SetMaster, &[]).err(), Some(Errno::EBUSY));
+    assert_eq!(desk.ask(second, &RmFb { fb_id: shown }, &[]).err(), Some(Errno::ENOENT), "not its own");
+    assert_eq!(desk.framebuffer(second, 77), Err(Errno::EINVAL), "a handle that it does not have");
+    assert_eq!(desk.shown(), Some(1));
+    desk.system.door.close(first);
+    desk.system.outlast();
+    assert_eq!(desk.shown(), None, "the dead master's picture");
+    desk.ask(second, &SetMaster, &[]).unwrap();
+    desk.set_crtc(second, other).unwrap();
+    assert_eq!(desk.shown(), Some(2));
+    desk.end(&[second]);
+}
+
+#[test]
+fn a_buffer_that_is_shown_outlives_its_handle_and_not_its_framebuffer() {
+    let mut desk = Desk::new();
+    let file = desk.system.door.open(Node::Card);
+    let handle = desk.dumb(file, 5);
+    let framebuffer = desk.framebuffer(file, handle).unwrap();
+    desk.set_crtc(file, framebuffer).unwrap();
+    let destroy = virgld_protocol::client::kms::DestroyDumb { handle };
+    desk.ask(file, &destroy, &[]).unwrap();
+    desk.system.outlast();
+    assert_eq!(desk.system.device.host().resources(), 1);
+    assert_eq!(desk.shown(), Some(5));
+    desk.ask(file, &RmFb { fb_id: framebuffer }, &[]).unwrap();
+    desk.system.outlast();
+    assert_eq!((desk.shown(), desk.system.device.host().resources()), (None, 0));
+    desk.end(&[file]);
+}
+
+#[test]
+fn framebuffers_that_cannot_be_are_refused_as_linux_refuses_them() {
+    let mut desk = Desk::new();
+    let file = desk.system.door.open(Node::Card);
+    let handle = desk.dumb(file, 0);
+    let good = AddFb2 {
+        width: SIDE,
+        height: SIDE,
+        pixel_format: u32::from_le_bytes(*b"XR24"),
+        handles: [handle, 0, 0, 0],
+        pitches: [256, 0, 0, 0],
+        ..AddFb2::default()
+    };
+    let bad: [(fn(&mut AddFb2), Errno); 10] = [
+        (|it| it.height = 65, Errno::EINVAL),
+        (|it| it.width = 65, Errno::EINVAL),
+        (|it| it.width = 8193, Errno::EINVAL),
+        (|it| it.pitches[0] = 255, Errno::EINVAL),
+        (|it| it.offsets[0] = 4, Errno::EINVAL),
+        (|it| it.pitches[0] = u32::MAX, Errno::ERANGE),
+        (|it| it.pixel_format = u32::from_le_bytes(*b"NV12"), Errno::ENOENT),
+        (|it| it.pixel_format = 1, Errno::EINVAL),
+        (|it| it.modifier[0] = 1, Errno::EINVAL),
+        (|it| it.handles[1] = 1, Errno::EINVAL),
+    ];
+    for (index, (spoil, errno)) in bad.into_iter().enumerate() {
+        let mut asked = good;
+        spoil(&mut asked);
+        assert_eq!(desk.ask(file, &asked, &[]).err(), Some(errno), "case {index}");
+    }
+    assert!(desk.ask(file, &good, &[]).is_ok());
+    desk.end(&[file]);
+}
+
+#[test]
+fn a_display_that_changes_is_seen_by_who_asks() {
+    let mut desk = Desk::new();
+    let file = desk.system.door.open(Node::Card);
+    let asked = GetConnector { connector_id: CONNECTOR, ..GetConnector::default() };
+    for (extent, connection) in [(Some((800, 600)), 1), (Some((1920, 1080)), 1)] {
+        desk.system.device.connect_displays(vec![extent]);
+        desk.system.settle();
+        let room = [0; 68];
+        let wide = GetConnector { count_modes: 1, ..asked };
+        let told = desk.ask(file, &wide, &[&[], &room, &[], &[]]).unwrap();
+        assert_eq!(told.connection, connection);
+        let token = desk.system.door.call(
+            file,
+            &GetConnector { count_modes: told.count_modes, ..asked },
+            &[&[], &room.repeat(told.count_modes as usize), &[], &[]],
+        );
+        desk.system.settle();
+        let modes = desk.system.door.answer(token).unwrap().result.unwrap().arrays[1].clone();
+        let first = ModeInfo::read_from_prefix(&modes).unwrap().0;
+        assert_eq!(Some((first.hdisplay.into(), first.vdisplay.into())), extent);
+    }
+    desk.end(&[file]);
+}
