@@ -90,6 +90,14 @@ impl Daemon {
             .arg(program)
     }
 
+    /// A command of `virgld` that speaks to this daemon.
+    pub(crate) fn tool(&self, name: &str) -> Task {
+        clean(Task::new(&self.virgld))
+            .args([name, "--runtime-dir"])
+            .arg(self.folder.path().join("run"))
+            .env("RUST_LOG", "off")
+    }
+
     /// What `virgld status` says.
     pub(crate) fn status(&self) -> Result<Value> {
         let text = clean(Task::new(&self.virgld))

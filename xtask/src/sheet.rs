@@ -43,6 +43,17 @@ impl Picture {
         Ok(Self { width: info.width as usize, height: info.height as usize, bytes: rgb })
     }
 
+    /// Its bytes: red, green, blue for each pixel.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The colour at a place, if it lies inside.
+    pub(crate) fn pixel(&self, x: usize, y: usize) -> Option<[u8; 3]> {
+        let inside = x < self.width && y < self.height;
+        self.bytes.get((y * self.width + x) * 3..)?.first_chunk().copied().filter(|_| inside)
+    }
+
     /// Writes it as PNG.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let doing = || format!("cannot write {}", path.display());

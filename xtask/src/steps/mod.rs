@@ -16,6 +16,7 @@ mod deps;
 mod docs;
 mod glmark2;
 mod isolated;
+mod kms;
 mod licences;
 mod many;
 mod piglit;
@@ -127,6 +128,12 @@ const STEPS: &[Step] = &[
         GL,
         glmark2::run,
         "glmark2's scenes validate, in a compositor that renders by virgld too",
+    ),
+    step(
+        "kms",
+        GL,
+        kms::run,
+        "what programs put on the screen is what a screenshot has; flips keep the pace",
     ),
     step("many", GL, many::run, "sixteen programs at once, pixels checked"),
     step("isolated", GL, isolated::run, "programs with a device process of their own, at once"),
