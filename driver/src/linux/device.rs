@@ -49,6 +49,8 @@ impl FromStr for DeviceChoice {
 pub(crate) struct Running {
     pub(crate) link: Box<dyn Link>,
     pub(crate) process: Option<DeviceProcess>,
+    /// Whether it can scan out what GL drew. QEMU's device process without a GPU aborts when it is told to.
+    pub(crate) scans_out: bool,
     /// What is ours only as long as this is kept.
     pub(crate) loan: Option<Loan>,
 }
@@ -71,7 +73,7 @@ impl Device {
         };
         let setup = DeviceSetup { gpu_features: GPU_FEATURES, ..DeviceSetup::default() };
         let link = Box::new(connect(socket, &setup, registrar, sink)?);
-        Ok(Running { link, process, loan: None })
+        Ok(Running { link, process, scans_out: self.render_node.is_some(), loan: None })
     }
 
     fn start_process(&self, path: Option<&PathBuf>) -> Result<(Option<DeviceProcess>, UnixStream), Error> {
@@ -92,7 +94,7 @@ impl Device {
         let loan = self.rebind.then(|| pci::lend(address)).transpose()?;
         let setup = PciSetup { gpu_features: GPU_FEATURES, ..PciSetup::default() };
         let link = Box::new(pci::connect(address, &setup, registrar, sink)?);
-        Ok(Running { link, process: None, loan })
+        Ok(Running { link, process: None, scans_out: true, loan })
     }
 }
 

@@ -25,6 +25,7 @@ use virgld_platform::host::pci::Loan;
 use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Reactor;
 use virgld_protocol::channel::MAX_BULK;
+use virgld_protocol::device::Feature;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::transport::NewLink;
@@ -122,7 +123,12 @@ pub(crate) fn wire(
         let ready = ready.grant();
         Box::new(move |it| ready.send(it).is_ok())
     };
-    let Running { link, process, loan } = device.start(&reactor.registrar(), &mut sink)?;
+    let Running { link, process, scans_out, loan } = device.start(&reactor.registrar(), &mut sink)?;
+    let presentation = if scans_out || link.features() & Feature::VIRGL == 0 {
+        Presentation::Scanout
+    } else {
+        Presentation::ReadBack
+    };
     let [small, cursor, streams] = pools(&link.commands())?;
 
     let registrar = control_box.open::<ctrlq::Registrar>(ANY);
@@ -188,7 +194,7 @@ pub(crate) fn wire(
         display_box.open(ANY),
     );
     let displays = Display::new(
-        Presentation::ReadBack,
+        presentation,
         scheme_box.open(ANY),
         control_box.open(ANY),
         cursor_box.open(ANY),
