@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use virgld_protocol::channel::Answer;
+use virgld_protocol::channel::{ANSWER_BYTES, Answer};
 use virgld_protocol::client::{Array, Direction, Layout, MAX_ARRAYS, MAX_FIXED};
 use virgld_protocol::errno::Errno;
 use zerocopy::{FromZeros, IntoBytes};
@@ -10,6 +10,9 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::channel::Answered;
 use crate::errno::Outcome;
 use crate::ring::Part;
+
+/// Stands for arrays that are only for the answer.
+static NOTHING: [u8; ANSWER_BYTES] = [0; ANSWER_BYTES];
 
 /// The most parts that a call has: the fixed part and the arrays.
 const MAX_PARTS: usize = 1 + MAX_ARRAYS;
@@ -92,9 +95,15 @@ impl Argument {
     pub(crate) fn parts(&self) -> [Part; MAX_PARTS] {
         let mut parts = [Part::EMPTY; MAX_PARTS];
         parts[0] = Part::own(&self.fixed[..self.layout.wire]);
-        for (part, (start, length)) in parts[1..].iter_mut().zip(self.arrays) {
-            // SAFETY: the program promised that they can be read when it made the ioctl, which is not over.
-            *part = unsafe { Part::foreign(start, length) };
+        for ((part, (start, length)), array) in parts[1..].iter_mut().zip(self.arrays).zip(self.layout.arrays)
+        {
+            *part = match array.direction {
+                // SAFETY: the program promised that they can be read when it made the ioctl, which is not over.
+                Direction::In => unsafe { Part::foreign(start, length) },
+                // Kernels do not read what is only for the answer, nor write more of it than they have to say: a
+                // program may have told of more room than there is.
+                Direction::Out | Direction::Unused => Part::own(&NOTHING[..length]),
+            };
         }
         parts
     }
@@ -188,8 +197,17 @@ impl Argument {
                 Direction::Out => self.pointer(array.pointer).is_null(),
                 Direction::Unused => true,
             };
+            let count = &mut self.fixed[array.wire_count..array.wire_count + array.count_size];
             if absent {
-                self.fixed[array.wire_count..array.wire_count + array.count_size].fill(0);
+                count.fill(0);
+            } else if array.direction == Direction::Out {
+                // No answer is longer.
+                let most = (NOTHING.len() / array.element).to_le_bytes();
+                let mut told = [0; 8];
+                told[..count.len()].copy_from_slice(count);
+                if u64::from_le_bytes(told) > u64::from_le_bytes(most) {
+                    count.copy_from_slice(&most[..array.count_size]);
+                }
             }
         }
         for (index, array) in self.layout.arrays.iter().enumerate() {
@@ -280,6 +298,18 @@ mod tests {
             (0, 0, 0),
             "no values wanted"
         );
+    }
+
+    #[test]
+    fn more_room_than_any_answer_needs_is_no_error() {
+        let mut bytes = [0xff_u8; 80];
+        let argument = take(0xa7, &mut bytes).unwrap();
+        let lengths: Vec<usize> = (0..4).map(|index| argument.array(index).1).collect();
+        assert!(lengths.iter().all(|length| *length <= ANSWER_BYTES), "{lengths:?}");
+        assert_eq!(lengths[2] * 2, lengths[3], "as many properties as values");
+        assert_eq!((lengths[0], lengths[3]), (ANSWER_BYTES, ANSWER_BYTES));
+        let mut version = [0xff_u8; 64];
+        assert_eq!(take(0x00, &mut version).unwrap().array(0).1, ANSWER_BYTES, "a count of 64 bits");
     }
 
     #[test]

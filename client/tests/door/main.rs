@@ -99,7 +99,7 @@ fn an_atomic_commit_carries_its_fences() {
 fn a_daemon_that_dies_is_an_error_to_who_reads_events() {
     let daemon = Daemon::start();
     let mut child = start(daemon.directory(), "reader");
-    daemon.wait_for("it reads", |seen| seen.opened == 1);
+    daemon.wait_for("it reads", |seen| seen.submits == 1);
     drop(daemon);
     assert!(child.wait().unwrap().success());
 }

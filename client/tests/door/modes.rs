@@ -161,7 +161,9 @@ pub(crate) fn atomic() {
 /// Waits for an event that never comes, because the daemon goes.
 pub(crate) fn reader() {
     let fd = card();
-    get_cap(fd, 1).unwrap();
+    let handle = create(fd);
+    // Says that it is about to read.
+    submit(fd, 0, &stream(0, 4), &[handle], -1).unwrap();
     assert_eq!(read(fd, &mut [0; 1024]), Err(libc::ENODEV));
     assert_eq!(read(fd, &mut [0; 8]), Err(libc::ENODEV));
 }
