@@ -69,6 +69,10 @@ pub(crate) struct Serve {
     /// Seconds that the device may take for one command before the command fails.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) command_timeout: u64,
+    /// Do not confine the daemon and its device process (docs/security.md). For debugging: a debugger, or a device
+    /// process that reads files elsewhere.
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
     /// Who may open the nodes, and how much they may have: a TOML file, explained in docs/policy.toml. Without one,
     /// only root and the user who starts this may open anything.
     #[arg(long, value_name = "FILE", env = "VIRGLD_POLICY")]

@@ -11,6 +11,7 @@ mod pictures;
 mod policy;
 mod report;
 mod run;
+mod sandbox;
 mod screenshot;
 mod serve;
 mod status;

@@ -1,5 +1,7 @@
 //! `virgld serve`.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::command_line::Serve;
 use super::policy::Policy;
-use super::{Error, core, wiring};
+use super::{Error, core, sandbox, wiring};
 
 /// Drives a device and serves programs until interrupted.
 pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
@@ -21,6 +23,13 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     let directory = options.meeting.directory();
     let timeout = Duration::from_secs(options.command_timeout);
     let policy = Policy::read(options.policy.as_deref())?;
+    // What does not exist cannot be allowed; what it must be like is the door's to say.
+    DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+    if options.no_sandbox {
+        tracing::warn!("not confined, as asked");
+    } else {
+        sandbox::enter(&options.device, &directory)?;
+    }
     let system = wiring::wire(&options.device, &directory, timeout, &policy)?;
     tracing::info!(directory = %directory.display(), "serving");
     core::run(system, &stop, options.idle_exit.map(Duration::from_secs))?;

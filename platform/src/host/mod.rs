@@ -34,4 +34,5 @@ pub mod process;
 mod program;
 mod queues;
 pub mod reactor;
+pub mod sandbox;
 pub mod vhost_user;

@@ -39,6 +39,9 @@ impl DeviceProcess {
         let path = program.find()?;
         let mut command = Command::new(&path);
         command.args(&program.arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(cache) = DeviceProgram::shader_cache() {
+            command.env("MESA_SHADER_CACHE_DIR", cache);
+        }
         for name in NOT_FOR_THE_DEVICE {
             command.env_remove(name);
         }

@@ -49,6 +49,14 @@ impl DeviceProgram {
         }
     }
 
+    /// Where Mesa in device processes keeps compiled shaders: apart from what programs of the same user load, since it
+    /// is written by who executes other people's commands.
+    pub fn shader_cache() -> Option<PathBuf> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let caches = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+        set("MESA_SHADER_CACHE_DIR").or_else(|| Some(caches()?.join("virgld")))
+    }
+
     /// Where the program is.
     pub(super) fn find(&self) -> Result<PathBuf, StartError> {
         if self.program.components().count() > 1 {
