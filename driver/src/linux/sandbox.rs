@@ -33,15 +33,24 @@ fn files(device: &Device, directory: &Path) -> Files {
     let read = paths(&["/etc", "/proc", "/sys", "/dev/urandom", "/dev/zero"]);
     let mut write = paths(&["/dev/null"]);
     write.push(directory.to_owned());
-    match &device.device {
+    let (starts, on_the_bus) = match &device.device {
         DeviceChoice::Process(program) => {
             run.extend(program.clone());
-            write.extend(shader_cache());
-            // The GPU that it renders with.
-            write.extend(device.render_node.iter().flat_map(|_| gpus()));
-            write.extend(device.render_node.clone());
+            (true, false)
         }
-        DeviceChoice::Socket(_) => {}
+        DeviceChoice::Socket(_) => (false, false),
+        DeviceChoice::Pci(_) => (false, true),
+        DeviceChoice::Auto => (true, true),
+    };
+    if starts {
+        write.extend(shader_cache());
+        // The GPU that it renders with.
+        write.extend(device.render_node.iter().flat_map(|_| gpus()));
+        write.extend(device.render_node.clone());
+    }
+    if on_the_bus {
+        // To borrow a device from the kernel and to give it back: VFIO, and the drivers' names in sysfs.
+        write.extend(paths(&["/dev/vfio", "/sys/bus/pci", "/sys/devices"]));
     }
     Files { run, read, write }
 }
