@@ -262,10 +262,16 @@ fn a_thousand_regions_one_after_another() {
 fn memory_outlives_its_device() {
     let memory = SharedMemory::new("survivor", 4096).unwrap();
     memory.write(0, b"kept").unwrap();
+    // The first opened it; those that follow have it at the same place, and what they open themselves elsewhere.
+    let region = Region { id: RegionId(9), memory: memory.clone(), address: Some(3 << 36) };
     for _ in 0..2 {
         let mut bench = Bench::new();
-        bench.link.admit_region(RegionId(9), memory.clone(), false);
-        assert!(bench.opened(9).address.is_some());
+        bench.link.admit_region(region.clone());
+        assert_eq!(bench.opened(9).address, region.address);
+        bench.link.open_region(RegionId(10), 4096, false);
+        assert_eq!(bench.opened(10).address, Some(4 << 36));
+        bench.link.admit_region(Region { address: Some(12345), ..region.clone() });
+        assert_eq!(bench.opened(9).address, None);
     }
     let mut bytes = [0; 4];
     memory.read(0, &mut bytes).unwrap();

@@ -14,9 +14,11 @@ mod mailbox;
 pub mod memory;
 mod respond;
 mod stage;
+mod supervise;
 
 pub use actor::{Actor, Badge, Fault, Time, Turn};
 pub use cap::{Cap, Dead, Interface};
 pub use mailbox::{Mailbox, Minter};
 pub use respond::Respond;
 pub use stage::{Casualty, SlotId, Spawner, Stage, Wake};
+pub use supervise::{Intensity, Restarts};

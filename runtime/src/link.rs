@@ -107,6 +107,10 @@ pub trait Link: Send {
     /// at the cost of the last places that the device has.
     fn open_region(&mut self, id: RegionId, bytes: usize, device_optional: bool);
 
+    /// Begins to give the device a region that outlived another device, at the address at which that one had it.
+    /// Ends in [`LinkEvent::RegionOpened`], whose address is empty where this device could not take it.
+    fn admit_region(&mut self, region: Region);
+
     /// Takes a region from the device. No resource may have backing in it any more.
     fn close_region(&mut self, id: RegionId);
 

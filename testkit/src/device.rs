@@ -107,6 +107,11 @@ impl FakeDevice {
         &self.host.offences
     }
 
+    /// The same, of a device that is gone.
+    pub(crate) fn into_offences(self) -> Vec<Offence> {
+        self.host.offences
+    }
+
     /// Commands executed and not answered yet, but for those that never will be.
     pub fn held(&self) -> usize {
         self.held.len()

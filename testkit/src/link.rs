@@ -56,7 +56,11 @@ pub struct FakeLink {
 impl FakeLink {
     /// A connection that tells `sink` when something is ready.
     pub fn new(config: LinkConfig, sink: ReadySink) -> Self {
-        let commands = HeapMemory::new(config.command_bytes);
+        Self::replacing(config, HeapMemory::new(config.command_bytes), sink)
+    }
+
+    /// The same with the memory for commands of a connection before.
+    pub(crate) fn replacing(config: LinkConfig, commands: Arc<HeapMemory>, sink: ReadySink) -> Self {
         let mut space = AddressSpace::default();
         space.map(COMMANDS, commands.clone());
         let wire = Wire {
@@ -79,6 +83,11 @@ impl FakeLink {
             commands,
             wire: Arc::new(Mutex::new(wire)),
         }
+    }
+
+    /// What a connection that replaces this one inherits.
+    pub(crate) fn heirloom(&self) -> Arc<HeapMemory> {
+        Arc::clone(&self.commands)
     }
 
     /// The other end.
@@ -112,7 +121,14 @@ impl Link for FakeLink {
     }
 
     fn open_region(&mut self, id: RegionId, bytes: usize, device_optional: bool) {
-        locked(&self.wire).opening.push(Opening { id, bytes, device_optional });
+        let inherited = None;
+        locked(&self.wire).opening.push(Opening { id, bytes, device_optional, inherited });
+    }
+
+    fn admit_region(&mut self, region: Region) {
+        let (id, bytes) = (region.id, region.memory.size());
+        let inherited = Some(region);
+        locked(&self.wire).opening.push(Opening { id, bytes, device_optional: false, inherited });
     }
 
     fn close_region(&mut self, id: RegionId) {
@@ -135,6 +151,8 @@ pub(crate) struct Opening {
     id: RegionId,
     bytes: usize,
     device_optional: bool,
+    /// It was there with a device before.
+    inherited: Option<Region>,
 }
 
 /// A range of addresses that the device can no longer reach.
@@ -171,7 +189,10 @@ impl Wire {
 
     /// Answers for a region: refused, without an address, or with one while there are places.
     pub(crate) fn answer(&mut self, opening: Opening, refuse: bool) {
-        let Opening { id, bytes, device_optional } = opening;
+        let Opening { id, bytes, device_optional, inherited } = opening;
+        if let Some(region) = inherited {
+            return self.admit(region);
+        }
         if refuse {
             return self.tell(LinkEvent::RegionRefused { id, reason: "the test refuses it".into() });
         }
@@ -186,6 +207,20 @@ impl Wire {
         }
         self.open.push((id, address.map(|address| Closed { address, bytes: bytes as u64 })));
         self.tell(LinkEvent::RegionOpened(Region { id, memory, address }));
+    }
+
+    /// Answers for a region that was there with a device before.
+    fn admit(&mut self, region: Region) {
+        let memory = region.memory.clone().as_any().downcast::<HeapMemory>().ok();
+        let address = region.address.filter(|_| self.places > 0);
+        if let (Some(address), Some(memory)) = (address, memory) {
+            self.places -= 1;
+            self.next_address = self.next_address.max(address + REGION_STEP);
+            self.space.map(address, memory);
+        }
+        let bytes = region.memory.size() as u64;
+        self.open.push((region.id, address.map(|address| Closed { address, bytes })));
+        self.tell(LinkEvent::RegionOpened(Region { address, ..region }));
     }
 
     /// Regions that are open.

@@ -2,6 +2,7 @@
 //! a simulated device and simulated clients, on one thread and with a clock that stands still until told.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,19 +10,22 @@ use virgld_context::Context;
 use virgld_ctrlq::ControlQueue;
 use virgld_cursorq::CursorQueue;
 use virgld_display::{Display, Presentation};
+use virgld_keeper::Keeper;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::transport::NewLink;
-use virgld_protocol::message::{context, ctrlq, cursorq, display, door, resource, scheme, transport};
+use virgld_protocol::message::{context, ctrlq, cursorq, display, door, keeper, resource, scheme, transport};
 use virgld_resource::{Quota, Resources};
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::link::{CommandArea, Link};
+use virgld_runtime::memory::HeapMemory;
 use virgld_runtime::{
-    Badge, Cap, Casualty, Interface, Mailbox, Minter, Respond, SlotId, Spawner, Stage, Time, Wake,
+    Badge, Cap, Casualty, Intensity, Interface, Mailbox, Minter, Respond, SlotId, Spawner, Stage, Time, Wake,
 };
 use virgld_scheme::Scheme;
 use virgld_transport::Transport;
 
-use crate::device::{FakeDevice, Temper};
+use crate::Random;
+use crate::device::{FakeDevice, Offence, Temper};
 use crate::door::FakeDoor;
 use crate::link::{FakeLink, LinkConfig, locked};
 
@@ -44,6 +48,8 @@ pub struct SystemConfig {
     pub presentation: Presentation,
     /// How long a command may take.
     pub patience: Duration,
+    /// How many devices may be lost in what time.
+    pub devices: Intensity,
     /// Memory for commands but for streams.
     pub small: Vec<SizeClass>,
     /// Memory for command streams.
@@ -66,6 +72,7 @@ impl Default for SystemConfig {
             scheme: virgld_scheme::Limits::default(),
             presentation: Presentation::Scanout,
             patience: Duration::from_secs(5),
+            devices: Intensity { restarts: 1000, period: Duration::from_secs(1) },
             small: vec![SizeClass { size: 256, count: 40 }, SizeClass { size: 2048, count: 2 }],
             streams: vec![SizeClass { size: 256, count: 16 }],
         }
@@ -85,6 +92,8 @@ pub struct Report {
     pub scheme: scheme::Report,
     /// The display's.
     pub display: display::Report,
+    /// The device keeper's.
+    pub keeper: keeper::Report,
 }
 
 impl Report {
@@ -116,6 +125,21 @@ pub struct System {
     contexts: Contexts,
     registrar: Cap<ctrlq::Registrar>,
     spawner: Spawner,
+    heir: Heir,
+}
+
+/// What a device that takes the place of another is made of.
+struct Heir {
+    /// The device keeper asked for one.
+    wanted: Arc<AtomicBool>,
+    offered: LinkConfig,
+    commands: Arc<HeapMemory>,
+    ready: Minter<transport::FromReactor>,
+    devices: Cap<transport::Devices>,
+    random: Random,
+    temper: Temper,
+    /// The rules broken towards devices that are gone.
+    past: Vec<Offence>,
 }
 
 /// Which slot runs which context.
@@ -128,6 +152,7 @@ struct Daemon {
     resource: Cap<resource::FromDaemon>,
     scheme: Cap<scheme::FromDaemon>,
     display: Cap<display::FromDaemon>,
+    keeper: Cap<keeper::FromDaemon>,
 }
 
 /// The thread of a test never sleeps.
@@ -149,12 +174,26 @@ impl System {
         let display_box: Mailbox<display::Message> = spawner.mailbox();
         let scheme_box: Mailbox<scheme::Message> = spawner.mailbox();
         let door_box: Mailbox<door::Message> = spawner.mailbox();
+        let keeper_box: Mailbox<keeper::Message> = spawner.mailbox();
 
         let ready = transport_box.open::<transport::FromReactor>(ANY);
         let command_bytes =
             [&config.small[..], &CURSOR, &config.streams[..]].map(DmaPool::bytes).iter().sum();
         let offered = LinkConfig { command_bytes, ..config.link };
         let link = FakeLink::new(offered, Box::new(move |it| ready.send(it).is_ok()));
+        let wanted = Arc::new(AtomicBool::new(false));
+        let want = Arc::clone(&wanted);
+        let keeper = Keeper::new(config.devices, Box::new(move || want.store(true, Ordering::Relaxed)));
+        let heir = Heir {
+            wanted,
+            offered,
+            commands: link.heirloom(),
+            ready: transport_box.minter(),
+            devices: transport_box.open(ANY),
+            random: Random::new(seed),
+            temper: config.temper,
+            past: Vec::new(),
+        };
         let device = FakeDevice::new(&link, config.temper, seed);
         let [small, cursor, streams] = pools(&link.commands(), config);
 
@@ -174,15 +213,22 @@ impl System {
             resource: resource_box.open(ANY),
             scheme: scheme_box.open(ANY),
             display: display_box.open(ANY),
+            keeper: keeper_box.open(ANY),
         };
         let pointer = cursor_box.open(ANY);
         let screens = display_box.open(ANY);
         let devices = transport_box.open::<transport::Devices>(ANY);
 
-        let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
+        let transport = Transport::new(
+            control_box.open(ANY),
+            cursor_box.open(ANY),
+            resource_box.open(ANY),
+            keeper_box.open(ANY),
+        );
         let control = ControlQueue::new(
             small,
             config.patience,
+            transport_box.open(ANY),
             transport_box.open(ANY),
             resource_box.open(ANY),
             display_box.open(ANY),
@@ -190,6 +236,7 @@ impl System {
         let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
         let resources = Resources::new(
             config.resources,
+            control_box.open(ANY),
             control_box.open(ANY),
             transport_box.open(ANY),
             scheme_box.open(ANY),
@@ -216,6 +263,7 @@ impl System {
         spawner.start("resource", resource_box, resources);
         spawner.start("display", display_box, displays);
         spawner.start("scheme", scheme_box, scheme);
+        spawner.start("device keeper", keeper_box, keeper);
         spawner.start("door", door_box, door_actor);
         // The transport is there to hear it: it was started above.
         let _ = devices.send(NewLink(Box::new(link)));
@@ -231,6 +279,7 @@ impl System {
             contexts,
             registrar,
             spawner,
+            heir,
         };
         // Interrupts may be lost, even now: then the transport's poll finds what there is.
         for _ in 0..5 {
@@ -252,8 +301,26 @@ impl System {
         ran
     }
 
+    /// Sets up a device in place of one that is lost, if one is wanted: that takes time, so it happens only where the
+    /// clock goes on.
+    fn replace_device(&mut self) {
+        if !self.heir.wanted.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let ready = self.heir.ready.mint(ANY);
+        let commands = Arc::clone(&self.heir.commands);
+        let sink = Box::new(move |it| ready.send(it).is_ok());
+        let link = FakeLink::replacing(self.heir.offered, commands, sink);
+        let device = FakeDevice::new(&link, self.heir.temper, self.heir.random.number());
+        self.heir.past.extend(std::mem::replace(&mut self.device, device).into_offences());
+        // The transport is there to hear it, or its death is on record.
+        let _ = self.heir.devices.send(NewLink(Box::new(link)));
+        self.run();
+    }
+
     /// Lets the clock go on, stopping wherever an actor wants to be woken.
     pub fn advance(&mut self, by: Duration) {
+        self.replace_device();
         let end = self.now.after(by);
         while let Some(next) = self.stage.deadline().filter(|next| *next <= end) {
             self.now = self.now.max(next);
@@ -273,8 +340,12 @@ impl System {
         // A WAIT lasts 15 seconds; a submit may be held for 10 and then have 5 at the device.
         let end = self.now.after(Duration::from_secs(20));
         self.settle();
+        self.replace_device();
+        self.settle();
         while let Some(next) = self.stage.deadline().filter(|next| *next <= end) {
             self.now = self.now.max(next);
+            self.settle();
+            self.replace_device();
             self.settle();
         }
         self.now = end;
@@ -300,6 +371,7 @@ impl System {
             transport: self.ask(|system, respond| system.daemon.transport.send(respond).is_ok())?,
             control: self.ask(|system, respond| system.daemon.control.send(respond).is_ok())?,
             resource: self.ask(|system, respond| system.daemon.resource.send(respond).is_ok())?,
+            keeper: self.ask(|system, respond| system.daemon.keeper.send(respond).is_ok())?,
             scheme: self
                 .ask(|system, respond| system.daemon.scheme.send(scheme::Service::Report(respond)).is_ok())?,
             display: self.ask(|system, respond| system.daemon.display.send(respond).is_ok())?,
@@ -309,7 +381,8 @@ impl System {
     /// Everything that anybody did wrong so far: actors that died, rules broken towards the device or the door.
     pub fn offences(&self) -> Vec<String> {
         let died = self.casualties.iter().map(|it| format!("the {} actor died: {}", it.name, it.fault));
-        let device = self.device.offences().iter().map(|it| format!("at the device: {it}"));
+        let device =
+            self.heir.past.iter().chain(self.device.offences()).map(|it| format!("at the device: {it}"));
         let door = self.door.offences().into_iter().map(|it| format!("at the door: {it}"));
         died.chain(device).chain(door).collect()
     }

@@ -16,22 +16,26 @@ pub struct ControlQueue {
     state: State,
     effects: Vec<Effect>,
     transport: Cap<transport::ControlQueue>,
+    complaints: Cap<transport::Complaints>,
     resource: Cap<resource::FromControl>,
     display: Cap<display::FromControl>,
     contexts: HashMap<ContextId, Cap<context::FromControl>>,
 }
 
 impl ControlQueue {
-    /// An actor that publishes through `transport` and reports to `resource` and `display`; contexts register as they come.
+    /// An actor that publishes through `transport`, tells it through `complaints` of a device that stalls, and reports
+    /// to `resource` and `display`; contexts register as they come.
     pub fn new(
         pool: DmaPool,
         patience: Duration,
         transport: Cap<transport::ControlQueue>,
+        complaints: Cap<transport::Complaints>,
         resource: Cap<resource::FromControl>,
         display: Cap<display::FromControl>,
     ) -> Self {
         let state = State::new(pool, patience);
-        Self { state, effects: Vec::new(), transport, resource, display, contexts: HashMap::new() }
+        let effects = Vec::new();
+        Self { state, effects, transport, complaints, resource, display, contexts: HashMap::new() }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -40,12 +44,7 @@ impl ControlQueue {
                 Effect::Publish(publish) => self.transport.send(publish),
                 Effect::Resource(event) => self.resource.send(event),
                 Effect::Display(event) => self.display.send(event),
-                Effect::ContextsLost => {
-                    for cap in self.contexts.values() {
-                        let _ = cap.send(ContextEvent::Lost);
-                    }
-                    Ok(())
-                }
+                Effect::Complain(complaint) => self.complaints.send(complaint),
                 Effect::Context(context, event) => {
                     let last = matches!(event, ContextEvent::Destroyed);
                     if let Some(cap) = self.contexts.get(&context) {
@@ -79,6 +78,7 @@ impl Actor for ControlQueue {
             }
             Message::Resource(command) => self.state.resource(turn.now, command, &mut self.effects),
             Message::Display(command) => self.state.display(turn.now, command, &mut self.effects),
+            Message::Furnished => self.state.furnished(turn.now, &mut self.effects),
             Message::Transport(event) => self.state.transport(turn.now, event, &mut self.effects),
             Message::Register(Register::Begin { context, events }) => {
                 self.contexts.insert(context, events);

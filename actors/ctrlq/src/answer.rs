@@ -5,7 +5,7 @@ use virgld_protocol::device::{
     Response, errno_of,
 };
 use virgld_protocol::errno::Errno;
-use virgld_protocol::message::ctrlq::{CapsetInfo, ResourceEvent};
+use virgld_protocol::message::ctrlq::{CapsetInfo, ContextEvent, ResourceEvent};
 use virgld_protocol::message::display::ControlEvent;
 use virgld_protocol::message::transport::Event;
 use virgld_runtime::Time;
@@ -13,14 +13,17 @@ use virgld_runtime::dma::DmaSlice;
 use zerocopy::FromBytes;
 
 use crate::command::HEADER_BYTES;
-use crate::state::{Effect, Meaning, Pending, State, to_u32};
+use crate::state::{Device, Effect, Meaning, Pending, State, to_u32};
 
 impl State {
     /// Takes what the transport tells.
     pub fn transport(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Up { features, configuration } => self.come_up(features, &configuration, effects),
-            Event::Returned { cookie, slice, written } => self.returned(cookie, slice, written, effects),
+            Event::Up { features, configuration } => self.come_up(now, features, &configuration, effects),
+            Event::Returned { cookie, slice, written } => {
+                self.last_sign = now;
+                self.returned(cookie, slice, written, effects);
+            }
             Event::Lost { cookie } => self.lost(cookie, effects),
             Event::Down { .. } => self.go_down(effects),
             Event::ConfigurationChanged => effects.push(Effect::Display(ControlEvent::Changed)),
@@ -30,8 +33,9 @@ impl State {
         self.see_off(effects);
     }
 
-    fn come_up(&mut self, features: u64, configuration: &[u8], effects: &mut Vec<Effect>) {
-        self.up = true;
+    fn come_up(&mut self, now: Time, features: u64, configuration: &[u8], effects: &mut Vec<Effect>) {
+        self.device = Device::Furnishing;
+        (self.last_sign, self.complained) = (now, false);
         let read = Configuration::read_from_prefix(configuration).map(|(read, _)| read).unwrap_or_default();
         effects.push(Effect::Resource(ResourceEvent::Up { features, capsets: read.num_capsets }));
         // After the resource actor, which makes all resources anew: the display names some of them.
@@ -39,11 +43,14 @@ impl State {
     }
 
     fn go_down(&mut self, effects: &mut Vec<Effect>) {
-        self.up = false;
-        self.refuse_backlog(effects);
-        effects.push(Effect::ContextsLost);
+        self.device = Device::Down;
+        // First, so that the resource actor does not take the loss of a command for the device's refusal of it.
         effects.push(Effect::Resource(ResourceEvent::Down));
         effects.push(Effect::Display(ControlEvent::Down));
+        let lost = std::mem::take(&mut self.made);
+        effects.extend(lost.iter().map(|context| Effect::Context(*context, ContextEvent::Lost)));
+        self.lost.extend(lost);
+        self.refuse_void(effects);
     }
 
     fn returned(&mut self, cookie: u32, slice: DmaSlice, written: u32, effects: &mut Vec<Effect>) {
@@ -65,7 +72,8 @@ impl State {
     fn lost(&mut self, cookie: u32, effects: &mut Vec<Effect>) {
         let Some(pending) = self.forget(cookie) else { return };
         self.report.lost += 1;
-        if !pending.expired {
+        // A resource that was on its way out has still to leave the next device, which is told of it.
+        if !pending.expired && !matches!(pending.meaning, Meaning::Unreferenced(_)) {
             self.fail(pending.meaning, Errno::EIO, effects);
         }
     }

@@ -8,7 +8,10 @@ use virgld_protocol::device::{
     ResourceUnref, SetScanout, Submit3d, TransferFromHost3d, TransferToHost2d, TransferToHost3d,
 };
 use virgld_protocol::ids::{ContextId, FenceId, RingIndex};
-use virgld_protocol::message::ctrlq::{ContextCommand, DisplayCommand, ResourceCommand, Transfer};
+use virgld_protocol::message::ctrlq::{
+    ContextCommand, DisplayCommand, Rectangle, ResourceCommand, Surface, Transfer,
+};
+use virgld_protocol::message::resource::Shape;
 use zerocopy::{Immutable, IntoBytes};
 
 /// Bytes of the header.
@@ -169,6 +172,19 @@ pub(crate) fn of_resource(command: &ResourceCommand) -> Encoded {
         }
         ResourceCommand::Unreference { resource } => {
             Encoded::new(NONE, &ResourceUnref { resource_id: resource.0, padding: 0 })
+        }
+        ResourceCommand::Restore { resource, shape: Shape::Texture(description) } => {
+            let region = description.first_level();
+            let body = TransferToHost3d { region, resource_id: resource.0, ..TransferToHost3d::default() };
+            Encoded::new(NONE, &body)
+        }
+        ResourceCommand::Restore { resource, shape: Shape::Flat(surface) } => {
+            let Surface { width, height, .. } = surface;
+            let rectangle = Rectangle { x: 0, y: 0, width, height };
+            Encoded::new(
+                NONE,
+                &TransferToHost2d { rectangle, offset: 0, resource_id: resource.0, padding: 0 },
+            )
         }
         ResourceCommand::CapsetInfo { index, .. } => {
             Encoded::new(NONE, &GetCapsetInfo { capset_index: index, padding: 0 })

@@ -1,6 +1,6 @@
 //! Which commands are under way, and what their answers mean.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
@@ -11,7 +11,7 @@ use virgld_protocol::message::ctrlq::{
     ResourceEvent, STREAM_OFFSET, SUBMIT_HEADER_BYTES,
 };
 use virgld_protocol::message::display::ControlEvent;
-use virgld_protocol::message::transport::{CONTROL_QUEUE, Publish};
+use virgld_protocol::message::transport::{CONTROL_QUEUE, Complaint, Publish};
 use virgld_runtime::Time;
 use virgld_runtime::dma::{DmaPool, DmaSlice};
 
@@ -28,12 +28,23 @@ pub enum Effect {
     Publish(Publish),
     /// Tell a context.
     Context(ContextId, ContextEvent),
-    /// Tell every context that it is lost.
-    ContextsLost,
     /// Tell the resource actor.
     Resource(ResourceEvent),
     /// Tell the display.
     Display(ControlEvent),
+    /// Tell the transport that the device does nothing any more.
+    Complain(Complaint),
+}
+
+/// What stage the device is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// There is none. What contexts want done waits for the next.
+    Down,
+    /// It is being told of the resources. What contexts want done waits for that.
+    Furnishing,
+    /// It has all.
+    Up,
 }
 
 /// A command from whoever may give one.
@@ -97,6 +108,8 @@ pub struct State {
     pub(crate) pending: Slab<Pending>,
     /// Commands that wait for memory, or for the fences to be numbered anew, and since when; in order.
     backlog: VecDeque<(Time, Command)>,
+    /// What a device that has just come up is to be told of the resources, ahead of all else; in order.
+    furniture: VecDeque<(Time, Command)>,
     /// When the first piece of work in the backlog has waited long enough.
     backlog_deadline: Option<Time>,
     deadlines: VecDeque<(Time, u32, u64)>,
@@ -108,7 +121,15 @@ pub struct State {
     next_fence: u32,
     next_ticket: u64,
     pub(crate) fences: usize,
-    pub(crate) up: bool,
+    pub(crate) device: Device,
+    /// Contexts that the device was told to make.
+    pub(crate) made: BTreeSet<ContextId>,
+    /// Contexts that went with a device before: they have no more to say than goodbye.
+    pub(crate) lost: BTreeSet<ContextId>,
+    /// When the device last gave a command back, or came up.
+    pub(crate) last_sign: Time,
+    /// The transport was told already that the device is of no use.
+    pub(crate) complained: bool,
     pub(crate) report: Report,
 }
 
@@ -119,6 +140,7 @@ impl State {
         Self {
             pending: Slab::new(),
             backlog: VecDeque::new(),
+            furniture: VecDeque::new(),
             backlog_deadline: None,
             deadlines: VecDeque::new(),
             departing: Vec::new(),
@@ -127,7 +149,11 @@ impl State {
             next_fence: 1,
             next_ticket: 0,
             fences: 0,
-            up: false,
+            device: Device::Down,
+            made: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            last_sign: Time(0),
+            complained: false,
             report: Report::default(),
         }
     }
@@ -140,7 +166,12 @@ impl State {
 
     /// The control queue's account.
     pub fn report(&self) -> Report {
-        Report { up: self.up, in_flight: self.pending.len(), fences: self.fences, ..self.report }
+        Report {
+            up: self.device == Device::Up,
+            in_flight: self.pending.len(),
+            fences: self.fences,
+            ..self.report
+        }
     }
 
     /// Takes a context's command.
@@ -165,23 +196,54 @@ impl State {
     }
 
     fn command(&mut self, now: Time, command: Command, effects: &mut Vec<Effect>) {
-        if !self.up {
+        if self.is_void(&command) {
             self.refuse(command, effects);
             return self.see_off(effects);
         }
-        self.backlog.push_back((now, command));
+        let furnishes = self.device == Device::Furnishing && matches!(command, Command::Resource(_));
+        let queue = if furnishes { &mut self.furniture } else { &mut self.backlog };
+        queue.push_back((now, command));
         self.drain(now, effects);
+    }
+
+    /// The device was told of all resources: what contexts want done can follow.
+    pub fn furnished(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        // If that device is lost already, the resource actor is about to hear of it, and will furnish the next.
+        if self.device == Device::Furnishing {
+            self.device = Device::Up;
+            self.drain(now, effects);
+        }
+    }
+
+    /// Whether a command is for what went with a device that is lost. The next device is told of all resources
+    /// anew, so commands about them are void too while there is none.
+    fn is_void(&self, command: &Command) -> bool {
+        match command {
+            Command::Context(context, _) => self.lost.contains(context),
+            Command::Resource(_) | Command::Display(_) => self.device == Device::Down,
+        }
     }
 
     /// Sends what waits, as far as memory and fence numbers go.
     pub(crate) fn drain(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while let Some((since, command)) = self.backlog.pop_front() {
+        let mut furniture = std::mem::take(&mut self.furniture);
+        let mut backlog = std::mem::take(&mut self.backlog);
+        if self.device != Device::Down {
+            self.drain_queue(now, &mut furniture, effects);
+        }
+        if self.device == Device::Up && furniture.is_empty() {
+            self.drain_queue(now, &mut backlog, effects);
+        }
+        (self.furniture, self.backlog) = (furniture, backlog);
+        self.plan_backlog();
+    }
+
+    fn drain_queue(&mut self, now: Time, queue: &mut VecDeque<(Time, Command)>, effects: &mut Vec<Effect>) {
+        while let Some((since, command)) = queue.pop_front() {
             if let Err(command) = self.send(now, command, effects) {
-                self.backlog.push_front((since, command));
-                break;
+                return queue.push_front((since, command));
             }
         }
-        self.plan_backlog();
     }
 
     fn plan_backlog(&mut self) {
@@ -214,6 +276,15 @@ impl State {
         let response = (to_u32(response.0), to_u32(response.1));
         let cookie = self.remember(now, command.meaning(), encoded.fenced, response);
         self.report.sent += 1;
+        match command.meaning() {
+            Meaning::ContextCreated(context) => {
+                self.made.insert(context);
+            }
+            Meaning::ContextDestroyed(context) => {
+                self.made.remove(&context);
+            }
+            _ => {}
+        }
         let request = (to_u32(request.0), to_u32(request.1));
         effects.push(Effect::Publish(Publish { queue: CONTROL_QUEUE, cookie, slice, request, response }));
         Ok(())
@@ -253,7 +324,9 @@ impl State {
     /// Fails what has waited too long. Its memory stays with the device until that gives it back.
     pub fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.expire_backlog(now, effects);
-        self.expire_sent(now, effects);
+        if self.expire_sent(now, effects) {
+            self.complain(now, effects);
+        }
         self.forget_answered();
         self.see_off(effects);
     }
@@ -271,14 +344,17 @@ impl State {
         }
     }
 
-    fn expire_sent(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    /// Says whether there was anything.
+    fn expire_sent(&mut self, now: Time, effects: &mut Vec<Effect>) -> bool {
+        let mut any = false;
         while let Some((time, cookie, ticket)) = self.deadlines.front().copied() {
             let waiting = self.pending.get_mut(cookie as usize).filter(|pending| pending.ticket == ticket);
             if time > now && waiting.is_some() {
-                return;
+                break;
             }
             self.deadlines.pop_front();
             if let Some(pending) = waiting.filter(|pending| !pending.expired) {
+                any = true;
                 self.report.lost += 1;
                 // Until the device has let go of a resource, or is gone, its memory is nobody else's.
                 if matches!(pending.meaning, Meaning::Unreferenced(_)) {
@@ -288,6 +364,18 @@ impl State {
                 let meaning = pending.meaning;
                 self.fail(meaning, Errno::ETIMEDOUT, effects);
             }
+        }
+        any
+    }
+
+    /// A device that has forgotten a command costs that command. One that has given nothing back for as long as a
+    /// command may take, though it had one all the time, does nothing any more.
+    fn complain(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let silent = now.since(self.last_sign) >= self.patience;
+        if silent && self.device != Device::Down && !self.complained {
+            self.complained = true;
+            let reason = format!("the device has answered nothing for {:?}: it is stalled", self.patience);
+            effects.push(Effect::Complain(Complaint { reason }));
         }
     }
 
@@ -300,17 +388,26 @@ impl State {
         }
     }
 
-    /// Fails what waits to be sent.
-    pub(crate) fn refuse_backlog(&mut self, effects: &mut Vec<Effect>) {
-        for (_, command) in std::mem::take(&mut self.backlog) {
-            self.refuse(command, effects);
+    /// Fails what waits to be sent and was meant for a device that is lost.
+    pub(crate) fn refuse_void(&mut self, effects: &mut Vec<Effect>) {
+        let waiting =
+            std::mem::take(&mut self.furniture).into_iter().chain(std::mem::take(&mut self.backlog));
+        for (since, command) in waiting.collect::<Vec<_>>() {
+            if self.is_void(&command) {
+                self.refuse(command, effects);
+            } else {
+                self.backlog.push_back((since, command));
+            }
         }
-        self.backlog_deadline = None;
+        self.plan_backlog();
     }
 
     fn refuse(&mut self, command: Command, effects: &mut Vec<Effect>) {
         self.report.lost += 1;
-        self.fail(command.meaning(), Errno::ENODEV, effects);
+        // Until there is another device, the one before may still write: its memory is nobody else's.
+        if !matches!(command.meaning(), Meaning::Unreferenced(_)) {
+            self.fail(command.meaning(), Errno::EIO, effects);
+        }
     }
 
     /// Tells contexts that they are gone, once all their work has been told of.
@@ -322,7 +419,10 @@ impl State {
             pending.iter().any(|(_, pending)| works(pending))
         };
         let gone = self.departing.extract_if(.., |context| !at_work(*context));
-        effects.extend(gone.map(|context| Effect::Context(context, ContextEvent::Destroyed)));
+        for context in gone {
+            self.lost.remove(&context);
+            effects.push(Effect::Context(context, ContextEvent::Destroyed));
+        }
     }
 
     /// Tells whom it concerns that a command failed.
@@ -377,7 +477,7 @@ impl Command {
                 ResourceCommand::Create3d { resource, .. }
                 | ResourceCommand::Create2d { resource, .. }
                 | ResourceCommand::AttachBacking { resource, .. } => Meaning::ResourceMade(resource),
-                ResourceCommand::DetachBacking { .. } => Meaning::Nothing,
+                ResourceCommand::DetachBacking { .. } | ResourceCommand::Restore { .. } => Meaning::Nothing,
                 ResourceCommand::Unreference { resource } => Meaning::Unreferenced(resource),
                 ResourceCommand::CapsetInfo { token, .. } => Meaning::CapsetInfo(token),
                 ResourceCommand::Capset { token, size, .. } => Meaning::Capset(token, size),

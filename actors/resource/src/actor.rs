@@ -1,5 +1,6 @@
 //! The mailbox's end: turns effects into sends, and decides nothing.
 
+use virgld_protocol::message::ctrlq::Furnished;
 use virgld_protocol::message::resource::Message;
 use virgld_protocol::message::{ctrlq, display, scheme, transport};
 use virgld_runtime::{Actor, Cap, Fault, Turn};
@@ -11,22 +12,25 @@ pub struct Resources {
     state: State,
     effects: Vec<Effect>,
     control: Cap<ctrlq::ResourceCommands>,
+    furnishing: Cap<ctrlq::Furnishing>,
     regions: Cap<transport::Regions>,
     scheme: Cap<scheme::FromResource>,
     display: Cap<display::FromResource>,
 }
 
 impl Resources {
-    /// An actor that makes resources through `control` in memory from `regions`, for `scheme`, and fetches
-    /// pixels for `display`.
+    /// An actor that makes resources through `control` in memory from `regions`, for `scheme`, fetches pixels for
+    /// `display`, and says through `furnishing` when a device has all resources.
     pub fn new(
         limits: Limits,
         control: Cap<ctrlq::ResourceCommands>,
+        furnishing: Cap<ctrlq::Furnishing>,
         regions: Cap<transport::Regions>,
         scheme: Cap<scheme::FromResource>,
         display: Cap<display::FromResource>,
     ) -> Self {
-        Self { state: State::new(limits), effects: Vec::new(), control, regions, scheme, display }
+        let effects = Vec::new();
+        Self { state: State::new(limits), effects, control, furnishing, regions, scheme, display }
     }
 }
 
@@ -44,6 +48,7 @@ impl Actor for Resources {
         for effect in self.effects.drain(..) {
             let sent = match effect {
                 Effect::Control(command) => self.control.send(command),
+                Effect::Furnished => self.furnishing.send(Furnished),
                 Effect::Region(request) => self.regions.send(request),
                 Effect::Scheme(notice) => self.scheme.send(notice),
                 Effect::Display(read) => self.display.send(read),

@@ -71,6 +71,11 @@ impl Capsets {
         self.announce_if_complete(effects);
     }
 
+    /// The device that was asked is lost.
+    pub(crate) fn forget(&mut self) {
+        self.asked.clear();
+    }
+
     fn question(&mut self, about: Option<CapsetInfo>) -> Token {
         self.next += 1;
         self.asked.insert(Token(self.next), about);

@@ -59,9 +59,6 @@ impl State {
         let Some(bytes) = whole_pages(bytes).filter(fits_one_command) else {
             return refuse(token, Errno::ENOMEM, effects);
         };
-        if !self.up {
-            return refuse(token, Errno::ENODEV, effects);
-        }
         if !self.charge(owner, Charge::memory(bytes, shareable).and_a_resource()) {
             return refuse(token, Errno::ENOMEM, effects);
         }
@@ -212,7 +209,9 @@ impl State {
         let Order { token, owner, shape, .. } = order;
         let record = Record { owner, shape, backing: backing.clone(), before: Vec::new(), released: false };
         let resource = number(self.records.insert(record));
-        if let Some(record) = self.record(resource) {
+        if self.up
+            && let Some(record) = self.record(resource)
+        {
             announce(resource, record, effects);
         }
         effects.push(Effect::Scheme(Notice::Created { token, resource, backing }));
@@ -300,8 +299,10 @@ impl State {
         let Some(record) = key(resource).and_then(|key| self.records.get_mut(key)) else { return };
         copy_contents(&record.backing, &backing);
         record.before.push(std::mem::replace(&mut record.backing, backing.clone()));
-        effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
-        back(resource, &backing, effects);
+        if self.up {
+            effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
+            back(resource, &backing, effects);
+        }
         effects.push(Effect::Scheme(Notice::Isolated { token, resource, backing }));
     }
 }

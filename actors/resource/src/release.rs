@@ -3,14 +3,13 @@
 use std::ops::Range;
 
 use virgld_protocol::ids::{FileId, ResourceId};
-use virgld_protocol::message::ctrlq::ResourceCommand;
 use virgld_protocol::message::resource::Backing;
 use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::RegionId;
 
 use crate::account::Charge;
 use crate::arena::{Arena, in_memory};
-use crate::state::{Effect, Owner, State, key, seen};
+use crate::state::{Effect, Owner, State, dismiss, key, seen};
 
 impl State {
     pub(crate) fn release(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
@@ -19,12 +18,10 @@ impl State {
         let Some(record) = record else { return };
         record.released = true;
         self.end_moves(resource, effects);
+        // A device that is lost may write until there is another, which will be told of the resource first: contexts
+        // may have work that names it.
         if self.up {
-            effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
-            effects.push(Effect::Control(ResourceCommand::Unreference { resource }));
-        } else {
-            // No device holds the memory any more.
-            self.unreferenced(resource, effects);
+            dismiss(resource, effects);
         }
     }
 

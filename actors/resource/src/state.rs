@@ -22,6 +22,8 @@ use crate::fetch::Fetch;
 pub enum Effect {
     /// Have the device do this.
     Control(ResourceCommand),
+    /// Say that the device has all resources.
+    Furnished,
     /// Ask for memory, or give it back.
     Region(RegionRequest),
     /// Tell the scheme.
@@ -133,8 +135,11 @@ impl State {
             ResourceEvent::Up { features, capsets } => self.come_up(features, capsets, effects),
             ResourceEvent::Down => {
                 self.up = false;
+                self.capsets.forget();
                 effects.push(Effect::Scheme(Notice::DeviceDown));
             }
+            // The next device is told of all resources anew.
+            ResourceEvent::Failed { .. } if !self.up => {}
             ResourceEvent::Failed { resource, errno } => self.failed(resource, errno, effects),
             ResourceEvent::Unreferenced { resource } => self.unreferenced(resource, effects),
             ResourceEvent::Fetched { token, result } => self.fetched(token, result, effects),
@@ -162,21 +167,27 @@ impl State {
         Report { resources: resources.collect(), regions: self.regions }
     }
 
-    /// A device is there that knows no resource: it is told of all that are not on their way out.
+    /// A device is there that knows no resource: it is told of all, and then of those that are on their way out, since
+    /// contexts may have work that names them. What others see of a shared buffer, or the
+    /// display of a dumb one, is what its memory holds; what is private belonged to contexts that are lost.
     fn come_up(&mut self, features: u64, capsets: u32, effects: &mut Vec<Effect>) {
         self.up = true;
         if self.overflow.is_none() {
             self.open(Waiting::Overflow, self.limits.overflow_bytes, false, effects);
         }
-        let gone: Vec<ResourceId> =
-            self.records.iter().filter(|(_, record)| record.released).map(|(key, _)| number(key)).collect();
-        for resource in gone {
-            self.unreferenced(resource, effects);
-        }
         for (key, record) in &self.records {
-            announce(number(key), record, effects);
+            let resource = number(key);
+            announce(resource, record, effects);
+            let shape = record.shape;
+            if (record.backing.isolated || matches!(shape, Shape::Flat(_))) && !record.released {
+                effects.push(Effect::Control(ResourceCommand::Restore { resource, shape }));
+            }
         }
         self.capsets.ask(features, capsets, effects);
+        effects.push(Effect::Furnished);
+        for (key, _) in self.records.iter().filter(|(_, record)| record.released) {
+            dismiss(number(key), effects);
+        }
     }
 
     fn failed(&mut self, resource: ResourceId, errno: Errno, effects: &mut Vec<Effect>) {
@@ -202,6 +213,12 @@ pub(crate) fn announce(resource: ResourceId, record: &Record, effects: &mut Vec<
         Shape::Flat(surface) => ResourceCommand::Create2d { resource, surface },
     }));
     back(resource, &record.backing, effects);
+}
+
+/// Has the device forget a resource.
+pub(crate) fn dismiss(resource: ResourceId, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Control(ResourceCommand::DetachBacking { resource }));
+    effects.push(Effect::Control(ResourceCommand::Unreference { resource }));
 }
 
 /// Tells the device of a resource's memory.

@@ -35,6 +35,8 @@ pub(crate) struct Buffer {
     /// Nothing but copies to and from other buffers is done with it: the device is through with it when it has
     /// executed them.
     pub(crate) staging: bool,
+    /// The result of a query comes in it.
+    pub(crate) query: bool,
 }
 
 impl Buffer {
@@ -154,6 +156,20 @@ impl State {
 
     /// The device refused a resource. What draws with it fails on the host; the files that name it are told in
     /// their statistics, since no ioctl is left to answer.
+    /// Mesa looks for the result of a query until it is there, for ever if need be. A context that is lost has none: a
+    /// result of nothing is put in its place.
+    pub(crate) fn end_query(&self, file: FileId, resource: ResourceId) {
+        const DONE: u32 = 1;
+        let lost = self.files.get(&file).is_some_and(|file| file.lost);
+        let Some(buffer) = self.buffers.get(&resource).filter(|buffer| lost && buffer.query) else { return };
+        let Ok(offset) = usize::try_from(buffer.backing.offset) else { return };
+        // `struct virgl_host_query_state`: the state, the size of the result, the result.
+        let mut state = [0; 16];
+        state[..4].copy_from_slice(&DONE.to_le_bytes());
+        // A backing has a page at least, so this is inside.
+        let _ = buffer.backing.region.memory.write(offset, &state);
+    }
+
     pub(crate) fn resource_failed(&mut self, resource: ResourceId) {
         let holders = self.buffers.get(&resource).map(|buffer| buffer.holders.clone()).unwrap_or_default();
         for holder in holders {

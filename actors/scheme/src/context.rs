@@ -121,6 +121,17 @@ impl State {
         }
     }
 
+    /// The device does not know the context any more. What the file has under way fails; its handles, mappings and
+    /// synchronisation objects stay.
+    pub(crate) fn context_lost(&mut self, id: FileId) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.lost = true;
+        let resources = file.resources();
+        for resource in resources {
+            self.end_query(id, resource);
+        }
+    }
+
     /// The context's actor died. What it had under way fails; the file stays, without a context.
     pub(crate) fn context_died(&mut self, id: FileId, effects: &mut Vec<Effect>) {
         for (_, fences) in self.orphans.extract_if(|(file, _), _| *file == id).collect::<Vec<_>>() {

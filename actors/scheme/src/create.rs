@@ -19,6 +19,10 @@ const SHAREABLE: u32 = 1 << 18 | 1 << 20;
 
 /// `VIRGL_BIND_STAGING`, which has no other bit with it.
 const STAGING: u32 = 1 << 19;
+/// `PIPE_BUFFER`.
+const BUFFER: u32 = 0;
+/// `VIRGL_BIND_CUSTOM`, which Mesa gives the buffers that the results of queries come in.
+const CUSTOM: u32 = 1 << 17;
 
 /// A call that waits for the resource actor.
 pub(crate) struct Parked {
@@ -113,6 +117,7 @@ impl State {
             _ => return,
         };
         let staging = matches!(shape, Shape::Texture(it) if it.bind == STAGING);
+        let query = matches!(shape, Shape::Texture(it) if (it.target, it.bind) == (BUFFER, CUSTOM));
         let buffer = Buffer {
             backing,
             holders: vec![id],
@@ -124,6 +129,7 @@ impl State {
             offer: Rights::all(),
             stale: false,
             staging,
+            query,
             shape,
         };
         self.buffers.insert(resource, buffer);

@@ -54,6 +54,8 @@ pub(crate) struct File {
     pub(crate) node: Node,
     pub(crate) credentials: Credentials,
     pub(crate) context: GlContext,
+    /// The device lost the context, or went with it: what the file draws comes to nothing.
+    pub(crate) lost: bool,
     entries: Slab<Entry>,
     by_resource: HashMap<ResourceId, Handle>,
     pub(crate) syncobjs: Slab<SyncobjId>,
@@ -84,6 +86,7 @@ impl File {
             node,
             credentials,
             context: GlContext::None,
+            lost: false,
             entries: Slab::new(),
             by_resource: HashMap::new(),
             syncobjs: Slab::new(),

@@ -175,7 +175,7 @@ impl State {
             }
             ContextNotice::Reached(reached) => self.reached(file, reached, effects),
             ContextNotice::Detached { resource } => self.dropped(file, resource, effects),
-            ContextNotice::Lost => {}
+            ContextNotice::Lost => self.context_lost(file),
             ContextNotice::Ended => self.context_ended(file, effects),
         }
     }
@@ -184,7 +184,8 @@ impl State {
     pub fn resource(&mut self, notice: Notice, effects: &mut Vec<Effect>) {
         match notice {
             Notice::DeviceUp { features, capsets } => self.device = Some(Device { features, capsets }),
-            Notice::DeviceDown => self.device = None,
+            // Another is on its way, and offers the same: what only asks goes on meanwhile.
+            Notice::DeviceDown => {}
             Notice::Created { token, resource, backing } => self.created(token, resource, backing, effects),
             Notice::Isolated { token, resource, backing } => self.isolated(token, resource, backing, effects),
             Notice::Refused { token, errno } => self.resource_refused(token, errno, effects),
@@ -199,6 +200,7 @@ impl State {
             node: file.node,
             credentials: file.credentials,
             context: file.context.is_open(),
+            lost: file.lost,
             handles: file.handles(),
             derived: file.derived(),
             syncobjs: file.syncobjs.len(),

@@ -65,6 +65,7 @@ impl State {
             self.push(resource);
         } else {
             self.pull_after(id, serial, resource);
+            self.end_query(id, resource);
         }
         effects.push(Effect::Context(
             id,

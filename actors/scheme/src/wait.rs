@@ -63,6 +63,7 @@ impl State {
             return Err(BAD_FLAGS);
         }
         let resource = self.file(caller.file)?.entry(asked.handle)?.resource;
+        self.end_query(caller.file, resource);
         let until = self.work_under_way(resource);
         if until.is_empty() {
             return Ok(Outcome::Answer(Reply::empty()));

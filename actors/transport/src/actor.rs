@@ -1,7 +1,7 @@
 //! The mailbox's end: turns effects into sends, and decides nothing.
 
 use virgld_protocol::message::transport::{CONTROL_QUEUE, Message};
-use virgld_protocol::message::{ctrlq, cursorq, resource};
+use virgld_protocol::message::{ctrlq, cursorq, keeper, resource};
 use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
 use crate::state::{Effect, State};
@@ -13,6 +13,7 @@ pub struct Transport {
     control: Cap<ctrlq::FromTransport>,
     cursor: Cap<cursorq::FromTransport>,
     resource: Cap<resource::FromTransport>,
+    keeper: Cap<keeper::FromTransport>,
 }
 
 impl Transport {
@@ -21,8 +22,9 @@ impl Transport {
         control: Cap<ctrlq::FromTransport>,
         cursor: Cap<cursorq::FromTransport>,
         resource: Cap<resource::FromTransport>,
+        keeper: Cap<keeper::FromTransport>,
     ) -> Self {
-        Self { state: State::default(), effects: Vec::new(), control, cursor, resource }
+        Self { state: State::default(), effects: Vec::new(), control, cursor, resource, keeper }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -31,6 +33,7 @@ impl Transport {
                 Effect::Queue(CONTROL_QUEUE, event) => self.control.send(event),
                 Effect::Queue(_, event) => self.cursor.send(event),
                 Effect::Region(event) => self.resource.send(event),
+                Effect::Device(event) => self.keeper.send(event),
             };
             sent.map_err(|dead| Fault::new(format!("the transport lost a peer: {dead}")))?;
         }
@@ -45,7 +48,8 @@ impl Actor for Transport {
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
         match message {
             Message::Publish(publish) => self.state.publish(publish, &mut self.effects),
-            Message::Region(request) => self.state.region(request, &mut self.effects),
+            Message::Region(request) => self.state.region(request),
+            Message::Condemn(complaint) => self.state.condemn(&complaint.reason, &mut self.effects),
             Message::Ready(ready) => self.state.ready(ready, &mut self.effects),
             Message::Attach(link) => self.state.attach(link.0, &mut self.effects),
             Message::Report(respond) => respond.answer(self.state.report()),

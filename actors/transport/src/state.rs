@@ -1,16 +1,16 @@
 //! The device, its queues and its regions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use virgld_protocol::ids::Token;
 use virgld_protocol::message::transport::{
-    CONTROL_QUEUE, CURSOR_QUEUE, Event, Publish, RegionEvent, RegionRequest, Report,
+    CONTROL_QUEUE, CURSOR_QUEUE, DeviceEvent, Event, Publish, RegionEvent, RegionRequest, Report,
 };
 use virgld_runtime::Time;
 use virgld_runtime::dma::DmaSlice;
 use virgld_runtime::io::Ready;
-use virgld_runtime::link::{Link, LinkEvent, RegionId};
+use virgld_runtime::link::{Link, LinkEvent, Region, RegionId};
 
 use crate::queue::Queue;
 
@@ -25,13 +25,18 @@ pub enum Effect {
     Queue(u16, Event),
     /// Tell the resource actor.
     Region(RegionEvent),
+    /// Tell whoever looks after the device.
+    Device(DeviceEvent),
 }
 
 /// The device and what it has of ours.
 #[derive(Default)]
 pub struct State {
     device: Option<Device>,
-    opening: HashMap<RegionId, Token>,
+    /// Regions that were asked for and are not there yet; those of a device that is lost are asked of the next.
+    opening: BTreeMap<RegionId, Opening>,
+    /// Regions that are there: the next device gets those that it can reach.
+    regions: BTreeMap<RegionId, Region>,
     next_region: u64,
     /// Memory that a device which is not known to be dead could still write.
     quarantine: Vec<DmaSlice>,
@@ -43,6 +48,16 @@ pub struct State {
 struct Device {
     link: Box<dyn Link>,
     queues: [Queue; QUEUES.len()],
+    /// Regions of the device before that this one has to have before it is any use.
+    admitting: BTreeSet<RegionId>,
+}
+
+/// A region that was asked for.
+#[derive(Debug, Clone, Copy)]
+struct Opening {
+    token: Token,
+    bytes: usize,
+    device_optional: bool,
 }
 
 impl State {
@@ -50,7 +65,6 @@ impl State {
     pub fn attach(&mut self, link: Box<dyn Link>, effects: &mut Vec<Effect>) {
         self.down("another device was attached", effects);
         let features = link.features();
-        let configuration = link.configuration().to_vec();
         let queue = |index| {
             let area = link.queue(index).ok_or_else(|| format!("the device has no queue {index}"))?;
             Queue::new(&area, features).map_err(|fault| format!("queue {index} cannot be used: {fault}"))
@@ -60,22 +74,46 @@ impl State {
                 // The device before is gone for good, and with it whatever could write here.
                 self.quarantine.clear();
                 self.report.queue_size = control.capacity();
-                self.report.features = features;
-                self.report.down_reason = None;
-                self.device = Some(Device { link, queues: [control, cursor] });
-                for index in QUEUES {
-                    let configuration = configuration.clone();
-                    effects.push(Effect::Queue(index, Event::Up { features, configuration }));
-                }
+                let device = Device { link, queues: [control, cursor], admitting: BTreeSet::new() };
+                self.bring_memory(device);
+                self.come_up(effects);
             }
-            (Err(reason), _) | (_, Err(reason)) => self.report.down_reason = Some(reason),
+            (Err(reason), _) | (_, Err(reason)) => {
+                self.report.down_reason = Some(reason.clone());
+                effects.push(Effect::Device(DeviceEvent::Lost { reason }));
+            }
         }
+    }
+
+    /// Gives the device the memory of the one before, and asks it for what that one did not get round to.
+    fn bring_memory(&mut self, mut device: Device) {
+        for region in self.regions.values().filter(|region| region.address.is_some()) {
+            device.admitting.insert(region.id);
+            device.link.admit_region(region.clone());
+        }
+        for (id, Opening { bytes, device_optional, .. }) in &self.opening {
+            device.link.open_region(*id, *bytes, *device_optional);
+        }
+        self.device = Some(device);
+    }
+
+    /// Tells that the device is there, once it has all the memory that it must have.
+    fn come_up(&mut self, effects: &mut Vec<Effect>) {
+        let Some(device) = self.device.as_ref().filter(|device| device.admitting.is_empty()) else { return };
+        let (features, configuration) = (device.link.features(), device.link.configuration());
+        self.report.features = features;
+        self.report.down_reason = None;
+        for index in QUEUES {
+            let configuration = configuration.to_vec();
+            effects.push(Effect::Queue(index, Event::Up { features, configuration }));
+        }
+        effects.push(Effect::Device(DeviceEvent::Up));
     }
 
     /// Takes a command for the device.
     pub fn publish(&mut self, publish: Publish, effects: &mut Vec<Effect>) {
         let index = publish.queue;
-        let Some(device) = &mut self.device else {
+        let Some(device) = self.device.as_mut().filter(|device| device.admitting.is_empty()) else {
             return effects.push(Effect::Queue(index, Event::Lost { cookie: publish.cookie }));
         };
         let Some(queue) = device.queues.get_mut(usize::from(index)) else { return };
@@ -85,25 +123,31 @@ impl State {
     }
 
     /// Takes a request about memory.
-    pub fn region(&mut self, request: RegionRequest, effects: &mut Vec<Effect>) {
-        match (request, &mut self.device) {
-            (RegionRequest::Open { token, bytes, device_optional }, Some(device)) => {
+    pub fn region(&mut self, request: RegionRequest) {
+        match request {
+            RegionRequest::Open { token, bytes, device_optional } => {
                 self.next_region += 1;
                 let id = RegionId(self.next_region);
-                self.opening.insert(id, token);
-                device.link.open_region(id, bytes, device_optional);
+                self.opening.insert(id, Opening { token, bytes, device_optional });
+                if let Some(device) = &mut self.device {
+                    device.link.open_region(id, bytes, device_optional);
+                }
             }
-            (RegionRequest::Open { token, .. }, None) => {
-                effects.push(Effect::Region(RegionEvent::Refused { token }));
+            RegionRequest::Close { id } => {
+                self.regions.remove(&id);
+                if let Some(device) = &mut self.device {
+                    device.link.close_region(id);
+                }
             }
-            (RegionRequest::Show { id, offset, length }, Some(device)) => {
-                device.link.show(id, offset, length);
+            RegionRequest::Show { id, offset, length } => {
+                if let Some(device) = &mut self.device {
+                    device.link.show(id, offset, length);
+                }
             }
-            (RegionRequest::Hide { id, offset, length }, Some(device)) => {
-                device.link.hide(id, offset, length);
-            }
-            (RegionRequest::Close { id }, Some(device)) => device.link.close_region(id),
-            (RegionRequest::Show { .. } | RegionRequest::Hide { .. } | RegionRequest::Close { .. }, None) => {
+            RegionRequest::Hide { id, offset, length } => {
+                if let Some(device) = &mut self.device {
+                    device.link.hide(id, offset, length);
+                }
             }
         }
     }
@@ -127,13 +171,9 @@ impl State {
                 self.next_poll = None;
                 self.collect(queue, effects);
             }
-            LinkEvent::RegionOpened(region) => {
-                if let Some(token) = self.opening.remove(&region.id) {
-                    effects.push(Effect::Region(RegionEvent::Opened { token, region }));
-                }
-            }
+            LinkEvent::RegionOpened(region) => self.region_opened(region, effects),
             LinkEvent::RegionRefused { id, .. } => {
-                if let Some(token) = self.opening.remove(&id) {
+                if let Some(Opening { token, .. }) = self.opening.remove(&id) {
                     effects.push(Effect::Region(RegionEvent::Refused { token }));
                 }
             }
@@ -142,6 +182,27 @@ impl State {
             }
             LinkEvent::Down { reason } => self.down(&reason, effects),
         }
+    }
+
+    fn region_opened(&mut self, region: Region, effects: &mut Vec<Effect>) {
+        if let Some(Opening { token, .. }) = self.opening.remove(&region.id) {
+            self.regions.insert(region.id, region.clone());
+            return effects.push(Effect::Region(RegionEvent::Opened { token, region }));
+        }
+        let admitted = self.device.as_mut().is_some_and(|device| device.admitting.remove(&region.id));
+        let known = self.regions.get(&region.id);
+        if admitted && known.is_some_and(|known| known.address != region.address) {
+            // What clients see there is where the device before had it, and nowhere else.
+            let reason = format!("the device did not take region {} of the one before", region.id.0);
+            self.down(&reason, effects);
+        } else if admitted {
+            self.come_up(effects);
+        }
+    }
+
+    /// Somebody has found the device to be of no use any more.
+    pub fn condemn(&mut self, reason: &str, effects: &mut Vec<Effect>) {
+        self.down(reason, effects);
     }
 
     /// Takes back what the device has used. Says how many.
@@ -177,7 +238,7 @@ impl State {
 
     /// Shows the device all that was published, with one kick for many.
     pub fn flush(&mut self, effects: &mut Vec<Effect>) {
-        let Some(Device { link, queues }) = &mut self.device else { return };
+        let Some(Device { link, queues, .. }) = &mut self.device else { return };
         let mut fault = None;
         for (index, queue) in (0..).zip(queues.iter_mut()) {
             match queue.flush() {
@@ -215,20 +276,19 @@ impl State {
 
     /// The device is gone, or broke its word. Everybody concerned hears of it.
     fn down(&mut self, reason: &str, effects: &mut Vec<Effect>) {
-        let Some(Device { link, queues }) = self.device.take() else { return };
+        let Some(Device { link, queues, .. }) = self.device.take() else { return };
         drop(link);
         for (index, queue) in (0..).zip(queues) {
             let (cookies, slices) = queue.abandon();
             self.quarantine.extend(slices);
+            // First, so that nobody takes the loss of a command for the device's refusal of it.
+            effects.push(Effect::Queue(index, Event::Down { reason: reason.to_owned() }));
             for cookie in cookies {
                 effects.push(Effect::Queue(index, Event::Lost { cookie }));
             }
-            effects.push(Effect::Queue(index, Event::Down { reason: reason.to_owned() }));
-        }
-        for (_, token) in self.opening.drain() {
-            effects.push(Effect::Region(RegionEvent::Refused { token }));
         }
         self.report.down_reason = Some(reason.to_owned());
+        effects.push(Effect::Device(DeviceEvent::Lost { reason: reason.to_owned() }));
     }
 
     /// The transport's account.
@@ -236,7 +296,7 @@ impl State {
         let queues = self.device.as_ref().map(|device| device.queues.iter());
         let count = |of: fn(&Queue) -> usize| queues.clone().map_or(0, |queues| queues.map(of).sum());
         Report {
-            up: self.device.is_some(),
+            up: self.device.as_ref().is_some_and(|device| device.admitting.is_empty()),
             in_flight: count(Queue::in_flight),
             waiting: count(Queue::waiting),
             ..self.report.clone()

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -35,6 +36,13 @@ pub(crate) enum Command {
     Screenshot(Screenshot),
 }
 
+/// A time of at least a millisecond.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let enough = time.filter(|time| *time >= Duration::from_millis(1));
+    enough.ok_or_else(|| "expected seconds, 0.001 or more".into())
+}
+
 /// Where a daemon and its programs meet.
 #[derive(Debug, Args)]
 pub(crate) struct Meeting {
@@ -45,7 +53,7 @@ pub(crate) struct Meeting {
 }
 
 /// Which device to drive.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Device {
     /// `pci:0000:00:02.0` drives that device through VFIO; `auto` drives the virtio-gpu device on the PCI bus, or
     /// does as the next where there is none; `vhost-user-gpu` starts QEMU's device process and looks after it; `vhost-user-gpu:PATH` starts that program;
@@ -66,9 +74,10 @@ pub(crate) struct Serve {
     pub(crate) meeting: Meeting,
     #[command(flatten)]
     pub(crate) device: Device,
-    /// Seconds that the device may take for one command before the command fails.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub(crate) command_timeout: u64,
+    /// Seconds, or parts of one, that the device may take for one command before the command fails. A device that
+    /// answers nothing for so long is ended, and another started.
+    #[arg(long, alias = "command-timeout", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) command_deadline: Duration,
     /// Do not confine the daemon and its device process (docs/security.md). For debugging: a debugger, or a device
     /// process that reads files elsewhere.
     #[arg(long)]

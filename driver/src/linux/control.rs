@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger};
-use virgld_protocol::message::{ctrlq, resource, scheme, transport};
+use virgld_protocol::message::{ctrlq, keeper, resource, scheme, transport};
 use virgld_runtime::io::{Ready, ReadySink};
 use virgld_runtime::{Actor, Cap, Fault, Interface, Respond, Time, Turn};
 
@@ -31,6 +31,7 @@ pub(crate) enum Part {
     Control(ctrlq::Report),
     Resource(resource::Report),
     Scheme(scheme::Report),
+    Keeper(keeper::Report),
 }
 
 /// Whom it may ask.
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) control: Cap<ctrlq::FromDaemon>,
     pub(crate) resource: Cap<resource::FromDaemon>,
     pub(crate) scheme: Cap<scheme::FromDaemon>,
+    pub(crate) keeper: Cap<keeper::FromDaemon>,
     pub(crate) own: Cap<Accounting>,
 }
 
@@ -103,6 +105,7 @@ impl Control {
         self.parts.transport.send(self.respond(id, Part::Transport))?;
         self.parts.control.send(self.respond(id, Part::Control))?;
         self.parts.resource.send(self.respond(id, Part::Resource))?;
+        self.parts.keeper.send(self.respond(id, Part::Keeper))?;
         self.parts.scheme.send(scheme::Service::Report(self.respond(id, Part::Scheme)))
     }
 
@@ -121,6 +124,7 @@ impl Control {
             Part::Control(report) => accounts.control = Some(report),
             Part::Resource(report) => accounts.resource = Some(report),
             Part::Scheme(report) => accounts.scheme = Some(report),
+            Part::Keeper(report) => accounts.keeper = Some(report),
         }
         let Some(report) = accounts.complete() else { return };
         if let (Some((mut stream, _)), Ok(text)) = (self.asking.remove(&id), serde_json::to_vec(&report)) {

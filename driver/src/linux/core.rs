@@ -14,7 +14,7 @@ use super::wiring::System;
 /// How often the loop looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(250);
 
-/// Runs the actors until `stop` is set, the device is gone, or nobody has had a file open for `idle_exit`.
+/// Runs the actors until `stop` is set, something is gone that cannot be had again, or nobody has had a file open for `idle_exit`.
 pub(crate) fn run(
     mut system: System,
     stop: &Arc<AtomicBool>,
@@ -40,9 +40,7 @@ pub(crate) fn run(
             continue;
         }
         next_glance = begin.after(GLANCE);
-        if let Some(end) = system.process.as_ref().and_then(|process| process.ended()) {
-            return Err(format!("the device process ended: {end}").into());
-        }
+        system.process.if_ended(|how| system.supervisor.device_ended(&how));
         if idle_exit.is_some_and(|limit| idleness.lasts(&system) > limit) {
             return Ok(());
         }

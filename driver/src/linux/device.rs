@@ -1,16 +1,16 @@
 //! Finding, starting and setting up a device.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use virgld_platform::host::pci::{self, Address, Loan, PciSetup};
 use virgld_platform::host::process::{DeviceProcess, DeviceProgram};
 use virgld_platform::host::reactor::Registrar;
-use virgld_platform::host::vhost_user::{DeviceSetup, connect, dial, gpu_feature};
+use virgld_platform::host::vhost_user::{ConnectError, DeviceSetup, connect, dial, gpu_feature, replace};
 use virgld_runtime::io::ReadySink;
-use virgld_runtime::link::Link;
+use virgld_runtime::link::{CommandArea, Link};
 
 use super::Error;
 use super::command_line::Device;
@@ -71,18 +71,8 @@ impl Device {
             DeviceChoice::Process(path) => self.start_process(path.as_ref())?,
             DeviceChoice::Socket(path) => (None, dial(path)?),
         };
-        let setup = DeviceSetup { gpu_features: GPU_FEATURES, ..DeviceSetup::default() };
-        let link = Box::new(connect(socket, &setup, registrar, sink)?);
+        let link = Box::new(connect(socket, &setup(), registrar, sink)?);
         Ok(Running { link, process, scans_out: self.render_node.is_some(), loan: None })
-    }
-
-    fn start_process(&self, path: Option<&PathBuf>) -> Result<(Option<DeviceProcess>, UnixStream), Error> {
-        let mut program = DeviceProgram::qemu(self.render_node.as_deref());
-        if let Some(path) = path {
-            program.program.clone_from(path);
-        }
-        let (process, socket) = DeviceProcess::start(&program, Duration::from_secs(10))?;
-        Ok((Some(process), socket))
     }
 
     fn start_pci(
@@ -96,10 +86,61 @@ impl Device {
         let link = Box::new(pci::connect(address, &setup, registrar, sink)?);
         Ok(Running { link, process: None, scans_out: true, loan })
     }
+
+    /// Whether somebody else looks after it.
+    pub(crate) fn is_socket(&self) -> bool {
+        matches!(self.device, DeviceChoice::Socket(_))
+    }
+
+    /// The same in place of one that is dead, with the memory for commands that it had. Whoever looks after a device
+    /// that is not ours has some time to start another.
+    pub(crate) fn replace(
+        &self,
+        commands: &CommandArea,
+        registrar: &Registrar,
+        sink: &mut dyn FnMut() -> ReadySink,
+    ) -> Result<Running, Error> {
+        let (process, socket) = match &self.device {
+            // The keeper of a PCI device starts none; without one there, it was a process that was lost.
+            DeviceChoice::Pci(address) => return Err(format!("{address} is not started anew").into()),
+            DeviceChoice::Auto => self.start_process(None)?,
+            DeviceChoice::Process(path) => self.start_process(path.as_ref())?,
+            DeviceChoice::Socket(path) => (None, dial_for(path, START_DEADLINE)?),
+        };
+        let link = Box::new(replace(socket, &setup(), commands, registrar, sink)?);
+        Ok(Running { link, process, scans_out: self.render_node.is_some(), loan: None })
+    }
+
+    fn start_process(&self, path: Option<&PathBuf>) -> Result<(Option<DeviceProcess>, UnixStream), Error> {
+        let mut program = DeviceProgram::qemu(self.render_node.as_deref());
+        if let Some(path) = path {
+            program.program.clone_from(path);
+        }
+        let (process, socket) = DeviceProcess::start(&program, START_DEADLINE)?;
+        Ok((Some(process), socket))
+    }
 }
 
 /// Blobs and UUIDs are not used: the devices that offer them fail at the first.
 const GPU_FEATURES: u64 = gpu_feature::VIRGL | gpu_feature::EDID | gpu_feature::CONTEXT_INIT;
+
+fn setup() -> DeviceSetup {
+    DeviceSetup { gpu_features: GPU_FEATURES, ..DeviceSetup::default() }
+}
+
+/// Connects as soon as somebody listens.
+fn dial_for(path: &Path, limit: Duration) -> Result<UnixStream, ConnectError> {
+    let end = Instant::now() + limit;
+    loop {
+        match dial(path) {
+            Err(_) if Instant::now() < end => std::thread::sleep(DIAL_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
+const START_DEADLINE: Duration = Duration::from_secs(10);
+const DIAL_PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

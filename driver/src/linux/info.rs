@@ -11,7 +11,7 @@ use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::device::{Configuration, Feature};
 use virgld_protocol::message::resource::Notice;
 use virgld_protocol::message::transport::NewLink;
-use virgld_protocol::message::{ctrlq, cursorq, display, resource, scheme, transport};
+use virgld_protocol::message::{ctrlq, cursorq, display, keeper, resource, scheme, transport};
 use virgld_resource::Resources;
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::io::ReadySink;
@@ -108,10 +108,18 @@ fn ask(options: &Info) -> Result<Account, Error> {
     let pool = DmaPool::new(commands.memory, commands.address, commands.offset, &POOL)?;
     let (sender, heard) = mpsc::channel();
     let devices = transport_box.open::<transport::Devices>(ANY);
-    let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
+    // Nobody looks after this device: it is asked once.
+    let keeper_box: Mailbox<keeper::Message> = spawner.mailbox();
+    let transport = Transport::new(
+        control_box.open(ANY),
+        cursor_box.open(ANY),
+        resource_box.open(ANY),
+        keeper_box.open(ANY),
+    );
     let control = ControlQueue::new(
         pool,
         PATIENCE,
+        transport_box.open(ANY),
         transport_box.open(ANY),
         resource_box.open(ANY),
         display_box.open(ANY),
@@ -119,6 +127,7 @@ fn ask(options: &Info) -> Result<Account, Error> {
     let limits = virgld_resource::Limits::default();
     let resources = Resources::new(
         limits,
+        control_box.open(ANY),
         control_box.open(ANY),
         transport_box.open(ANY),
         scheme_box.open(ANY),

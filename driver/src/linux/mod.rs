@@ -14,6 +14,7 @@ mod run;
 mod sandbox;
 mod screenshot;
 mod serve;
+mod starter;
 mod status;
 mod wiring;
 

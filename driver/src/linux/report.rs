@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use virgld_protocol::message::scheme::Node;
-use virgld_protocol::message::{ctrlq, resource, scheme, transport};
+use virgld_protocol::message::{ctrlq, keeper, resource, scheme, transport};
 
 /// The state of a daemon.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +46,12 @@ pub(crate) struct Daemon {
 pub(crate) struct Device {
     pub(crate) up: bool,
     pub(crate) down_reason: Option<String>,
+    /// Devices that were lost so far.
+    pub(crate) losses: u64,
+    /// Why the last was.
+    pub(crate) last_loss: Option<String>,
+    /// How long it took until the next was ready, in milliseconds.
+    pub(crate) last_outage_ms: Option<f64>,
     /// Negotiated feature bits.
     pub(crate) features: u64,
     /// Entries of the control queue.
@@ -76,6 +82,8 @@ pub(crate) struct Client {
     pub(crate) uid: u32,
     pub(crate) node: String,
     pub(crate) context: bool,
+    /// The device has lost the GL context.
+    pub(crate) lost: bool,
     /// GEM handles.
     pub(crate) handles: usize,
     pub(crate) derived: usize,
@@ -93,6 +101,7 @@ pub(crate) struct Accounts {
     pub(crate) control: Option<ctrlq::Report>,
     pub(crate) resource: Option<resource::Report>,
     pub(crate) scheme: Option<scheme::Report>,
+    pub(crate) keeper: Option<keeper::Report>,
 }
 
 impl Accounts {
@@ -103,7 +112,7 @@ impl Accounts {
         let clients = scheme.files.iter().map(|file| client(file, resource)).collect();
         Some(Report {
             daemon: Daemon::of_this_process(),
-            device: Device::new(transport, control),
+            device: Device::new(transport, control, self.keeper.as_ref()?),
             clients,
             contexts: control.contexts,
             resources: resource.resources.len(),
@@ -117,10 +126,13 @@ impl Accounts {
 }
 
 impl Device {
-    fn new(transport: &transport::Report, control: ctrlq::Report) -> Self {
+    fn new(transport: &transport::Report, control: ctrlq::Report, keeper: &keeper::Report) -> Self {
         Self {
             up: transport.up,
             down_reason: transport.down_reason.clone(),
+            losses: keeper.losses,
+            last_loss: keeper.last_reason.clone(),
+            last_outage_ms: keeper.last_outage.map(|outage| outage.as_secs_f64() * 1e3),
             features: transport.features,
             queue_size: transport.queue_size,
             in_flight: transport.in_flight,
@@ -148,6 +160,7 @@ fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
             Node::Render => "renderD128".into(),
         },
         context: file.context,
+        lost: file.lost,
         handles: file.handles,
         derived: file.derived,
         syncobjs: file.syncobjs,
@@ -175,6 +188,11 @@ impl fmt::Display for Report {
         match &device.down_reason {
             Some(reason) => writeln!(to, "device     down: {reason}")?,
             None => writeln!(to, "device     up, features {:#x}", device.features)?,
+        }
+        if let Some(reason) = &device.last_loss {
+            let outage =
+                device.last_outage_ms.map_or(String::new(), |time| format!(", {time:.0} ms without one"));
+            writeln!(to, "losses     {} devices{outage}; the last: {reason}", device.losses)?;
         }
         writeln!(
             to,
@@ -209,7 +227,11 @@ impl fmt::Display for Report {
                 mebibytes(client.bytes),
                 client.syncobjs,
                 client.errors,
-                if client.context { ", GL context" } else { "" }
+                match (client.context, client.lost) {
+                    (_, true) => ", GL context lost",
+                    (true, false) => ", GL context",
+                    (false, false) => "",
+                }
             )?;
         }
         Ok(())

@@ -21,7 +21,6 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     }
     allow_descriptors();
     let directory = options.meeting.directory();
-    let timeout = Duration::from_secs(options.command_timeout);
     let policy = Policy::read(options.policy.as_deref())?;
     // What does not exist cannot be allowed; what it must be like is the door's to say.
     DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
@@ -30,7 +29,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     } else {
         sandbox::enter(&options.device, &directory)?;
     }
-    let system = wiring::wire(&options.device, &directory, timeout, &policy)?;
+    let system = wiring::wire(&options.device, &directory, options.command_deadline, &policy)?;
     tracing::info!(directory = %directory.display(), "serving");
     core::run(system, &stop, options.idle_exit.map(Duration::from_secs))?;
     tracing::info!("stopped");

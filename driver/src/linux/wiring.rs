@@ -20,21 +20,21 @@ use virgld_context::Context;
 use virgld_ctrlq::ControlQueue;
 use virgld_cursorq::CursorQueue;
 use virgld_display::{Display, Presentation};
+use virgld_keeper::Keeper;
 use virgld_platform::host::door::{Door, DoorConfig};
 use virgld_platform::host::pci::Loan;
-use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Reactor;
 use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::device::Feature;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
-use virgld_protocol::message::transport::NewLink;
-use virgld_protocol::message::{context, ctrlq, cursorq, display, door, resource, scheme, transport};
+use virgld_protocol::message::transport::{Complaint, NewLink};
+use virgld_protocol::message::{context, ctrlq, cursorq, display, door, keeper, resource, scheme, transport};
 use virgld_resource::Resources;
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::io::ReadySink;
 use virgld_runtime::link::CommandArea;
-use virgld_runtime::{Badge, Cap, Casualty, Mailbox, Minter, SlotId, Spawner, Stage};
+use virgld_runtime::{Badge, Cap, Casualty, Intensity, Mailbox, Minter, SlotId, Spawner, Stage};
 use virgld_scheme::Scheme;
 use virgld_transport::Transport;
 
@@ -45,6 +45,7 @@ use super::device::Running;
 use super::directory::{CONTROL, PICTURE};
 use super::pictures::{self, Pictures};
 use super::policy::Policy;
+use super::starter::{Slot, Starter};
 
 /// Memory for commands but for streams: one for each command under way.
 const SMALL: [SizeClass; 2] = [SizeClass { size: 512, count: 1024 }, SizeClass { size: 80 << 10, count: 4 }];
@@ -58,13 +59,19 @@ const STREAMS: [SizeClass; 4] = [
     SizeClass { size: (STREAM_OFFSET + MAX_BULK).next_multiple_of(4096), count: 8 },
 ];
 
+/// A device that dies oftener than this is not worth starting.
+const DEVICES: Intensity = Intensity { restarts: 10, period: Duration::from_secs(30) };
+
+/// The first is the last.
+const ONE_DEVICE: Intensity = Intensity { restarts: 0, period: Duration::from_secs(1) };
+
 /// A wired system, ready to run.
 pub(crate) struct System {
     pub(crate) stage: Stage,
     pub(crate) reactor: Reactor,
     pub(crate) supervisor: Supervisor,
     /// The device's process, if it is ours; it ends with this.
-    pub(crate) process: Option<DeviceProcess>,
+    pub(crate) process: Slot,
     /// What was lent to us; it goes back with this, after the stage has let go of the device.
     pub(crate) _loan: Option<Loan>,
 }
@@ -74,9 +81,16 @@ pub(crate) struct Supervisor {
     contexts: Arc<Mutex<HashMap<SlotId, (FileId, ContextId)>>>,
     registrar: Cap<ctrlq::Registrar>,
     scheme: Cap<scheme::FromDaemon>,
+    complaints: Cap<transport::Complaints>,
 }
 
 impl Supervisor {
+    /// The device's process has ended: the transport need not wait until its socket says so.
+    pub(crate) fn device_ended(&self, how: &str) {
+        // If the transport is gone, the daemon is about to end.
+        let _ = self.complaints.send(Complaint { reason: format!("the device process {how}") });
+    }
+
     /// The scheme, for the daemon's questions.
     pub(crate) fn scheme(&self) -> &Cap<scheme::FromDaemon> {
         &self.scheme
@@ -99,7 +113,7 @@ impl Supervisor {
 pub(crate) fn wire(
     device: &Device,
     directory: &std::path::Path,
-    command_timeout: Duration,
+    command_deadline: Duration,
     policy: &Policy,
 ) -> Result<System, Error> {
     let reactor = Reactor::new()?;
@@ -113,6 +127,7 @@ pub(crate) fn wire(
     let display_box: Mailbox<display::Message> = spawner.mailbox();
     let scheme_box: Mailbox<scheme::Message> = spawner.mailbox();
     let door_box: Mailbox<door::Message> = spawner.mailbox();
+    let keeper_box: Mailbox<keeper::Message> = spawner.mailbox();
     let status_box: Mailbox<control::Message> = spawner.mailbox();
     let picture_box: Mailbox<pictures::Message> = spawner.mailbox();
     const ANY: Badge = Badge(0);
@@ -129,7 +144,20 @@ pub(crate) fn wire(
     } else {
         Presentation::ReadBack
     };
-    let [small, cursor, streams] = pools(&link.commands())?;
+    let commands = link.commands();
+    let [small, cursor, streams] = pools(&commands)?;
+    // A device that is there for good, on a bus, is not started anew.
+    let intensity = if process.is_some() || device.is_socket() { DEVICES } else { ONE_DEVICE };
+    let process = Slot::new(process);
+    let starter = Starter {
+        device: device.clone(),
+        registrar: reactor.registrar(),
+        ready: transport_box.minter(),
+        devices: transport_box.open(ANY),
+        keeper: keeper_box.open(ANY),
+        commands,
+        process: process.clone(),
+    };
 
     let registrar = control_box.open::<ctrlq::Registrar>(ANY);
     let contexts = Arc::default();
@@ -137,6 +165,7 @@ pub(crate) fn wire(
         contexts: Arc::clone(&contexts),
         registrar: registrar.grant(),
         scheme: scheme_box.open(ANY),
+        complaints: transport_box.open(ANY),
     };
     let start_context = context_starter(ContextParts {
         spawner: spawner.grant(),
@@ -160,6 +189,7 @@ pub(crate) fn wire(
         control: control_box.open(ANY),
         resource: resource_box.open(ANY),
         scheme: scheme_box.open(ANY),
+        keeper: keeper_box.open(ANY),
         own: status_box.open(ANY),
     };
     let status_ready = status_box.open::<control::FromReactor>(ANY);
@@ -177,17 +207,25 @@ pub(crate) fn wire(
         Pictures::new(&directory.join(PICTURE), &reactor.registrar(), picture_sink, picture_parts)?;
 
     let devices = transport_box.open::<transport::Devices>(ANY);
-    let transport = Transport::new(control_box.open(ANY), cursor_box.open(ANY), resource_box.open(ANY));
+    let transport = Transport::new(
+        control_box.open(ANY),
+        cursor_box.open(ANY),
+        resource_box.open(ANY),
+        keeper_box.open(ANY),
+    );
     let control = ControlQueue::new(
         small,
-        command_timeout,
+        command_deadline,
+        transport_box.open(ANY),
         transport_box.open(ANY),
         resource_box.open(ANY),
         display_box.open(ANY),
     );
+    let keeper = Keeper::new(intensity, starter.into_start());
     let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
     let resources = Resources::new(
         policy.resource(),
+        control_box.open(ANY),
         control_box.open(ANY),
         transport_box.open(ANY),
         scheme_box.open(ANY),
@@ -214,6 +252,7 @@ pub(crate) fn wire(
     spawner.start("resource", resource_box, resources);
     spawner.start("display", display_box, displays);
     spawner.start("scheme", scheme_box, scheme);
+    spawner.start("device keeper", keeper_box, keeper);
     spawner.start("door", door_box, door);
     spawner.start("control socket", status_box, status);
     spawner.start("picture socket", picture_box, pictures);

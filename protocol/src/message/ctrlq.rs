@@ -6,6 +6,7 @@ use virgld_runtime::{Cap, Interface, Respond};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::context::FromControl;
+use super::resource::Shape;
 use super::transport::{Event as TransportEvent, TABLE_BYTES};
 use crate::client::Box3d;
 use crate::errno::Errno;
@@ -29,6 +30,9 @@ pub enum Message {
     Resource(ResourceCommand),
     /// From the display.
     Display(DisplayCommand),
+    /// From the resource actor, once for each device that came up: it has been told of all resources, and what
+    /// contexts want done can follow.
+    Furnished,
     /// From the transport.
     Transport(TransportEvent),
     /// From whoever starts contexts.
@@ -239,6 +243,14 @@ pub enum ResourceCommand {
         /// Which.
         resource: ResourceId,
     },
+    /// TRANSFER_TO_HOST_3D of no context, or TRANSFER_TO_HOST_2D: the first level of the resource, whole, from the
+    /// start of its memory.
+    Restore {
+        /// Which.
+        resource: ResourceId,
+        /// What it is.
+        shape: Shape,
+    },
     /// GET_CAPSET_INFO.
     CapsetInfo {
         /// Comes back.
@@ -337,10 +349,19 @@ pub struct Rectangle {
     pub height: u32,
 }
 
+impl Description {
+    /// All texels of the first level. Layers, and the faces of a cube, are told as depth.
+    pub fn first_level(&self) -> Box3d {
+        const PIPE_TEXTURE_3D: u32 = 3;
+        let d = if self.target == PIPE_TEXTURE_3D { self.depth } else { self.array_size };
+        Box3d { x: 0, y: 0, z: 0, w: self.width, h: self.height.max(1), d: d.max(1) }
+    }
+}
+
 /// What the control queue tells the resource actor.
 #[derive(Debug)]
 pub enum ResourceEvent {
-    /// The device is ready for commands and has no resources.
+    /// The device is ready for commands and has no resources. To be answered with [`Furnished`].
     Up {
         /// Negotiated feature bits.
         features: u64,
@@ -431,6 +452,23 @@ impl Interface for DisplayCommands {
 
     fn widen(message: DisplayCommand) -> Message {
         Message::Display(message)
+    }
+}
+
+/// That a device has been told of all resources: what the resource actor says of it, beside its commands.
+pub struct Furnishing;
+
+/// The one word of [`Furnishing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Furnished;
+
+impl Interface for Furnishing {
+    type Message = Furnished;
+    type Whole = Message;
+    const NAME: &'static str = "ctrlq::Furnishing";
+
+    fn widen(_: Furnished) -> Message {
+        Message::Furnished
     }
 }
 

@@ -9,6 +9,7 @@ pub mod ctrlq;
 pub mod cursorq;
 pub mod display;
 pub mod door;
+pub mod keeper;
 pub mod resource;
 pub mod scheme;
 pub mod transport;

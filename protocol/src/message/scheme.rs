@@ -239,6 +239,8 @@ pub struct FileReport {
     pub credentials: Credentials,
     /// Whether it has a GL context.
     pub context: bool,
+    /// Whether the device has lost that: what the file draws comes to nothing.
+    pub lost: bool,
     /// GEM handles.
     pub handles: usize,
     /// Of these, for buffers that another file made and shared.

@@ -29,6 +29,8 @@ pub enum Message {
     Ready(Ready),
     /// From whoever connects to devices.
     Attach(NewLink),
+    /// From whoever waits for answers in vain.
+    Condemn(Complaint),
     /// From the daemon itself.
     Report(Respond<Report>),
 }
@@ -115,6 +117,25 @@ pub enum Event {
     ConfigurationChanged,
 }
 
+/// What the transport tells whoever looks after the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceEvent {
+    /// It is ready for commands, with all the memory that the one before had.
+    Up,
+    /// It is gone, or broke its word: another is needed.
+    Lost {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// The device does not do its work: it counts as lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// What it did, or did not.
+    pub reason: String,
+}
+
 /// What the resource actor asks about memory.
 #[derive(Debug)]
 pub enum RegionRequest {
@@ -162,7 +183,7 @@ pub enum RegionEvent {
         /// The region.
         region: Region,
     },
-    /// There is no memory for it.
+    /// There is no memory for it. The loss of a device is no reason: the next is asked.
     Refused {
         /// As asked.
         token: Token,
@@ -205,6 +226,19 @@ impl Interface for Regions {
 
     fn widen(request: RegionRequest) -> Message {
         Message::Region(request)
+    }
+}
+
+/// What may be said against the device.
+pub struct Complaints;
+
+impl Interface for Complaints {
+    type Message = Complaint;
+    type Whole = Message;
+    const NAME: &'static str = "transport::Complaints";
+
+    fn widen(complaint: Complaint) -> Message {
+        Message::Condemn(complaint)
     }
 }
 

@@ -14,6 +14,7 @@ const PORTABLE: &[&str] = &[
     "virgld-transport",
     "virgld-ctrlq",
     "virgld-cursorq",
+    "virgld-keeper",
     "virgld-context",
     "virgld-resource",
     "virgld-scheme",

@@ -1,13 +1,13 @@
 //! What the device may answer, and what becomes of it.
 
-use virgld_protocol::device::{Code, ControlHeader};
+use virgld_protocol::device::{Code, Command, ContextCreate, ControlHeader, ResourceAttachBacking, Submit3d};
 use virgld_protocol::ids::{ResourceId, Token};
 use virgld_protocol::message::ctrlq::{
     ContextCommand, DebugName, Description, ResourceCommand, ResourceEvent,
 };
 use virgld_protocol::message::transport::Event;
 
-use crate::setup::Desk;
+use crate::setup::{Desk, header};
 
 #[test]
 fn answers_come_in_any_order_and_each_goes_to_its_own() {
@@ -142,7 +142,7 @@ fn answers_to_nothing_are_ignored() {
 
 #[test]
 fn the_end_of_the_device_fails_everything_once() {
-    let mut desk = Desk::new(2);
+    let mut desk = Desk::new(2).made(7).made(8);
     desk.submit(7, 1);
     desk.unreference(9);
     // These two wait for memory.
@@ -150,26 +150,64 @@ fn the_end_of_the_device_fails_everything_once() {
     desk.context(8, ContextCommand::Destroy);
     let published = desk.published();
     assert_eq!(published.len(), 2);
+    desk.tell(Event::Down { reason: String::new() });
     // The transport keeps the memory.
     for publish in &published {
         desk.tell(Event::Lost { cookie: publish.cookie });
     }
-    desk.tell(Event::Down { reason: String::new() });
     let mut told = desk.told();
     told.sort();
+    // Whether resource 9 has left a device is for the next to say.
     assert_eq!(
         told,
         [
             "Down",
-            "all contexts: lost",
             "context 7: 1 ended EIO(5)",
-            "context 7: 2 ended ENODEV(19)",
+            "context 7: 2 ended EIO(5)",
+            "context 7: Lost",
             "context 8: Destroyed",
+            "context 8: Lost",
             "display Down",
-            "resource 9: unreferenced"
         ]
     );
     desk.submit(7, 3);
-    assert_eq!(desk.told(), ["context 7: 3 ended ENODEV(19)"]);
+    assert_eq!(desk.told(), ["context 7: 3 ended EIO(5)"]);
     assert_eq!(desk.state.report().in_flight, 0);
+}
+
+#[test]
+fn a_context_begun_without_a_device_waits_for_the_next_and_one_of_the_last_does_not_come_back() {
+    let mut desk = Desk::new(3).made(7);
+    desk.tell(Event::Down { reason: String::new() });
+    desk.told();
+    desk.context(8, ContextCommand::Create { name: DebugName::new("new"), capset: 0 });
+    desk.submit(8, 1);
+    desk.resource(ResourceCommand::DetachBacking { resource: ResourceId(4) });
+    assert!(desk.published().is_empty() && desk.told().is_empty());
+    desk.come_up();
+    desk.submit(7, 1);
+    assert_eq!(desk.told(), ["context 7: 1 ended EIO(5)"]);
+    // First all resources, then what contexts want; what was said of resources to nobody is void.
+    let backing = ResourceCommand::AttachBacking { resource: ResourceId(3), address: 0, length: 1 };
+    desk.resource(backing);
+    let codes = |desk: &mut Desk| desk.published().iter().map(|it| header(it).code).collect::<Vec<_>>();
+    assert_eq!(codes(&mut desk), [ResourceAttachBacking::CODE]);
+    desk.furnished();
+    assert_eq!(codes(&mut desk), [ContextCreate::CODE, Submit3d::CODE]);
+    desk.context(7, ContextCommand::Destroy);
+    assert_eq!(desk.told(), ["context 7: Destroyed"]);
+}
+
+#[test]
+fn the_word_of_a_device_that_is_lost_again_furnishes_nothing() {
+    let mut desk = Desk::new(3);
+    desk.tell(Event::Down { reason: String::new() });
+    desk.come_up();
+    desk.context(8, ContextCommand::Create { name: DebugName::new("new"), capset: 0 });
+    desk.tell(Event::Down { reason: String::new() });
+    desk.furnished();
+    assert!(desk.published().is_empty());
+    desk.come_up();
+    desk.furnished();
+    assert_eq!(desk.published().len(), 1);
 }

@@ -34,7 +34,7 @@ proptest! {
         memory in 1_usize..6,
         steps in proptest::collection::vec((0_u8..6, any::<prop::sample::Index>()), 1..80),
     ) {
-        let mut desk = Desk::new(memory);
+        let mut desk = Desk::new(memory).made(7);
         let (mut given, mut ended, mut order) = (0, Vec::new(), Vec::new());
         let mut held = Vec::new();
         for (what, which) in steps {

@@ -7,6 +7,26 @@ use virgld_runtime::Time;
 
 use crate::setup::{Desk, PATIENCE};
 
+/// What is said once of a device that gives nothing back.
+const STALLED: &str = "the device has answered nothing for 5s: it is stalled";
+
+#[test]
+fn a_device_that_forgets_a_command_and_answers_others_is_not_stalled() {
+    let mut desk = Desk::new(2);
+    desk.submit(7, 1);
+    let _forgotten = desk.published();
+    for second in 0..20 {
+        desk.unreference(second + 1);
+        let publish = desk.published().remove(0);
+        desk.wait(Duration::from_secs(1));
+        desk.answer(publish, Code::OK_NO_DATA);
+    }
+    assert!(!desk.told().contains(&STALLED.to_owned()));
+    // It has nothing to answer now.
+    desk.wait(PATIENCE * 2);
+    assert!(desk.told().is_empty());
+}
+
 #[test]
 fn a_command_that_is_not_answered_fails_once_and_its_memory_stays_with_the_device() {
     let mut desk = Desk::new(1);
@@ -16,7 +36,7 @@ fn a_command_that_is_not_answered_fails_once_and_its_memory_stays_with_the_devic
     desk.wait(PATIENCE - Duration::from_nanos(1));
     assert!(desk.told().is_empty());
     desk.wait(Duration::from_nanos(1));
-    assert_eq!(desk.told(), ["context 7: 1 ended ETIMEDOUT(110)"]);
+    assert_eq!(desk.told(), ["context 7: 1 ended ETIMEDOUT(110)", STALLED]);
     assert_eq!(desk.state.deadline(), None);
     assert_eq!((desk.state.report().in_flight, desk.state.report().lost), (1, 1));
 
@@ -39,7 +59,7 @@ fn the_place_of_an_answered_command_does_not_inherit_its_deadline() {
     desk.wait(Duration::from_secs(4));
     assert!(desk.told().is_empty());
     desk.wait(Duration::from_secs(1));
-    assert_eq!(desk.told(), ["context 7: 2 ended ETIMEDOUT(110)"]);
+    assert_eq!(desk.told(), ["context 7: 2 ended ETIMEDOUT(110)", STALLED]);
 }
 
 #[test]
@@ -48,7 +68,7 @@ fn a_resource_is_not_given_up_before_the_device_says_so() {
     desk.unreference(9);
     let publish = desk.published().remove(0);
     desk.wait(PATIENCE * 3);
-    assert!(desk.told().is_empty());
+    assert_eq!(desk.told(), [STALLED]);
     desk.answer(publish, Code::OK_NO_DATA);
     assert_eq!(desk.told(), ["resource 9: unreferenced"]);
 }
@@ -62,7 +82,7 @@ fn work_that_waits_for_memory_has_a_deadline_too() {
     desk.unreference(9);
     desk.published();
     desk.wait(PATIENCE - Duration::from_secs(1));
-    assert_eq!(desk.told(), ["context 7: 1 ended ETIMEDOUT(110)"]);
+    assert_eq!(desk.told(), ["context 7: 1 ended ETIMEDOUT(110)", STALLED]);
     assert_eq!(desk.state.deadline(), Some(Time(0).after(PATIENCE + Duration::from_secs(1))));
     desk.wait(Duration::from_secs(1));
     assert_eq!(desk.told(), ["context 7: 2 ended ETIMEDOUT(110)"]);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use virgld_ctrlq::{Effect, State};
 use virgld_protocol::device::{CONTROL_FLAG_FENCE, Code, Configuration, ControlHeader};
 use virgld_protocol::ids::{ContextId, FenceId, ResourceId, Serial};
-use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, ResourceCommand, ResourceEvent};
+use virgld_protocol::message::ctrlq::{
+    ContextCommand, ContextEvent, DebugName, ResourceCommand, ResourceEvent,
+};
 use virgld_protocol::message::display::ControlEvent;
 use virgld_protocol::message::transport::{Event, Publish};
 use virgld_runtime::Time;
@@ -45,7 +47,28 @@ impl Desk {
             panic!("{:?}", desk.effects)
         };
         desk.effects.clear();
+        desk.state.furnished(desk.now, &mut desk.effects);
         desk
+    }
+
+    /// A context that the device has made.
+    pub(crate) fn made(mut self, context: u32) -> Self {
+        self.context(context, ContextCommand::Create { name: DebugName::new("test"), capset: 0 });
+        let publish = self.published().remove(0);
+        self.answer(publish, Code::OK_NO_DATA);
+        assert!(self.told().is_empty());
+        self
+    }
+
+    /// Another device comes up; it is to be furnished yet.
+    pub(crate) fn come_up(&mut self) {
+        let configuration = Configuration::default().as_bytes().to_vec();
+        self.tell(Event::Up { features: 1, configuration });
+        self.told();
+    }
+
+    pub(crate) fn furnished(&mut self) {
+        self.state.furnished(self.now, &mut self.effects);
     }
 
     pub(crate) fn context(&mut self, context: u32, command: ContextCommand) {
@@ -141,7 +164,7 @@ fn words(effect: &Effect) -> String {
             format!("resource {}: unreferenced", resource.0)
         }
         Effect::Resource(event) => format!("{event:?}"),
-        Effect::ContextsLost => "all contexts: lost".into(),
+        Effect::Complain(complaint) => complaint.reason.clone(),
         Effect::Display(event) => format!("display {event:?}"),
         Effect::Publish(_) => unreachable!(),
     }

@@ -115,12 +115,6 @@ impl Desk {
         self.request(Request::Release { resource });
     }
 
-    /// Releases a resource that no device knows.
-    pub(crate) fn release_gone(&mut self, resource: ResourceId) {
-        self.held.remove(&resource);
-        self.request(Request::Release { resource });
-    }
-
     pub(crate) fn retire(&mut self, owner: FileId) {
         self.request(Request::Retire { owner });
     }
@@ -217,7 +211,7 @@ impl Desk {
                 }
                 Effect::Control(_) => {}
                 Effect::Scheme(notice) => self.noticed(notice),
-                Effect::Display(_) => {}
+                Effect::Display(_) | Effect::Furnished => {}
             }
         }
     }

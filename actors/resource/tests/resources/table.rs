@@ -183,15 +183,23 @@ fn numbers_and_memory_come_again_only_after_the_device_forgot_them() {
 }
 
 #[test]
-fn without_a_device_nothing_is_made_and_what_is_released_is_gone_at_once() {
+fn what_is_made_and_released_without_a_device_is_told_to_the_next() {
     let mut desk = Desk::new();
     let token = desk.create(OWNER, 1, false);
     desk.grant_all();
-    let resource = desk.answer(token).unwrap().unwrap();
+    let old = desk.answer(token).unwrap().unwrap();
     desk.control(ResourceEvent::Down);
     let token = desk.create(OWNER, 1, false);
-    assert_eq!(desk.answer(token), Some(Err(Errno::ENODEV)));
-    desk.release_gone(resource);
+    let new = desk.answer(token).unwrap().unwrap();
+    // The device that is lost may still write there.
+    desk.release(old);
+    assert!(desk.leaving.is_empty() && !desk.is_empty());
+    desk.control(ResourceEvent::Failed { resource: new, errno: Errno::EIO });
+    desk.control(ResourceEvent::Up { features: 1, capsets: 0 });
+    assert_eq!(desk.leaving, [old]);
+    desk.forget(0);
+    desk.release(new);
+    desk.forget(0);
     desk.retire(OWNER);
     assert!(desk.is_empty());
 }

@@ -109,16 +109,25 @@ fn a_context_that_dies_costs_its_own_file_its_work() {
 }
 
 #[test]
-fn without_a_device_nothing_new_is_begun_and_what_was_begun_fails() {
+fn when_the_device_is_lost_what_was_begun_fails_and_what_begins_waits_for_the_next() {
     let mut desk = Desk::new();
     let (file, late) = (desk.open(), desk.open());
     let fence = desk.fenced(file);
     desk.system.device.die();
     desk.go();
     assert_eq!(desk.system.door.signalled(fence), Some(Err(Errno::EIO)));
-    let create = ResourceCreate::default();
-    assert_eq!(desk.ask(file, &create, &[]).errno(), Some(Errno::ENODEV));
-    let refused = desk.system.door.submit(late, &Submission::default()).unwrap();
-    assert_eq!(desk.errno(refused.token), Some(Errno::ENODEV));
+    let begun = desk.fenced(late);
+    desk.go();
+    assert_eq!(desk.system.door.signalled(begun), None);
+    desk.system.outlast();
+    assert_eq!(desk.system.door.signalled(begun), Some(Ok(())));
+    // The context of the first is lost for good, its handles are not.
+    assert!(desk.ask(file, &ResourceCreate::default(), &[]).result.is_ok());
+    let fence = desk.fenced(file);
+    desk.finish();
+    assert_eq!(desk.system.door.signalled(fence), Some(Err(Errno::EIO)));
+    let report = desk.system.report().unwrap();
+    let lost = |id| report.scheme.files.iter().any(|it| it.file == id && it.lost);
+    assert_eq!((lost(file), lost(late)), (true, false));
     desk.end(&[file, late]);
 }

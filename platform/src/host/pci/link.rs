@@ -294,6 +294,11 @@ impl Link for PciLink {
         }
     }
 
+    fn admit_region(&mut self, region: Region) {
+        // No device takes the place of one on a bus, so there is none whose memory this could be.
+        self.tell(LinkEvent::RegionOpened(Region { address: None, ..region }));
+    }
+
     fn close_region(&mut self, id: RegionId) {
         let Some(open) = self.regions.remove(&id) else { return };
         let mut all = true;

@@ -90,6 +90,32 @@ pub fn connect(
     registrar: &Registrar,
     sink: &mut dyn FnMut() -> ReadySink,
 ) -> Result<VhostUserLink, ConnectError> {
+    establish(socket, setup, None, registrar, sink)
+}
+
+/// Sets up a device that takes the place of one that is dead, with that one's memory for queues and commands: what
+/// was cut from it stays valid. The set-up must be the same.
+pub fn replace(
+    socket: UnixStream,
+    setup: &DeviceSetup,
+    commands: &CommandArea,
+    registrar: &Registrar,
+    sink: &mut dyn FnMut() -> ReadySink,
+) -> Result<VhostUserLink, ConnectError> {
+    let (value, range) = (commands.memory.size() as u64, "it is not that of the device before");
+    let memory = commands.memory.clone().as_any().downcast::<SharedMemory>().ok();
+    let memory = memory.filter(|memory| plan(setup).is_ok_and(|layout| layout.size() == memory.size()));
+    let memory = memory.ok_or(ConnectError::BadSetup { what: "a memory for commands", value, range })?;
+    establish(socket, setup, Some(memory), registrar, sink)
+}
+
+fn establish(
+    socket: UnixStream,
+    setup: &DeviceSetup,
+    inherited: Option<Arc<SharedMemory>>,
+    registrar: &Registrar,
+    sink: &mut dyn FnMut() -> ReadySink,
+) -> Result<VhostUserLink, ConnectError> {
     let layout = plan(setup)?;
     socket.set_nonblocking(true).map_err(|error| ConnectError::System {
         doing: "make a socket non-blocking",
@@ -100,7 +126,7 @@ pub fn connect(
     let agreed = agree(&mut device, setup)?;
     let configuration = configuration(&device)?;
     let display = give_display(&device, setup)?;
-    let memory = give_memory(&device, &layout)?;
+    let memory = give_memory(&device, &layout, inherited)?;
     let mut queues = Vec::new();
     for (index, place) in (0..).zip(layout.queues) {
         queues.push(start_queue(&device, index, place, &memory)?);
@@ -215,8 +241,19 @@ fn give_display(device: &Conversation<'_>, setup: &DeviceSetup) -> Result<Displa
     Ok(Display::new(Arc::new(ours), setup.display))
 }
 
-fn give_memory(device: &Conversation<'_>, layout: &Layout) -> Result<Arc<SharedMemory>, ConnectError> {
-    let memory = SharedMemory::new("virgld-queues", layout.size())?;
+fn give_memory(
+    device: &Conversation<'_>,
+    layout: &Layout,
+    inherited: Option<Arc<SharedMemory>>,
+) -> Result<Arc<SharedMemory>, ConnectError> {
+    let memory = match inherited {
+        Some(memory) => {
+            // A device begins with empty queues. They lie inside the memory, so this cannot fail.
+            let _ = memory.discard(0, layout.commands.start);
+            memory
+        }
+        None => SharedMemory::new("virgld-queues", layout.size())?,
+    };
     let region = MemoryRegion::new(FIRST_BASE, memory.size());
     let table = MemoryTable { count: 1, padding: 0, region };
     device.set(Request::SET_MEM_TABLE, table.as_bytes(), Some(memory.fd()))?;

@@ -8,6 +8,12 @@ pub(super) fn region_base(index: u64) -> Option<u64> {
     (index < MOST_REGIONS).then(|| (index + 1) << REGION_SHIFT)
 }
 
+/// The index of the region that begins at `address`, if one does.
+pub(super) fn region_index(address: u64) -> Option<u64> {
+    let index = (address >> REGION_SHIFT).checked_sub(1)?;
+    region_base(index).filter(|base| *base == address).map(|_| index)
+}
+
 /// The address of region 0.
 pub(super) const FIRST_BASE: u64 = 1 << REGION_SHIFT;
 
@@ -27,5 +33,11 @@ mod tests {
         assert_eq!(region_base(1), Some(2 << 36));
         assert!(region_base(MOST_REGIONS - 1).unwrap().checked_add(1 << 36).is_some());
         assert_eq!(region_base(MOST_REGIONS), None);
+        for index in [0, 1, MOST_REGIONS - 1] {
+            assert_eq!(region_index(region_base(index).unwrap()), Some(index));
+        }
+        for address in [0, 4096, FIRST_BASE + 1, u64::MAX] {
+            assert_eq!(region_index(address), None);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use virgld_runtime::io::ReadySink;
-use virgld_runtime::link::{CommandArea, Link, LinkEvent, QueueArea, RegionId};
+use virgld_runtime::link::{CommandArea, Link, LinkEvent, QueueArea, Region, RegionId};
 use zerocopy::FromBytes;
 
 use super::display::{Display, DisplayCounts, Drained};
@@ -83,15 +83,6 @@ impl VhostUserLink {
             nudge,
             down: false,
         })
-    }
-
-    /// Begins to give the device memory that exists already: a region that outlived an earlier device. Ends in
-    /// [`LinkEvent::RegionOpened`], like [`Link::open_region`].
-    pub fn admit_region(&mut self, id: RegionId, memory: Arc<SharedMemory>, device_optional: bool) {
-        match self.parts.regions.open(id, memory, device_optional) {
-            None => self.pump(),
-            Some(region) => self.tell(LinkEvent::RegionOpened(region)),
-        }
     }
 
     /// What the device wanted shown so far.
@@ -185,8 +176,25 @@ impl Link for VhostUserLink {
 
     fn open_region(&mut self, id: RegionId, bytes: usize, device_optional: bool) {
         match SharedMemory::new(&format!("virgld-region-{}", id.0), bytes) {
-            Ok(memory) => self.admit_region(id, memory, device_optional),
+            Ok(memory) => match self.parts.regions.open(id, memory, device_optional) {
+                None => self.pump(),
+                Some(region) => self.tell(LinkEvent::RegionOpened(region)),
+            },
             Err(error) => self.tell(LinkEvent::RegionRefused { id, reason: error.to_string() }),
+        }
+    }
+
+    fn admit_region(&mut self, region: Region) {
+        let Region { id, ref memory, address } = region;
+        let shared = memory.clone().as_any().downcast::<SharedMemory>().ok();
+        let admitted = match (shared, address) {
+            (Some(memory), Some(address)) => self.parts.regions.admit(id, memory, address),
+            _ => false,
+        };
+        if admitted {
+            self.pump();
+        } else {
+            self.tell(LinkEvent::RegionOpened(Region { address: None, ..region }));
         }
     }
 

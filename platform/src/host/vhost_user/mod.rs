@@ -19,6 +19,6 @@ mod wire;
 
 pub use display::DisplayCounts;
 pub use error::{ConnectError, Malformed};
-pub use frontend::{DeviceSetup, connect, dial};
+pub use frontend::{DeviceSetup, connect, dial, replace};
 pub use link::VhostUserLink;
 pub use message::{Request, gpu_feature};

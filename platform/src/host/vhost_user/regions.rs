@@ -12,7 +12,7 @@ use virgld_runtime::link::{LinkEvent, Region, RegionId};
 use virgld_runtime::memory::Memory;
 use zerocopy::IntoBytes;
 
-use super::layout::{LARGEST_REGION, region_base};
+use super::layout::{LARGEST_REGION, region_base, region_index};
 use super::message::{Header, MemoryRegion, Request, SingleRegion};
 use super::wire::send;
 use crate::host::memory::SharedMemory;
@@ -78,6 +78,18 @@ impl Regions {
         self.open.insert(id, Open { memory, address, closing: false });
         self.waiting.push_back(Errand::Add(id));
         None
+    }
+
+    /// Begins to give the device `memory` at the address where an earlier one had it. Says whether there is a place.
+    pub(super) fn admit(&mut self, id: RegionId, memory: Arc<SharedMemory>, address: u64) -> bool {
+        let index = region_index(address).filter(|_| self.used < self.places);
+        let Some(index) = index else { return false };
+        // No later region may come to lie there too.
+        self.next_index = self.next_index.max(index + 1);
+        self.used += 1;
+        self.open.insert(id, Open { memory, address, closing: false });
+        self.waiting.push_back(Errand::Add(id));
+        true
     }
 
     /// Begins to take a region from the device, if it has it.

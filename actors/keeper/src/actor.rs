@@ -1,0 +1,57 @@
+//! The mailbox's end: turns effects into calls, and decides nothing.
+
+use virgld_protocol::message::keeper::Message;
+use virgld_runtime::{Actor, Fault, Intensity, Time, Turn};
+
+use crate::state::{Effect, State};
+
+/// Begins to start a device in place of the one before. It must not wait: the device comes to the transport, or the
+/// keeper hears that it could not be had.
+pub type StartDevice = Box<dyn FnMut() + Send>;
+
+/// The device-keeper actor.
+pub struct Keeper {
+    state: State,
+    effects: Vec<Effect>,
+    start: StartDevice,
+}
+
+impl Keeper {
+    /// An actor that has devices started by `start`, so often and no oftener.
+    pub fn new(intensity: Intensity, start: StartDevice) -> Self {
+        Self { state: State::new(intensity), effects: Vec::new(), start }
+    }
+
+    fn carry_out(&mut self) -> Result<(), Fault> {
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Start => (self.start)(),
+                // The daemon above ends with what is said here: that is the escalation.
+                Effect::GiveUp { reason } => return Err(Fault::new(reason)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Actor for Keeper {
+    type Message = Message;
+
+    fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        match message {
+            Message::Transport(event) => self.state.transport(turn.now, event, &mut self.effects),
+            Message::Failed(failed) => self.state.failed(turn.now, failed.reason, &mut self.effects),
+            Message::Report(respond) => respond.answer(self.state.report()),
+        }
+        self.carry_out()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.state.deadline()
+    }
+
+    fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.state.wake(now, &mut self.effects);
+        self.carry_out()
+    }
+}

@@ -1,0 +1,99 @@
+//! When to start a device, and when to give up.
+
+use std::time::Duration;
+
+use virgld_protocol::message::keeper::Report;
+use virgld_protocol::message::transport::DeviceEvent;
+use virgld_runtime::{Intensity, Restarts, Time};
+
+/// Something that the state wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Begin to start a device.
+    Start,
+    /// There is no point in going on.
+    GiveUp {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// The device, as its supervisor sees it.
+#[derive(Debug)]
+pub struct State {
+    restarts: Restarts,
+    /// When it was lost, while it is.
+    lost_at: Option<Time>,
+    /// When to try again.
+    retry_at: Option<Time>,
+    report: Report,
+}
+
+impl State {
+    /// A device that is being started for the first time.
+    pub fn new(intensity: Intensity) -> Self {
+        let restarts = Restarts::new(intensity);
+        Self { restarts, lost_at: None, retry_at: None, report: Report::default() }
+    }
+
+    /// Takes what the transport tells.
+    pub fn transport(&mut self, now: Time, event: DeviceEvent, effects: &mut Vec<Effect>) {
+        match event {
+            DeviceEvent::Up => {
+                if let Some(lost_at) = self.lost_at.take() {
+                    self.report.last_outage = Some(now.since(lost_at));
+                }
+            }
+            DeviceEvent::Lost { reason } => {
+                self.report.losses += 1;
+                self.report.last_reason = Some(reason.clone());
+                // A device that is lost before it was ready is still the same outage.
+                self.lost_at.get_or_insert(now);
+                if self.may_restart(now, &reason, effects) {
+                    effects.push(Effect::Start);
+                }
+            }
+        }
+    }
+
+    /// A device could not be started.
+    pub fn failed(&mut self, now: Time, reason: String, effects: &mut Vec<Effect>) {
+        if self.may_restart(now, &reason, effects) {
+            // Whatever was in the way may be gone in a moment.
+            self.retry_at = Some(now.after(PAUSE));
+        }
+        self.report.last_reason = Some(reason);
+    }
+
+    /// When it wants to be woken.
+    pub fn deadline(&self) -> Option<Time> {
+        self.retry_at
+    }
+
+    /// Tries again.
+    pub fn wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.retry_at.take_if(|at| *at <= now).is_some() {
+            effects.push(Effect::Start);
+        }
+    }
+
+    /// The keeper's account.
+    pub fn report(&self) -> Report {
+        self.report.clone()
+    }
+
+    fn may_restart(&mut self, now: Time, reason: &str, effects: &mut Vec<Effect>) -> bool {
+        let may = self.restarts.admit(now);
+        if !may {
+            let Intensity { restarts, period } = self.restarts.intensity();
+            let reason = format!(
+                "more than {restarts} devices were lost or could not be started within {period:?}; the last: {reason}"
+            );
+            effects.push(Effect::GiveUp { reason });
+        }
+        may
+    }
+}
+
+/// Between two attempts to start a device.
+const PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,69 @@
+//! What the keeper promises: one device at a time, so many in a time, and an end to it.
+
+use std::time::Duration;
+
+use virgld_keeper::{Effect, State};
+use virgld_protocol::message::transport::DeviceEvent;
+use virgld_runtime::{Intensity, Time};
+
+const INTENSITY: Intensity = Intensity { restarts: 2, period: Duration::from_secs(10) };
+
+fn lost() -> DeviceEvent {
+    DeviceEvent::Lost { reason: "it died".into() }
+}
+
+fn at(seconds: u64) -> Time {
+    Time(seconds * 1_000_000_000)
+}
+
+#[test]
+fn a_lost_device_is_replaced_and_the_outage_measured() {
+    let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
+    state.transport(at(1), DeviceEvent::Up, &mut effects);
+    assert_eq!((effects.len(), state.report().last_outage), (0, None));
+    state.transport(at(5), lost(), &mut effects);
+    assert_eq!(effects, [Effect::Start]);
+    state.transport(at(6), DeviceEvent::Up, &mut effects);
+    let report = state.report();
+    assert_eq!((report.losses, report.last_outage), (1, Some(Duration::from_secs(1))));
+    assert_eq!(report.last_reason.as_deref(), Some("it died"));
+}
+
+#[test]
+fn an_outage_lasts_until_a_device_is_ready_however_many_it_takes() {
+    let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
+    state.transport(at(5), lost(), &mut effects);
+    state.transport(at(7), lost(), &mut effects);
+    state.transport(at(9), DeviceEvent::Up, &mut effects);
+    assert_eq!(state.report().last_outage, Some(Duration::from_secs(4)));
+    assert_eq!(effects, [Effect::Start, Effect::Start]);
+}
+
+#[test]
+fn too_many_losses_in_a_time_are_the_end_and_as_many_in_a_longer_time_are_not() {
+    let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
+    for second in [0, 6, 12, 18] {
+        state.transport(at(second), lost(), &mut effects);
+    }
+    assert_eq!(effects, [Effect::Start, Effect::Start, Effect::Start, Effect::Start]);
+    state.transport(at(19), lost(), &mut effects);
+    let Some(Effect::GiveUp { reason }) = effects.pop() else { panic!("{effects:?}") };
+    assert!(reason.contains("more than 2") && reason.ends_with("it died"), "{reason}");
+}
+
+#[test]
+fn a_device_that_cannot_be_started_is_tried_again_after_a_pause_and_counts() {
+    let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
+    state.transport(at(1), lost(), &mut effects);
+    effects.clear();
+    state.failed(at(2), "no such program".into(), &mut effects);
+    assert!(effects.is_empty());
+    let retry = state.deadline().unwrap();
+    assert!(retry > at(2));
+    state.wake(at(2), &mut effects);
+    assert!(effects.is_empty());
+    state.wake(retry, &mut effects);
+    assert_eq!((effects.drain(..).collect::<Vec<_>>(), state.deadline()), (vec![Effect::Start], None));
+    state.failed(at(3), "no such program".into(), &mut effects);
+    assert!(matches!(&effects[..], [Effect::GiveUp { reason }] if reason.ends_with("no such program")));
+}

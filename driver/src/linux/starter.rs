@@ -1,0 +1,86 @@
+//! Starting a device in place of one that is lost, on a thread of its own: processes and handshakes take their time.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use virgld_platform::host::process::DeviceProcess;
+use virgld_platform::host::reactor::Registrar;
+use virgld_protocol::message::keeper::{self, StartFailed};
+use virgld_protocol::message::transport::{self, NewLink};
+use virgld_runtime::io::ReadySink;
+use virgld_runtime::link::CommandArea;
+use virgld_runtime::{Badge, Cap, Minter};
+
+use super::command_line::Device;
+
+/// What it takes to start a device.
+pub(crate) struct Starter {
+    pub(crate) device: Device,
+    pub(crate) registrar: Registrar,
+    /// How the device's descriptors report to the transport.
+    pub(crate) ready: Minter<transport::FromReactor>,
+    /// Where the device goes.
+    pub(crate) devices: Cap<transport::Devices>,
+    /// Who is told that there is none.
+    pub(crate) keeper: Cap<keeper::FromStarter>,
+    /// What was cut from the first device's memory stays in use.
+    pub(crate) commands: CommandArea,
+    pub(crate) process: Slot,
+}
+
+/// Where the device's process is kept, if it is ours; it ends with this.
+#[derive(Clone, Default)]
+pub(crate) struct Slot(Arc<Mutex<Option<DeviceProcess>>>);
+
+impl Slot {
+    pub(crate) fn new(process: Option<DeviceProcess>) -> Self {
+        Self(Arc::new(Mutex::new(process)))
+    }
+
+    /// How the process ended, if it did. While this is called no other takes its place.
+    pub(crate) fn if_ended(&self, then: impl FnOnce(String)) {
+        if let Some(how) = self.lock().as_ref().and_then(DeviceProcess::ended) {
+            then(how);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<DeviceProcess>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Starter {
+    /// What the device keeper calls.
+    pub(crate) fn into_start(self) -> virgld_keeper::StartDevice {
+        let starter = Arc::new(self);
+        Box::new(move || {
+            let own = Arc::clone(&starter);
+            let thread = std::thread::Builder::new().name("device-start".into());
+            if let Err(error) = thread.spawn(move || own.start()) {
+                starter.fail(format!("cannot start a thread to start a device: {error}"));
+            }
+        })
+    }
+
+    fn start(&self) {
+        // The device before must be dead before another gets the same memory.
+        let before = self.process.lock().take();
+        drop(before);
+        let mut sink = || -> ReadySink {
+            let ready = self.ready.mint(Badge(0));
+            Box::new(move |it| ready.send(it).is_ok())
+        };
+        match self.device.replace(&self.commands, &self.registrar, &mut sink) {
+            Ok(running) => {
+                *self.process.lock() = running.process;
+                // If the transport is gone, the daemon is about to end.
+                let _ = self.devices.send(NewLink(running.link));
+            }
+            Err(error) => self.fail(format!("cannot start a device: {error}")),
+        }
+    }
+
+    fn fail(&self, reason: String) {
+        tracing::warn!("{reason}");
+        let _ = self.keeper.send(StartFailed { reason });
+    }
+}
