@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -44,7 +45,16 @@ const MISLEADING: [&str; 8] = [
 
 /// Starts a daemon, lets `body` use it, ends it; a failure of either carries the end of the daemon's log.
 pub(crate) fn with<T>(workspace: &Workspace, body: impl FnOnce(&Daemon) -> Result<T>) -> Result<T> {
-    let mut daemon = Daemon::start(workspace)?;
+    with_arguments(workspace, &[], body)
+}
+
+/// The same with further arguments for the daemon.
+pub(crate) fn with_arguments<T>(
+    workspace: &Workspace,
+    arguments: &[&str],
+    body: impl FnOnce(&Daemon) -> Result<T>,
+) -> Result<T> {
+    let mut daemon = Daemon::start(workspace, arguments)?;
     let result = body(&daemon);
     let ended = daemon.stop();
     let result = result.and_then(|value| ended.map(|()| value));
@@ -53,7 +63,7 @@ pub(crate) fn with<T>(workspace: &Workspace, body: impl FnOnce(&Daemon) -> Resul
 }
 
 impl Daemon {
-    fn start(workspace: &Workspace) -> Result<Self> {
+    fn start(workspace: &Workspace, arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("virgld-").tempdir().context(|| "no folder".into())?;
         let log =
             File::create(folder.path().join("log")).context(|| "cannot make the daemon's log".into())?;
@@ -61,6 +71,7 @@ impl Daemon {
         let process = clean(Task::new(&virgld))
             .args(["serve", "--device", "vhost-user-gpu", "--runtime-dir"])
             .arg(folder.path().join("run"))
+            .args(arguments)
             .start(log)?;
         let daemon = Self { process, virgld, folder };
         daemon.wait_until_ready()?;
@@ -106,6 +117,21 @@ impl Daemon {
             .env("RUST_LOG", "off")
             .output()?;
         serde_json::from_str(&text).context(|| "`virgld status --json` did not print JSON".into())
+    }
+
+    /// Its device process.
+    pub(crate) fn device(&self) -> Result<Pid> {
+        let parent = self.process.pid().to_string();
+        let processes = fs::read_dir("/proc").context(|| "there is no /proc".into())?;
+        let of_the_daemon = |folder: &PathBuf| {
+            // Behind the name, which ends with the last parenthesis: the state, then the parent.
+            let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+            let words = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+            words.is_some_and(|words| words.first() != Some(&"Z") && words.get(1) == Some(&parent.as_str()))
+        };
+        let found = processes.flatten().map(|entry| entry.path()).find(of_the_daemon);
+        let number = found.and_then(|folder| folder.file_name()?.to_str()?.parse().ok());
+        number.and_then(Pid::from_raw).ok_or_else(|| Failure::new("the daemon has no device process"))
     }
 
     /// What the daemon holds now.

@@ -9,6 +9,9 @@
 //!                      └──────────────────────────────► Resources ◄──────────┘◄─────────────────┘
 //! ```
 //!
+//! Not in the picture: the transport tells the device keeper of the device's loss, and the control queue complains to the
+//! transport of one that stalls.
+//!
 //! All of them share one stage: a submit passes through five actors without a thread switch. An arrow is a
 //! capability, and there is none that is not drawn.
 

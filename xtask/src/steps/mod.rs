@@ -14,6 +14,7 @@ mod churn;
 mod code;
 mod deps;
 mod docs;
+mod faults;
 mod glmark2;
 mod isolated;
 mod kms;
@@ -143,6 +144,7 @@ const STEPS: &[Step] = &[
         attacks::run,
         "a hostile client gets nothing, and a program beside it notices nothing",
     ),
+    step("faults", GL, faults::run, "the device is killed, aborted and stopped under programs; others go on"),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
     step("vm", &[&DEVICE, &PROGRAMS, &VM], vm::run, "the pixel checks on a PCI device, in a virtual machine"),
     step("piglit", &[&DEVICE, &PROGRAMS, &PIGLIT], piglit::run, "what passes on llvmpipe passes on virgld"),

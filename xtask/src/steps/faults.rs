@@ -1,0 +1,105 @@
+//! The device is killed, aborted and stopped in the middle of a program: that program ends, and one that starts
+//! afterwards, or while there is no device, passes its checks.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+
+use crate::daemon::{self, Daemon};
+use crate::failure::{Context, Failure, Result};
+use crate::process::{Finished, tail};
+use crate::report::Outcome;
+use crate::steps::Session;
+use crate::workspace::Workspace;
+
+/// What happens to the device.
+const FAULTS: [(&str, Signal); 4] = [
+    ("killed", Signal::KILL),
+    ("aborted", Signal::ABORT),
+    ("stopped", Signal::STOP),
+    ("killed again", Signal::KILL),
+];
+
+/// Seconds that the device may take for a command here: a stopped one is noticed soon, and a slow one on a busy machine is
+/// not taken for stopped.
+const DEADLINE: &str = "10";
+
+/// Commands after which a program is in the middle of its work.
+const UNDER_WAY: u64 = 500;
+
+/// Runs each fault with a daemon that lives through all of them.
+pub(crate) fn run(session: &Session) -> Result<Outcome> {
+    let workspace = session.released()?;
+    daemon::with_arguments(workspace, &["--command-deadline", DEADLINE], |daemon| {
+        let mut seen = Vec::new();
+        for (index, (name, signal)) in FAULTS.into_iter().enumerate() {
+            seen.push(fault(workspace, daemon, name, signal, index as u64 + 1)?);
+        }
+        Ok(Outcome::Passed(seen.join("; ")))
+    })
+}
+
+fn fault(workspace: &Workspace, daemon: &Daemon, name: &str, signal: Signal, losses: u64) -> Result<String> {
+    let before = number(&daemon.status()?, "commands")?;
+    let (victim, survivor) = thread::scope(|scope| {
+        let victim = scope.spawn(|| check(workspace, daemon));
+        let struck = until(daemon, "the program is under way", |status| {
+            Ok(number(status, "commands")? > before + UNDER_WAY)
+        })
+        .and_then(|_| Ok(kill_process(daemon.device()?, signal).context(|| "the device is gone".into())?));
+        let survivor = struck.and_then(|()| check(workspace, daemon));
+        (victim.join(), survivor)
+    });
+    let victim = victim.map_err(|_| Failure::new("a thread of xtask panicked"))??;
+    let survivor = survivor?;
+    if victim.status.is_none() {
+        return Err(Failure::new(format!(
+            "device {name}: the program never ended:\n{}",
+            tail(&victim.text, 5)
+        )));
+    }
+    if !survivor.success() {
+        let text = tail(&survivor.text, 30);
+        return Err(Failure::new(format!(
+            "device {name}: a program that started afterwards failed:\n{text}"
+        )));
+    }
+    let status = until(daemon, "nothing of the programs is left", |status| {
+        let clients = status.get("clients").and_then(Value::as_array);
+        let left = (status.get("contexts").and_then(Value::as_u64), clients.map(Vec::len));
+        Ok(left == (Some(0), Some(0)) && number(status, "losses")? == losses)
+    })?;
+    let outage = status.pointer("/device/last_outage_ms").and_then(Value::as_f64).unwrap_or(f64::NAN);
+    Ok(format!("{name}: {outage:.0} ms without a device"))
+}
+
+fn check(workspace: &Workspace, daemon: &Daemon) -> Result<Finished> {
+    daemon
+        .run(workspace.release("glcheck"))
+        .args(["--expect-renderer", "virgl"])
+        .limit(Duration::from_secs(120))
+        .capture()
+}
+
+/// The status as soon as it is as wanted.
+fn until(daemon: &Daemon, what: &str, is_so: impl Fn(&Value) -> Result<bool>) -> Result<Value> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let status = daemon.status()?;
+        if is_so(&status)? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::new(format!("waited in vain until {what}; the daemon says {status}")));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A count of the device's.
+fn number(status: &Value, name: &str) -> Result<u64> {
+    let found = status.pointer(&format!("/device/{name}")).and_then(Value::as_u64);
+    found.ok_or_else(|| Failure::new(format!("the daemon's status has no device.{name}")))
+}
