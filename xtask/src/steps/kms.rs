@@ -99,7 +99,7 @@ fn glmark2(daemon: &Daemon) -> Result<()> {
 }
 
 /// The screen is blank and the device has nothing of anybody's.
-fn nothing_left(daemon: &Daemon) -> Result<()> {
+pub(super) fn nothing_left(daemon: &Daemon) -> Result<()> {
     let begin = Instant::now();
     loop {
         let status = daemon.status()?;
@@ -116,7 +116,7 @@ fn nothing_left(daemon: &Daemon) -> Result<()> {
 }
 
 /// What is on the screen.
-fn screenshot(daemon: &Daemon) -> Result<Picture> {
+pub(super) fn screenshot(daemon: &Daemon) -> Result<Picture> {
     let file = daemon.session_folder()?.join("screen.png");
     daemon.tool("screenshot").arg(&file).output()?;
     Picture::read(&file)

@@ -23,6 +23,7 @@ mod many;
 mod piglit;
 mod programs;
 mod redox;
+mod session;
 mod vm;
 
 /// One thing that must hold.
@@ -135,6 +136,12 @@ const STEPS: &[Step] = &[
         GL,
         kms::run,
         "what programs put on the screen is what a screenshot has; flips keep the pace",
+    ),
+    step(
+        "session",
+        GL,
+        session::run,
+        "Weston's DRM backend on card0 with clients; a second compositor is refused",
     ),
     step("many", GL, many::run, "sixteen programs at once, pixels checked"),
     step("isolated", GL, isolated::run, "programs with a device process of their own, at once"),
