@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cases;
+mod fairness;
 mod picture;
 mod victim;
 mod wire;
@@ -24,6 +25,9 @@ struct Options {
     /// List the cases and end.
     #[arg(long)]
     list: bool,
+    /// Measure for so many seconds, in place of attacks, what a flood of large submits leaves to another client.
+    #[arg(long, value_name = "SECONDS")]
+    fairness: Option<u64>,
     /// Work without end, until killed: for the case in which clients are.
     #[arg(long, hide = true)]
     hammer: bool,
@@ -37,6 +41,15 @@ fn main() -> ExitCode {
     if options.hammer {
         // It is killed; whatever ends it before is seen by who waits for that.
         return if cases::hammer(&door).is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    if let Some(seconds) = options.fairness {
+        return match fairness::measure(&door, std::time::Duration::from_secs(seconds)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                println!("FAIL fairness: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     if options.list {
         cases::all().for_each(|(name, _)| println!("{name}"));

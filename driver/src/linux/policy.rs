@@ -43,6 +43,7 @@ struct Client {
     syncobjs: usize,
     processes: usize,
     calls_in_flight: usize,
+    calls_beside_others: usize,
     bytes_in_flight: usize,
     fences: usize,
     foreign_fences: usize,
@@ -77,6 +78,7 @@ impl Default for Client {
             syncobjs: virgld_scheme::Limits::default().syncobjs,
             processes: door.processes,
             calls_in_flight: door.calls_in_flight,
+            calls_beside_others: door.calls_beside_others,
             bytes_in_flight: door.bytes_in_flight,
             fences: door.fences_in_stock,
             foreign_fences: door.foreign_fences,
@@ -126,6 +128,7 @@ impl Policy {
         let file = door::FileLimits {
             processes: client.processes,
             calls_in_flight: client.calls_in_flight,
+            calls_beside_others: client.calls_beside_others,
             bytes_in_flight: client.bytes_in_flight,
             fences_in_stock: client.fences,
             foreign_fences: client.foreign_fences,

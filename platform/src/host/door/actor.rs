@@ -32,6 +32,8 @@ use crate::host::reactor::Registrar;
 pub struct Door {
     pub(super) limits: Limits,
     pub(super) access: Access,
+    /// Files that compete for the device, and when they were counted.
+    pub(super) rivals: (usize, Option<Time>),
     /// What each user's files have under way.
     pub(super) loads: HashMap<u32, Load>,
     pub(super) registrar: Registrar,
@@ -82,6 +84,7 @@ impl Door {
         Ok(Self {
             limits: config.limits,
             access: config.access,
+            rivals: (0, None),
             loads: HashMap::new(),
             listeners,
             again: sinks(),

@@ -46,6 +46,9 @@ pub struct FileLimits {
     pub processes: usize,
     /// Asynchronous calls that have not retired.
     pub calls_in_flight: usize,
+    /// Of these, while other files have work too: the device takes commands in the order in which they come, so this is
+    /// how many of one file's another's must wait for.
+    pub calls_beside_others: usize,
     /// Bytes of their command streams.
     pub bytes_in_flight: usize,
     /// Fences in advance that no call has named yet.
@@ -74,6 +77,7 @@ impl Default for Limits {
         let file = FileLimits {
             processes: 16,
             calls_in_flight: 64,
+            calls_beside_others: 2,
             bytes_in_flight: 4 << 20,
             fences_in_stock: 64,
             foreign_fences: 64,

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use virgld_protocol::ids::{FenceKey, Serial};
 use virgld_protocol::message::scheme::Credentials;
+use virgld_runtime::Time;
 
 use super::config::FileLimits;
 use super::load::Allowance;
@@ -29,6 +31,8 @@ pub(super) struct File {
     serial: u64,
     in_flight: VecDeque<InFlight>,
     bytes: usize,
+    /// When it last asked for work.
+    last_launch: Option<Time>,
     /// Calls that it may make now.
     pub(super) allowance: Allowance,
     _watch: Registration,
@@ -56,19 +60,23 @@ impl File {
             serial: 0,
             in_flight: VecDeque::new(),
             bytes: 0,
+            last_launch: None,
             allowance: Allowance::default(),
             _watch: watch,
         }
     }
 
     /// Whether it may have another asynchronous call with a stream of `bytes` under way. One is always allowed.
-    pub(super) fn has_credit(&self, bytes: usize, limits: &FileLimits) -> bool {
+    pub(super) fn has_credit(&self, bytes: usize, limits: &FileLimits, alone: bool) -> bool {
+        let beside = limits.calls_beside_others.max(1).min(limits.calls_in_flight);
+        let calls = if alone { limits.calls_in_flight } else { beside };
         self.in_flight.is_empty()
-            || (self.in_flight.len() < limits.calls_in_flight && self.bytes + bytes <= limits.bytes_in_flight)
+            || (self.in_flight.len() < calls && self.bytes + bytes <= limits.bytes_in_flight)
     }
 
     /// Gives the record `record` of `channel` the next place in the order of asynchronous work.
-    pub(super) fn launch(&mut self, channel: u64, record: u64, bytes: usize) -> Serial {
+    pub(super) fn launch(&mut self, now: Time, channel: u64, record: u64, bytes: usize) -> Serial {
+        self.last_launch = Some(now);
         self.serial += 1;
         let serial = Serial(self.serial);
         self.in_flight.push_back(InFlight { serial, channel, record, bytes });
@@ -79,6 +87,12 @@ impl File {
     /// Its asynchronous calls that have not retired, and the bytes of their streams.
     pub(super) fn under_way(&self) -> (usize, usize) {
         (self.in_flight.len(), self.bytes)
+    }
+
+    /// Whether it competes for the device: it has work there, or had some a moment ago. A program that waits for each
+    /// frame before it draws the next has none between the two.
+    pub(super) fn competes(&self, now: Time) -> bool {
+        !self.in_flight.is_empty() || self.last_launch.is_some_and(|last| now.since(last) < MOMENT)
     }
 
     /// The place of the last asynchronous call.
@@ -109,5 +123,25 @@ impl File {
                 return self.next_token;
             }
         }
+    }
+}
+
+/// Longer than a program takes between two frames.
+const MOMENT: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+pub(super) mod tests_support {
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+    use crate::host::reactor::{Interest, Reactor, Trigger};
+
+    /// A file of which no process knows.
+    pub(in crate::host::door) fn file() -> File {
+        let socket = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let registrar = Reactor::new().unwrap().registrar();
+        let sink = Box::new(|_| true);
+        let watch = registrar.register(socket.clone(), Interest::Read, Trigger::Edge, 1, sink).unwrap();
+        File::new(Credentials::default(), socket, watch)
     }
 }

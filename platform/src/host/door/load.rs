@@ -1,5 +1,7 @@
 //! What the files of one user have under way together, and how fast one file may call.
 
+use std::time::Duration;
+
 use virgld_runtime::Time;
 
 use super::actor::Door;
@@ -49,6 +51,16 @@ impl Door {
         }
     }
 
+    /// Whether no file competes for the device but, at most, the one that asks. Counted anew once in a while: it is asked
+    /// for each call.
+    pub(super) fn is_alone(&mut self) -> bool {
+        if self.rivals.1.is_none_or(|counted| self.now.since(counted) >= RECOUNT) {
+            let competing = self.files.values().filter(|file| file.competes(self.now)).count();
+            self.rivals = (competing, Some(self.now));
+        }
+        self.rivals.0 <= 1
+    }
+
     /// Fences in advance that a user's files have and that have not signalled, at most.
     pub(super) fn fences_of(&self, uid: u32) -> usize {
         let own = self.files.values().filter(|file| file.credentials.uid == uid);
@@ -85,12 +97,12 @@ impl Allowance {
     }
 }
 
+/// How old the count of those who compete may be.
+const RECOUNT: Duration = Duration::from_millis(1);
 const CALL: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -117,5 +129,25 @@ mod tests {
         let load = |calls, bytes| Load { files: 1, calls, bytes };
         assert!(load(0, 0).has_credit(100, &limits) && load(1, 5).has_credit(5, &limits));
         assert!(!load(1, 5).has_credit(6, &limits) && !load(2, 0).has_credit(0, &limits));
+    }
+
+    #[test]
+    fn a_file_has_fewer_calls_under_way_beside_others_and_one_at_least() {
+        use crate::host::door::Limits;
+        let mut file = crate::host::door::file::tests_support::file();
+        let mut now = Time::default().after(Duration::from_secs(1));
+        let limits = Limits::default().file;
+        assert!(!file.competes(now));
+        for call in 0..limits.calls_in_flight {
+            assert!(file.has_credit(0, &limits, true));
+            assert_eq!(file.has_credit(0, &limits, false), call < limits.calls_beside_others);
+            file.launch(now, 1, 1, 0);
+        }
+        assert!(!file.has_credit(0, &limits, true));
+        let last = file.last_serial();
+        file.retire(last);
+        assert!(file.competes(now), "it may be about to draw its next frame");
+        now = now.after(Duration::from_secs(1));
+        assert!(!file.competes(now));
     }
 }

@@ -89,9 +89,11 @@ impl Door {
         if length > self.largest_stream() {
             return Err(self.refuse(id, found, Errno::ENOMEM));
         }
+        let (now, alone) = (self.now, self.is_alone());
         let open = self.files.get_mut(&file).ok_or(Taken::Yes)?;
         let load = self.loads.entry(open.credentials.uid).or_default();
-        let credit = open.has_credit(length, &self.limits.file) && load.has_credit(length, &self.limits.user);
+        let credit =
+            open.has_credit(length, &self.limits.file, alone) && load.has_credit(length, &self.limits.user);
         if is_asynchronous(layout.number) && !credit {
             return Err(Taken::Starved);
         }
@@ -114,7 +116,7 @@ impl Door {
             true => {
                 load.calls += 1;
                 load.bytes += length;
-                open.launch(id, record, length)
+                open.launch(now, id, record, length)
             }
             false => open.last_serial(),
         };
