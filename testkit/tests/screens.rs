@@ -259,7 +259,8 @@ fn framebuffers_that_cannot_be_are_refused_as_linux_refuses_them() {
         pitches: [256, 0, 0, 0],
         ..AddFb2::default()
     };
-    let bad: [(fn(&mut AddFb2), Errno); 10] = [
+    type Spoil = fn(&mut AddFb2);
+    let bad: [(Spoil, Errno); 10] = [
         (|it| it.height = 65, Errno::EINVAL),
         (|it| it.width = 65, Errno::EINVAL),
         (|it| it.width = 8193, Errno::EINVAL),
