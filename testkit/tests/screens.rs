@@ -5,11 +5,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use virgld_protocol::channel::Mapped;
-use virgld_protocol::client::Ioctl;
 use virgld_protocol::client::kms::{
-    AddFb2, CreateDumb, Cursor, CursorFlags, EventVblank, GetConnector, MapDumb, ModeInfo, PageFlip, RmFb,
-    SetCrtc, SetMaster,
+    AddFb2, Atomic, CreateDumb, CreatePropBlob, Cursor, CursorFlags, EventVblank, GetConnector, MapDumb,
+    ModeInfo, NO_FENCE, PageFlip, RmFb, SetCrtc, SetMaster,
 };
+use virgld_protocol::client::{Ioctl, SetClientCap};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::display::{Look, Picture};
@@ -17,7 +17,7 @@ use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::Node;
 use virgld_runtime::Respond;
 use virgld_testkit::system::{System, SystemConfig};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 const CRTC: u32 = 40;
 const CONNECTOR: u32 = 44;
@@ -303,5 +303,93 @@ fn a_display_that_changes_is_seen_by_who_asks() {
         let first = ModeInfo::read_from_prefix(&modes).unwrap().0;
         assert_eq!(Some((first.hdisplay.into(), first.vdisplay.into())), extent);
     }
+    desk.end(&[file]);
+}
+
+/// Properties by number, as GETPROPERTY tells them.
+mod property {
+    pub(crate) const FB_ID: u32 = 2;
+    pub(crate) const CRTC_ID: u32 = 3;
+    pub(crate) const CRTC_W: u32 = 6;
+    pub(crate) const CRTC_H: u32 = 7;
+    pub(crate) const SRC_W: u32 = 10;
+    pub(crate) const SRC_H: u32 = 11;
+    pub(crate) const ACTIVE: u32 = 15;
+    pub(crate) const MODE_ID: u32 = 16;
+}
+
+const PLANE: u32 = 41;
+const TEST_ONLY: u32 = 0x100;
+const NONBLOCK: u32 = 0x200;
+const ALLOW_MODESET: u32 = 0x400;
+
+impl Desk {
+    fn atomic(&mut self, file: FileId, flags: u32, sets: &[(u32, u32, u64)]) -> Result<(), Errno> {
+        let words = |of: fn(&(u32, u32, u64)) -> u32| {
+            sets.iter().flat_map(|set| of(set).to_le_bytes()).collect::<Vec<u8>>()
+        };
+        let (objects, properties) = (words(|set| set.0), words(|set| set.1));
+        let values: Vec<u8> = sets.iter().flat_map(|set| set.2.to_le_bytes()).collect();
+        let count = u32::try_from(sets.len()).unwrap();
+        let fixed = Atomic {
+            flags,
+            count_objs: count,
+            count_changes: count,
+            fence_out: NO_FENCE,
+            ..Atomic::default()
+        };
+        let each = 1_u32.to_le_bytes().repeat(sets.len());
+        self.ask(file, &fixed, &[&objects, &each, &properties, &values]).map(drop)
+    }
+}
+
+#[test]
+fn an_atomic_commit_is_made_as_a_whole_or_not_at_all() {
+    let mut desk = Desk::new();
+    let file = desk.system.door.open(Node::Card);
+    let (red, green) = (desk.dumb(file, 0xffff_0000), desk.dumb(file, 0xff00_ff00));
+    let (first, second) = (desk.framebuffer(file, red).unwrap(), desk.framebuffer(file, green).unwrap());
+    let blob = CreatePropBlob { length: 68, blob_id: 0 };
+    let mode = desk.ask(file, &blob, &[mode().as_bytes()]).unwrap().blob_id;
+    let whole = 64 << 16;
+    let all = [
+        (CONNECTOR, property::CRTC_ID, u64::from(CRTC)),
+        (CRTC, property::MODE_ID, mode.into()),
+        (CRTC, property::ACTIVE, 1),
+        (PLANE, property::FB_ID, first.into()),
+        (PLANE, property::CRTC_ID, CRTC.into()),
+        (PLANE, property::CRTC_W, 64),
+        (PLANE, property::CRTC_H, 64),
+        (PLANE, property::SRC_W, whole),
+        (PLANE, property::SRC_H, whole),
+    ];
+    assert_eq!(
+        desk.atomic(file, ALLOW_MODESET, &all),
+        Err(Errno::EINVAL),
+        "it did not say that it knows how"
+    );
+    desk.ask(file, &SetClientCap { capability: 3, value: 1 }, &[]).unwrap();
+    assert_eq!(desk.atomic(file, 0, &all), Err(Errno::EINVAL), "setting a mode is not allowed");
+    assert_eq!(desk.atomic(file, ALLOW_MODESET | TEST_ONLY, &all), Ok(()));
+    assert_eq!(desk.shown(), None, "only a test");
+    assert_eq!(desk.atomic(file, ALLOW_MODESET, &all), Ok(()));
+    assert_eq!(desk.shown(), Some(0xffff_0000));
+    let flip = (PLANE, property::FB_ID, u64::from(second));
+    for (bad, errno) in [
+        ((PLANE, property::SRC_W, whole + 1), Errno::ENOSPC),
+        ((PLANE, property::CRTC_W, 63), Errno::ERANGE),
+        ((PLANE, property::CRTC_ID, 0), Errno::EINVAL),
+        ((PLANE, 999, 0), Errno::ENOENT),
+        ((999, property::FB_ID, 0), Errno::ENOENT),
+        ((CRTC, property::MODE_ID, u64::from(first)), Errno::EINVAL),
+    ] {
+        assert_eq!(desk.atomic(file, ALLOW_MODESET, &[flip, bad]), Err(errno), "{bad:?}");
+    }
+    desk.system.outlast();
+    assert_eq!(desk.shown(), Some(0xffff_0000), "half of a refused commit");
+    assert_eq!(desk.atomic(file, NONBLOCK, &[flip]), Ok(()));
+    assert_eq!(desk.atomic(file, NONBLOCK, &[flip]), Err(Errno::EBUSY));
+    desk.system.outlast();
+    assert_eq!(desk.shown(), Some(0xff00_ff00));
     desk.end(&[file]);
 }

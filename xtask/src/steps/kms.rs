@@ -15,6 +15,8 @@ use crate::workspace::Workspace;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For how long programs show it: their input, whose end they wait for, lasts so many seconds.
 const SHOWING: u32 = 25;
+/// The same for a program that writes down what it has seen when it ends.
+const SHORTLY: u32 = 10;
 /// Refreshes a second of the modes that are offered.
 const REFRESH: f64 = 60.0;
 
@@ -38,7 +40,7 @@ fn modeflip(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
     let expected = daemon.session_folder()?.join("modeflip.png");
     let program = workspace.release("examples/modeflip");
     let command = format!("{} --png {}", program.display(), expected.display());
-    let mut program = Showing::start(daemon, "modeflip", &command)?;
+    let mut program = Showing::start(daemon, "modeflip", SHOWING, &command)?;
     program.until(daemon, "its last frame", |seen| {
         Picture::read(&expected).is_ok_and(|drawn| drawn.bytes() == seen.bytes())
     })
@@ -57,7 +59,7 @@ fn modetest(daemon: &Daemon) -> Result<()> {
     };
     let (connector, crtc) = (number("Connectors:", "connector")?, number("CRTCs:", "CRTC")?);
     let command = format!("modetest -M virtio_gpu -s {connector}@{crtc}:1280x800 -C");
-    let mut program = Showing::start(daemon, "modetest", &command)?;
+    let mut program = Showing::start(daemon, "modetest", SHOWING, &command)?;
     program.until(daemon, "its pattern and a pointer", |seen| {
         let bars = BARS.iter().all(|(x, colour)| seen.pixel(*x, 2) == Some(*colour));
         // modetest's pointer is a grey square.
@@ -67,7 +69,7 @@ fn modetest(daemon: &Daemon) -> Result<()> {
 
 /// GL on the screen: a cube of many colours on grey, at the pace of the screen and no faster.
 fn kmscube(daemon: &Daemon) -> Result<f64> {
-    let mut program = Showing::start(daemon, "kmscube", "kmscube -D /dev/dri/card0")?;
+    let mut program = Showing::start(daemon, "kmscube", SHORTLY, "kmscube -D /dev/dri/card0")?;
     program.until(daemon, "a cube on grey", |seen| {
         let near = |side: u8| side.abs_diff(0x80) <= 1;
         let grey = seen.pixel(2, 2).is_some_and(|pixel| pixel.into_iter().all(near));
@@ -130,10 +132,10 @@ struct Showing {
 }
 
 impl Showing {
-    fn start(daemon: &Daemon, name: &'static str, command: &str) -> Result<Self> {
+    fn start(daemon: &Daemon, name: &'static str, seconds: u32, command: &str) -> Result<Self> {
         let log = daemon.session_folder()?.join(format!("{name}.log"));
         let file = std::fs::File::create(&log).context(|| format!("cannot make {}", log.display()))?;
-        let line = format!("sleep {SHOWING} | {command}");
+        let line = format!("sleep {seconds} | {command}");
         let process = daemon.run("sh").args(["-c", &line]).start(file)?;
         Ok(Self { name, log, process })
     }
