@@ -286,7 +286,8 @@ impl State {
             _ => {}
         }
         let request = (to_u32(request.0), to_u32(request.1));
-        effects.push(Effect::Publish(Publish { queue: CONTROL_QUEUE, cookie, slice, request, response }));
+        let (queue, awaited) = (CONTROL_QUEUE, encoded.fenced);
+        effects.push(Effect::Publish(Publish { queue, cookie, slice, request, response, awaited }));
         Ok(())
     }
 

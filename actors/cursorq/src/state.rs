@@ -87,8 +87,14 @@ impl State {
                 return;
             }
             self.in_flight += 1;
-            let publish =
-                Publish { queue: CURSOR_QUEUE, cookie: 0, slice, request: REQUEST, response: (0, 0) };
+            let publish = Publish {
+                queue: CURSOR_QUEUE,
+                cookie: 0,
+                slice,
+                request: REQUEST,
+                response: (0, 0),
+                awaited: false,
+            };
             effects.push(Effect::Publish(publish));
         }
     }

@@ -54,7 +54,7 @@ impl Actor for Transport {
             Message::Attach(link) => self.state.attach(link.0, &mut self.effects),
             Message::Report(respond) => respond.answer(self.state.report()),
         }
-        self.state.plan_poll(turn.now);
+        self.state.plan(turn.now);
         self.carry_out()
     }
 
@@ -63,8 +63,8 @@ impl Actor for Transport {
     }
 
     fn wake(&mut self, now: Time) -> Result<(), Fault> {
-        self.state.poll(now, &mut self.effects);
-        self.state.plan_poll(now);
+        self.state.wake(now, &mut self.effects);
+        self.state.plan(now);
         self.carry_out()
     }
 

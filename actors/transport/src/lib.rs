@@ -11,6 +11,7 @@ mod actor;
 mod queue;
 pub mod ring;
 mod state;
+mod urging;
 
 pub use actor::Transport;
 pub use state::{Effect, State};

@@ -13,6 +13,7 @@ use crate::ring::{Chain, Refused, Ring, RingFault, RingFeatures, Segment, Table}
 struct Flight {
     cookie: u32,
     slice: DmaSlice,
+    awaited: bool,
 }
 
 /// A buffer that came back.
@@ -20,12 +21,15 @@ pub(crate) struct Landed {
     pub(crate) cookie: u32,
     pub(crate) slice: DmaSlice,
     pub(crate) written: u32,
+    pub(crate) awaited: bool,
 }
 
 /// A queue.
 pub(crate) struct Queue {
     ring: Ring,
     flights: Slab<Flight>,
+    /// How many of them somebody waits for.
+    awaited: usize,
     /// What found no descriptor free; in order.
     waiting: VecDeque<Publish>,
 }
@@ -33,7 +37,7 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new(area: &QueueArea, features: u64) -> Result<Self, RingFault> {
         let ring = Ring::new(area, RingFeatures::from_bits_truncate(features))?;
-        Ok(Self { ring, flights: Slab::new(), waiting: VecDeque::new() })
+        Ok(Self { ring, flights: Slab::new(), awaited: 0, waiting: VecDeque::new() })
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -49,8 +53,13 @@ impl Queue {
         }
         match self.enter(&publish) {
             Ok(()) => {
+                self.awaited += usize::from(publish.awaited);
                 // The ring knows the flight by the key that `enter` promised it.
-                self.flights.insert(Flight { cookie: publish.cookie, slice: publish.slice });
+                self.flights.insert(Flight {
+                    cookie: publish.cookie,
+                    slice: publish.slice,
+                    awaited: publish.awaited,
+                });
                 Ok(())
             }
             Err(Refused::Full { .. }) => {
@@ -99,12 +108,21 @@ impl Queue {
         let Some(used) = self.ring.pop()? else { return Ok(None) };
         report.exaggerations += u64::from(used.exaggerated());
         let flight = self.flights.try_remove(used.cookie as usize);
-        Ok(flight.map(|flight| Landed { cookie: flight.cookie, slice: flight.slice, written: used.written }))
+        Ok(flight.map(|flight| {
+            let Flight { cookie, slice, awaited } = flight;
+            self.awaited -= usize::from(awaited);
+            Landed { cookie, slice, written: used.written, awaited }
+        }))
     }
 
     /// Asks for an interrupt at the next used buffer; says false if one is there already.
     pub(crate) fn arm(&mut self) -> Result<bool, RingFault> {
         self.ring.arm()
+    }
+
+    /// Whether the device has a command that somebody waits for.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited > 0
     }
 
     pub(crate) fn in_flight(&self) -> usize {

@@ -13,6 +13,7 @@ use virgld_runtime::io::Ready;
 use virgld_runtime::link::{Link, LinkEvent, Region, RegionId};
 
 use crate::queue::Queue;
+use crate::urging::Urging;
 
 /// An interrupt may be lost. While the device has commands, the queues are looked at this often without one.
 const POLL: Duration = Duration::from_millis(100);
@@ -41,6 +42,9 @@ pub struct State {
     /// Memory that a device which is not known to be dead could still write.
     quarantine: Vec<DmaSlice>,
     next_poll: Option<Time>,
+    urging: Urging,
+    /// Whether a command that somebody waited for has come back since the plan was made.
+    relieved: bool,
     events: Vec<LinkEvent>,
     report: Report,
 }
@@ -214,6 +218,7 @@ impl State {
             match queue.land(&mut self.report) {
                 Ok(Some(it)) => {
                     landed += 1;
+                    self.relieved |= it.awaited;
                     let (cookie, slice, written) = (it.cookie, it.slice, it.written);
                     effects.push(Effect::Queue(index, Event::Returned { cookie, slice, written }));
                 }
@@ -257,17 +262,36 @@ impl State {
 
     /// When the queues are to be looked at without an interrupt; `None` while the device has nothing.
     pub fn deadline(&self) -> Option<Time> {
-        self.next_poll
+        self.next_poll.into_iter().chain(self.urging.deadline()).min()
     }
 
-    /// Sets the next look, if one is due and none is set.
-    pub fn plan_poll(&mut self, now: Time) {
+    /// Sets the next look, if one is due and none is set; tells the policy of urging who waits.
+    pub fn plan(&mut self, now: Time) {
+        let awaited = self.device.as_ref().is_some_and(|device| device.queues.iter().any(Queue::is_awaited));
+        if std::mem::take(&mut self.relieved) {
+            self.urging.end(now, awaited);
+        } else if awaited {
+            self.urging.begin(now);
+        }
         let idle = self.device.as_ref().is_none_or(|device| device.queues.iter().all(Queue::is_idle));
         self.next_poll = if idle { None } else { self.next_poll.or(Some(now.after(POLL))) };
     }
 
+    /// A moment that was planned for has come.
+    pub fn wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.urging.due(now)
+            && let Some(device) = &mut self.device
+        {
+            self.report.urges += 1;
+            device.link.kick(CONTROL_QUEUE);
+        }
+        if self.next_poll.is_some_and(|poll| poll <= now) {
+            self.poll(now, effects);
+        }
+    }
+
     /// Looks at the queues without an interrupt.
-    pub fn poll(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    fn poll(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.next_poll = Some(now.after(POLL));
         for index in QUEUES {
             self.report.lost_interrupts += self.collect(index, effects) as u64;
@@ -278,6 +302,7 @@ impl State {
     fn down(&mut self, reason: &str, effects: &mut Vec<Effect>) {
         let Some(Device { link, queues, .. }) = self.device.take() else { return };
         drop(link);
+        self.urging.forget();
         for (index, queue) in (0..).zip(queues) {
             let (cookies, slices) = queue.abandon();
             self.quarantine.extend(slices);

@@ -66,6 +66,7 @@ pub(crate) struct Device {
     pub(crate) kicks: u64,
     pub(crate) interrupts: u64,
     pub(crate) lost_interrupts: u64,
+    pub(crate) urges: u64,
     /// Answers that were errors.
     pub(crate) errors: u64,
     /// Commands that were never answered, or not in time.
@@ -142,6 +143,7 @@ impl Device {
             kicks: transport.kicks,
             interrupts: transport.interrupts,
             lost_interrupts: transport.lost_interrupts,
+            urges: transport.urges,
             errors: control.errors,
             lost: control.lost,
             exaggerations: transport.exaggerations,
@@ -201,12 +203,13 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             to,
-            "commands   {} sent, {} errors, {} lost, {} exaggerations; {} kicks, {} interrupts, {} lost interrupts",
+            "commands   {} sent, {} errors, {} lost, {} exaggerations; {} kicks, {} urges, {} interrupts, {} lost interrupts",
             device.commands,
             device.errors,
             device.lost,
             device.exaggerations,
             device.kicks,
+            device.urges,
             device.interrupts,
             device.lost_interrupts
         )?;

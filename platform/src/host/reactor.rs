@@ -67,8 +67,8 @@ impl Reactor {
         self.shared.clone()
     }
 
-    /// Sleeps until something is ready, someone wakes it, or `timeout` (no limit if there is none; rounded up
-    /// to milliseconds) has passed; then calls the sinks. Returns how many sinks it called. A signal ends the sleep like a wake-up.
+    /// Sleeps until something is ready, someone wakes it, or `timeout` (no limit if there is none) has passed; then
+    /// calls the sinks. Returns how many sinks it called. A signal ends the sleep like a wake-up.
     /// Allocates nothing. `awake` is called between the sleep and the sinks: what they send must not wake a
     /// thread that is awake already.
     pub fn wait(&mut self, timeout: Option<Duration>, awake: impl FnOnce()) -> Result<usize, Errno> {

@@ -63,6 +63,8 @@ pub struct Report {
     pub kicks: u64,
     /// Interrupts.
     pub interrupts: u64,
+    /// Notifications of nothing new, while somebody waited.
+    pub urges: u64,
     /// Used elements that no interrupt told of.
     pub lost_interrupts: u64,
     /// Used elements whose length was larger than their buffer.
@@ -82,6 +84,8 @@ pub struct Publish {
     pub request: (u32, u32),
     /// The part that the device writes: offset and length; length 0 for none.
     pub response: (u32, u32),
+    /// Whether somebody waits for it, so that the device may be urged.
+    pub awaited: bool,
 }
 
 /// What the transport tells a queue's owner.
