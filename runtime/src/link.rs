@@ -125,6 +125,10 @@ pub trait Link: Send {
         let _ = (id, offset, length);
     }
 
+    /// The transport has the link from now on. What became ready before that was told to nobody: it is to be told
+    /// again.
+    fn attached(&mut self) {}
+
     /// Something that the link waits for became ready; `token` says what. Adds what it learned to `events`.
     fn ready(&mut self, token: u64, events: &mut Vec<LinkEvent>);
 }

@@ -66,7 +66,7 @@ struct Opening {
 
 impl State {
     /// A device is ready. It takes the place of any that was there.
-    pub fn attach(&mut self, link: Box<dyn Link>, effects: &mut Vec<Effect>) {
+    pub fn attach(&mut self, mut link: Box<dyn Link>, effects: &mut Vec<Effect>) {
         self.down("another device was attached", effects);
         let features = link.features();
         let queue = |index| {
@@ -78,6 +78,7 @@ impl State {
                 // The device before is gone for good, and with it whatever could write here.
                 self.quarantine.clear();
                 self.report.queue_size = control.capacity();
+                link.attached();
                 let device = Device { link, queues: [control, cursor], admitting: BTreeSet::new() };
                 self.bring_memory(device);
                 self.come_up(effects);

@@ -9,6 +9,7 @@ use virgld_protocol::message::scheme;
 use virgld_runtime::{Respond, Time};
 
 use super::Error;
+use super::watchdog::{self, Pulse};
 use super::wiring::System;
 
 /// How often the loop looks whether it is to end.
@@ -20,9 +21,12 @@ pub(crate) fn run(
     stop: &Arc<AtomicBool>,
     idle_exit: Option<Duration>,
 ) -> Result<(), Error> {
+    let pulse = Pulse::default();
+    watchdog::start(&pulse)?;
     let mut idleness = Idleness::new();
     let mut next_glance = now().after(GLANCE);
     while !stop.load(Ordering::Acquire) {
+        pulse.beat();
         let begin = now();
         system.stage.run(begin);
         for casualty in system.stage.casualties() {

@@ -16,6 +16,7 @@ mod screenshot;
 mod serve;
 mod starter;
 mod status;
+mod watchdog;
 mod wiring;
 
 use std::process::ExitCode;

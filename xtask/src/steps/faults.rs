@@ -48,8 +48,12 @@ fn fault(workspace: &Workspace, daemon: &Daemon, name: &str, signal: Signal, los
         let struck = until(daemon, "the program is under way", |status| {
             Ok(number(status, "commands")? > before + UNDER_WAY)
         })
-        .and_then(|_| Ok(kill_process(daemon.device()?, signal).context(|| "the device is gone".into())?));
-        let survivor = struck.and_then(|()| check(workspace, daemon));
+        .and_then(|_| kill_process(daemon.device()?, signal).context(|| "the device is gone".into()));
+        // It starts while there is no device, or as soon as there is another.
+        let noticed = struck.and_then(|()| {
+            until(daemon, "the loss is noticed", |status| Ok(number(status, "losses")? == losses))
+        });
+        let survivor = noticed.and_then(|_| check(workspace, daemon));
         (victim.join(), survivor)
     });
     let victim = victim.map_err(|_| Failure::new("a thread of xtask panicked"))??;

@@ -25,7 +25,7 @@ use crate::host::reactor::{Interest, Registrar, Registration, Source, Trigger, s
 /// never answered for: the transport is to be restarted with a new link.
 pub struct VhostUserLink {
     // Before what they watch, so that they are dropped first.
-    _nudge_watch: Registration,
+    nudge_watch: Registration,
     display_watch: Registration,
     others: Vec<Registration>,
     parts: Parts,
@@ -73,16 +73,7 @@ impl VhostUserLink {
             others.push(watch(queue.error.clone(), Interest::Read, ERROR + index)?);
         }
         let (answer, known) = (Answer::default(), Vec::new());
-        Ok(Self {
-            _nudge_watch: nudge_watch,
-            display_watch,
-            others,
-            parts,
-            answer,
-            known,
-            nudge,
-            down: false,
-        })
+        Ok(Self { nudge_watch, display_watch, others, parts, answer, known, nudge, down: false })
     }
 
     /// What the device wanted shown so far.
@@ -201,6 +192,13 @@ impl Link for VhostUserLink {
     fn close_region(&mut self, id: RegionId) {
         self.parts.regions.close(id);
         self.pump();
+    }
+
+    fn attached(&mut self) {
+        // A device asks for the display's features as soon as it has a socket for that, and waits for the answer.
+        self.display_watch.rearm();
+        self.nudge_watch.rearm();
+        self.others.iter().for_each(Registration::rearm);
     }
 
     fn ready(&mut self, token: u64, events: &mut Vec<LinkEvent>) {
