@@ -1,7 +1,7 @@
 //! Having the device show it.
 //!
-//! With [`Presentation::ReadBack`] the device is told of pointers only: a scanout without a GPU behind it
-//! would end it. The picture is then what [`State::look`] puts together.
+//! With [`Presentation::ReadBack`] the device is told nothing: a scanout without a GPU behind it would end it,
+//! and of a pointer it only complains in its log. The picture is then what [`State::look`] puts together.
 
 use virgld_protocol::device::Feature;
 use virgld_protocol::errno::Errno;
@@ -141,7 +141,7 @@ impl State {
 
     /// Has the device show the pointer as it is to be shown: an image once its pixels have arrived.
     pub(crate) fn point(&mut self, index: usize, effects: &mut Vec<Effect>) {
-        if !self.up {
+        if !self.up || self.presentation == Presentation::ReadBack {
             return;
         }
         let shown = &self.outputs[index].shown;

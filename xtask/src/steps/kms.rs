@@ -62,9 +62,17 @@ fn modetest(daemon: &Daemon) -> Result<()> {
     let mut program = Showing::start(daemon, "modetest", SHOWING, &command)?;
     program.until(daemon, "its pattern and a pointer", |seen| {
         let bars = BARS.iter().all(|(x, colour)| seen.pixel(*x, 2) == Some(*colour));
-        // modetest's pointer is a grey square.
-        bars && seen.bytes().as_chunks::<3>().0.iter().filter(|it| **it == [0x80; 3]).count() >= 32 * 32
+        bars && seen.bytes().as_chunks::<3>().0.iter().filter(|pixel| is_under_pointer(**pixel)).count()
+            >= 32 * 32
     })
+}
+
+/// Whether a colour is that of modetest's pointer, a grey that lets half through, over a colour of its pattern.
+fn is_under_pointer(pixel: [u8; 3]) -> bool {
+    const GREY: u32 = 0x77;
+    let over = |below: u32| GREY + (below * (255 - GREY) + 127) / 255;
+    let parts = [over(0), over(19), over(192)];
+    pixel.iter().all(|part| parts.contains(&u32::from(*part)))
 }
 
 /// GL on the screen: a cube of many colours on grey, at the pace of the screen and no faster.
