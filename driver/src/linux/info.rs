@@ -1,5 +1,6 @@
 //! `virgld info`: what a device offers.
 
+use std::fmt;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,8 @@ use virgld_runtime::{Actor, Badge, Fault, Mailbox, Stage, Turn};
 use virgld_transport::Transport;
 use zerocopy::FromBytes;
 
-use super::Error;
 use super::command_line::Info;
+use super::{Error, show};
 
 /// How long the device may take to answer all questions.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,24 +52,24 @@ struct CapsetAccount {
 pub(crate) fn info(options: &Info) -> Result<(), Error> {
     let account = ask(options)?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&account)?);
-        return Ok(());
+        return show(&format!("{}\n", serde_json::to_string_pretty(&account)?));
     }
-    println!("features         {:#x}  {}", account.features, account.feature_names.join(" "));
-    println!("scanouts         {}", account.scanouts);
-    println!(
-        "queues           control {}, cursor {} entries",
-        account.queue_entries[0], account.queue_entries[1]
-    );
-    println!("command memory   {} bytes", account.command_bytes);
-    println!("longest stream   {} bytes", account.longest_stream);
-    for capset in &account.capsets {
-        println!(
-            "capability set   {} {} version {}, {} bytes",
-            capset.id, capset.name, capset.version, capset.bytes
-        );
+    show(&account.to_string())
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(text, "features         {:#x}  {}", self.features, self.feature_names.join(" "))?;
+        writeln!(text, "scanouts         {}", self.scanouts)?;
+        let [control, cursor] = self.queue_entries;
+        writeln!(text, "queues           control {control}, cursor {cursor} entries")?;
+        writeln!(text, "command memory   {} bytes", self.command_bytes)?;
+        writeln!(text, "longest stream   {} bytes", self.longest_stream)?;
+        for CapsetAccount { id, name, version, bytes } in &self.capsets {
+            writeln!(text, "capability set   {id} {name} version {version}, {bytes} bytes")?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Stands where the scheme stands in the daemon: hears what the resource actor learns of the device.

@@ -19,6 +19,7 @@ mod status;
 mod watchdog;
 mod wiring;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -43,6 +44,14 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("virgld: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// Writes to the standard output. A reader that has seen enough, as `head` has, is no failure.
+fn show(text: &str) -> Result<(), Error> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Anything that ends a command, in words for whoever typed it.

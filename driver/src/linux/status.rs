@@ -3,19 +3,18 @@
 use std::io::Read;
 use std::time::Duration;
 
-use super::Error;
 use super::command_line::{Meeting, Status};
 use super::report::Report;
+use super::{Error, show};
 
 /// Shows what a running daemon is doing.
 pub(crate) fn status(options: &Status) -> Result<(), Error> {
     let report = ask(&options.meeting)?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        show(&format!("{}\n", serde_json::to_string_pretty(&report)?))
     } else {
-        print!("{report}");
+        show(&report.to_string())
     }
-    Ok(())
 }
 
 /// The state of the daemon that serves in a directory.
