@@ -63,7 +63,7 @@ fn a_device_that_cannot_be_started_is_tried_again_after_a_pause_and_counts() {
     state.wake(at(2), &mut effects);
     assert!(effects.is_empty());
     state.wake(retry, &mut effects);
-    assert_eq!((effects.drain(..).collect::<Vec<_>>(), state.deadline()), (vec![Effect::Start], None));
+    assert_eq!((std::mem::take(&mut effects), state.deadline()), (vec![Effect::Start], None));
     state.failed(at(3), "no such program".into(), &mut effects);
     assert!(matches!(&effects[..], [Effect::GiveUp { reason }] if reason.ends_with("no such program")));
 }
