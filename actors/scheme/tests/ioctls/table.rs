@@ -9,6 +9,7 @@ use virgld_protocol::client::{
 };
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FileId;
+use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, Node};
 use zerocopy::IntoBytes;
 
@@ -179,17 +180,27 @@ proptest! {
         let mut desk = Desk::new();
         let file = desk.system.door.open(Node::Card);
         desk.create(file, 0);
+        let mut tokens = Vec::new();
         for (number, mut bytes) in calls {
             if let Some(layout) = layout_of(number) {
                 bytes.resize(bytes.len().max(layout.wire), 0);
                 let sizes = layout.array_sizes(&bytes).map(|sizes| sizes.into_iter().fold(0, usize::saturating_add));
                 bytes.resize(layout.wire + sizes.filter(|sum| *sum < 4096).unwrap_or(0), 0);
             }
-            desk.system.door.raw(file, Call { number, bytes }, None);
+            tokens.push(desk.system.door.raw(file, Call { number, bytes }, None));
         }
         desk.system.outlast();
         prop_assert_eq!(desk.system.door.unanswered(), 0);
         desk.system.door.close(file);
+        desk.system.outlast();
+        // The bytes may have been those of a good export: its descriptor goes last.
+        for token in tokens {
+            match desk.system.door.answer(token).and_then(|answer| answer.attach) {
+                Some(Attach::Buffer { export, .. }) => desk.system.door.drop_export(export),
+                Some(Attach::Syncobj(syncobj)) => desk.system.door.drop_syncobj(syncobj),
+                _ => {}
+            }
+        }
         desk.system.outlast();
         prop_assert_eq!(desk.system.door.offences(), Vec::<String>::new());
         prop_assert!(desk.system.report().unwrap().is_empty());
