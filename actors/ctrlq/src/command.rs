@@ -16,6 +16,8 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = size_of::<ControlHeader>();
+/// Where the fence number lies in the header.
+const FENCE: std::ops::Range<usize> = 8..16;
 /// The longest request but for the stream of a submit.
 const REQUEST_BYTES: usize = HEADER_BYTES + size_of::<ContextCreate>();
 
@@ -57,12 +59,20 @@ impl Encoded {
     /// Marks the request as fenced, on a ring or on the context's own timeline.
     pub(crate) fn fence(&mut self, fence: FenceId, ring: Option<RingIndex>) {
         const FLAGS: std::ops::Range<usize> = 4..8;
-        const FENCE: std::ops::Range<usize> = 8..16;
         const RING: usize = 20;
         let flags = CONTROL_FLAG_FENCE | if ring.is_some() { CONTROL_FLAG_RING } else { 0 };
         self.bytes[FLAGS].copy_from_slice(&flags.to_le_bytes());
         self.bytes[FENCE].copy_from_slice(&u64::from(fence.0).to_le_bytes());
         self.bytes[RING] = ring.map_or(0, |ring| ring.0);
+    }
+
+    /// Fills in the highest fence number, without the flag that gives it a meaning (section 5.7.6.7). QEMU's
+    /// `vhost-user-gpu` keeps commands that it cannot answer at once in its list of fences, and whatever their flags
+    /// say, the next fence that signals answers all with lower numbers, without the data that was asked for; then it
+    /// crashes when the data comes.
+    fn behind_all_fences(mut self) -> Self {
+        self.bytes[FENCE].copy_from_slice(&u64::MAX.to_le_bytes());
+        self
     }
 
     /// The bytes.
@@ -112,8 +122,10 @@ fn of_transfer(context: ContextId, transfer: &Transfer) -> Encoded {
 pub(crate) fn of_display(command: &DisplayCommand) -> Encoded {
     const NONE: ContextId = ContextId(0);
     match *command {
-        DisplayCommand::Displays => Encoded::new(NONE, &GetDisplayInfo {}),
-        DisplayCommand::Edid { scanout } => Encoded::new(NONE, &GetEdid { scanout, padding: 0 }),
+        DisplayCommand::Displays => Encoded::new(NONE, &GetDisplayInfo {}).behind_all_fences(),
+        DisplayCommand::Edid { scanout } => {
+            Encoded::new(NONE, &GetEdid { scanout, padding: 0 }).behind_all_fences()
+        }
         DisplayCommand::SetScanout { scanout, resource, rectangle } => {
             Encoded::new(NONE, &SetScanout { rectangle, scanout_id: scanout, resource_id: resource.0 })
         }
@@ -192,6 +204,22 @@ pub(crate) fn of_resource(command: &ResourceCommand) -> Encoded {
         ResourceCommand::Capset { id, version, size, .. } => {
             let encoded = Encoded::new(NONE, &GetCapset { capset_id: id, capset_version: version });
             Encoded { response: HEADER_BYTES + size as usize, ..encoded }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_fence_that_signals_is_above_a_question_about_displays() {
+        let questions = [(DisplayCommand::Displays, 0x100_u32), (DisplayCommand::Edid { scanout: 3 }, 0x10a)];
+        for (question, code) in questions {
+            let encoded = of_display(&question);
+            let header = [&code.to_le_bytes()[..], &[0; 4], &[0xff; 8], &[0; 8]].concat();
+            assert_eq!(encoded.bytes()[..HEADER_BYTES], header);
+            assert!(!encoded.fenced);
         }
     }
 }
