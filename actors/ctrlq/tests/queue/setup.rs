@@ -6,7 +6,7 @@ use virgld_ctrlq::{Effect, State};
 use virgld_protocol::device::{CONTROL_FLAG_FENCE, Code, Configuration, ControlHeader};
 use virgld_protocol::ids::{ContextId, FenceId, ResourceId, Serial};
 use virgld_protocol::message::ctrlq::{
-    ContextCommand, ContextEvent, DebugName, DisplayCommand, ResourceCommand, ResourceEvent,
+    ContextCommand, ContextEvent, DebugName, ResourceCommand, ResourceEvent,
 };
 use virgld_protocol::message::display::ControlEvent;
 use virgld_protocol::message::transport::{Event, Publish};
