@@ -14,7 +14,7 @@ use crate::timeline::Timeline;
 
 /// A fence comes behind this many submits, though nobody waits, so that a client always learns how far it is: a
 /// door lets 64 calls of a file be under way.
-pub(crate) const UNFENCED_IN_A_ROW: u32 = 16;
+pub(crate) const UNFENCED_IN_A_ROW: u32 = 8;
 /// A fence comes this long after a submit without one, though nobody waits.
 pub(crate) const UNFENCED_TIME: Duration = Duration::from_millis(1);
 

@@ -51,6 +51,8 @@ pub struct FileLimits {
     pub calls_beside_others: usize,
     /// Bytes of their command streams.
     pub bytes_in_flight: usize,
+    /// Of these, while other files have work too: a call with more must be the file's only one under way.
+    pub bytes_beside_others: usize,
     /// Fences in advance that no call has named yet.
     pub fences_in_stock: usize,
     /// Foreign fences that are watched for it.
@@ -77,8 +79,9 @@ impl Default for Limits {
         let file = FileLimits {
             processes: 16,
             calls_in_flight: 64,
-            calls_beside_others: 2,
+            calls_beside_others: 32,
             bytes_in_flight: 4 << 20,
+            bytes_beside_others: 64 << 10,
             fences_in_stock: 64,
             foreign_fences: 64,
             calls_per_second: 0,

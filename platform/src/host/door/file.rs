@@ -68,10 +68,12 @@ impl File {
 
     /// Whether it may have another asynchronous call with a stream of `bytes` under way. One is always allowed.
     pub(super) fn has_credit(&self, bytes: usize, limits: &FileLimits, alone: bool) -> bool {
-        let beside = limits.calls_beside_others.max(1).min(limits.calls_in_flight);
-        let calls = if alone { limits.calls_in_flight } else { beside };
-        self.in_flight.is_empty()
-            || (self.in_flight.len() < calls && self.bytes + bytes <= limits.bytes_in_flight)
+        let (mut calls, mut most) = (limits.calls_in_flight, limits.bytes_in_flight);
+        if !alone {
+            calls = calls.min(limits.calls_beside_others);
+            most = most.min(limits.bytes_beside_others);
+        }
+        self.in_flight.is_empty() || (self.in_flight.len() < calls && self.bytes + bytes <= most)
     }
 
     /// Gives the record `record` of `channel` the next place in the order of asynchronous work.
