@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use virgld_protocol::ids::ContextId;
 use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, Message, Register};
+use virgld_protocol::message::live::{Live, Owner};
 use virgld_protocol::message::{context, display, resource, transport};
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::{Actor, Badge, Cap, Fault, Time, Turn};
@@ -89,6 +90,11 @@ impl Actor for ControlQueue {
             Message::Report(respond) => {
                 let mut report = self.state.report();
                 report.contexts = self.contexts.len();
+                report.live.extend(
+                    self.contexts
+                        .keys()
+                        .map(|id| Live::new("GL context", u64::from(id.0), Owner::Context(*id))),
+                );
                 respond.answer(report);
             }
         }

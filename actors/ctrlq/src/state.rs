@@ -11,6 +11,7 @@ use virgld_protocol::message::ctrlq::{
     ResourceEvent, STREAM_OFFSET, SUBMIT_HEADER_BYTES,
 };
 use virgld_protocol::message::display::ControlEvent;
+use virgld_protocol::message::live::{Live, Owner};
 use virgld_protocol::message::transport::{CONTROL_QUEUE, Complaint, Publish};
 use virgld_runtime::Time;
 use virgld_runtime::dma::{DmaPool, DmaSlice};
@@ -103,6 +104,20 @@ pub(crate) struct Pending {
     pub(crate) expired: bool,
 }
 
+impl Pending {
+    /// Work that the device has: of a context, or about a resource that is to go.
+    fn live(&self, key: usize) -> Option<Live> {
+        let (what, owner) = match self.meaning {
+            Meaning::Work(context, _) => ("submit or transfer on the device", Owner::Context(context)),
+            Meaning::ContextDestroyed(context) => ("destruction of a context", Owner::Context(context)),
+            Meaning::Unreferenced(resource) => ("release of a resource", Owner::Resource(resource)),
+            _ => return None,
+        };
+        let kept = if self.expired { "past its deadline" } else { "" };
+        Some(Live::new(what, key as u64, owner).kept(kept))
+    }
+}
+
 /// The control queue's commands.
 pub struct State {
     pub(crate) pending: Slab<Pending>,
@@ -170,7 +185,8 @@ impl State {
             up: self.device == Device::Up,
             in_flight: self.pending.len(),
             fences: self.fences,
-            ..self.report
+            live: self.pending.iter().filter_map(|(key, pending)| pending.live(key)).collect(),
+            ..self.report.clone()
         }
     }
 

@@ -40,6 +40,18 @@ pub(crate) struct Framebuffer {
     pub(crate) image: Image,
 }
 
+impl Framebuffer {
+    /// Whose it is.
+    pub(crate) fn owner(&self) -> Option<FileId> {
+        self.owner
+    }
+
+    /// Whether clients may still name it.
+    pub(crate) fn is_named(&self) -> bool {
+        self.named
+    }
+}
+
 const UNKNOWN: Refusal = Refusal::new(Errno::ENOENT, "no such framebuffer");
 
 impl State {

@@ -9,6 +9,7 @@ use virgld_protocol::message::cursorq;
 use virgld_protocol::message::display::{
     Answer, Call, ControlEvent, LeaseCall, Notice, OutputReport, Picture, Report, Request,
 };
+use virgld_protocol::message::live::{Live, Owner};
 use virgld_runtime::Time;
 
 use crate::blob::Blob;
@@ -178,7 +179,25 @@ impl State {
             framebuffers: self.framebuffers.len(),
             blobs: self.blobs.values().filter(|blob| blob.owner.is_some()).count(),
             master: self.master,
+            live: self.live().collect(),
         }
+    }
+
+    /// What clients made, or wait for. A file's being open is the scheme's to tell.
+    fn live(&self) -> impl Iterator<Item = Live> {
+        let framebuffers = self.framebuffers.iter().map(|(id, it)| {
+            let kept = if it.is_named() { "" } else { "shown on a screen" };
+            Live::new("framebuffer", u64::from(*id), owner(it.owner())).kept(kept)
+        });
+        let blobs = self.blobs.iter().filter(|(_, blob)| blob.owner.is_some());
+        let blobs = blobs.map(|(id, blob)| {
+            Live::new("mode property blob", u64::from(*id), owner(blob.owner)).bytes(blob.bytes.len() as u64)
+        });
+        let deferred = self
+            .deferred
+            .iter()
+            .map(|(file, token, _)| Live::new("call that waits for a screen", token.0, Owner::File(*file)));
+        framebuffers.chain(blobs).chain(deferred)
     }
 
     /// Does what has come due.
@@ -269,6 +288,10 @@ impl State {
         self.next_token += 1;
         Token(self.next_token)
     }
+}
+
+fn owner(file: Option<FileId>) -> Owner {
+    file.map_or(Owner::Nobody, Owner::File)
 }
 
 /// Nothing is leased, and nothing can be: who shares a screen does so through its compositor.

@@ -28,6 +28,16 @@ pub(crate) enum Arena {
     Refused,
 }
 
+impl Arena {
+    /// Bytes that resources have of it.
+    pub(crate) fn used(&self) -> u64 {
+        match self {
+            Self::Open(arena) => arena.used,
+            Self::Opening(_) | Self::Refused => 0,
+        }
+    }
+}
+
 /// An arena that is there.
 pub(crate) struct OpenArena {
     pub(crate) region: Region,

@@ -7,6 +7,7 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::{ResourceCommand, ResourceEvent};
 use virgld_protocol::message::display;
+use virgld_protocol::message::live::{self, Live};
 use virgld_protocol::message::resource::{Backing, Notice, ReadBack, Report, Request, ResourceReport, Shape};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
 use virgld_runtime::link::Region;
@@ -164,7 +165,19 @@ impl State {
             bytes: record.backing.length,
             released: record.released,
         });
-        Report { resources: resources.collect(), regions: self.regions }
+        Report { resources: resources.collect(), regions: self.regions, live: self.live().collect() }
+    }
+
+    fn live(&self) -> impl Iterator<Item = Live> {
+        let resources = self.records.iter().map(|(key, record)| {
+            let owner = live::Owner::File(record.owner);
+            let kept = if record.released { "the device has not let go of it yet" } else { "" };
+            Live::new("resource", u64::from(number(key).0), owner).bytes(record.backing.length).kept(kept)
+        });
+        let arenas = self.owners.iter().map(|(file, owner)| {
+            Live::new("memory arena", file.0, live::Owner::File(*file)).bytes(owner.arena.used())
+        });
+        resources.chain(arenas)
     }
 
     /// A device is there that knows no resource: it is told of all, and then of those that are on their way out, since

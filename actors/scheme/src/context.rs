@@ -17,6 +17,8 @@ use crate::state::{Effect, Outcome, State};
 
 /// As many rings as Linux allows (`MAX_RINGS`).
 const MOST_RINGS: u64 = 64;
+/// As many closed files as the leak report can put a name to.
+const MOST_REMEMBERED: usize = 256;
 
 impl State {
     /// Makes the context unless it is there.
@@ -155,6 +157,10 @@ impl State {
     /// The context's last work is on its way, or there never was any: the file can go.
     pub(crate) fn context_ended(&mut self, id: FileId, effects: &mut Vec<Effect>) {
         let Some(mut file) = self.files.remove(&id) else { return };
+        if self.departed.len() == MOST_REMEMBERED {
+            self.departed.pop_front();
+        }
+        self.departed.push_back((id, file.credentials));
         // The device still executes what it has: others may hold fences for that.
         for (serial, signals) in std::mem::take(&mut file.signals) {
             self.orphans.insert((id, serial), signals.fences);

@@ -32,6 +32,11 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
+    /// Whose call it is.
+    pub(crate) fn file(&self) -> FileId {
+        self.file
+    }
+
     /// What nobody waits for any more; a creation is still waited for, because it must be undone.
     pub(crate) fn ends_with(&self, file: FileId) -> bool {
         self.file == file && !matches!(self.what, Awaited::Create(..) | Awaited::Dumb(..))

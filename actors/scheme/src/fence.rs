@@ -10,6 +10,7 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FenceKey, FileId, Serial, UserId};
 use virgld_protocol::message::context::Request;
 use virgld_protocol::message::door::{Attach, Command};
+use virgld_protocol::message::live::{Live, Owner};
 use virgld_protocol::message::scheme::Attached;
 use virgld_runtime::Time;
 
@@ -60,6 +61,14 @@ struct Merge {
 impl Fences {
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
+    }
+
+    pub(crate) fn live(&self) -> impl Iterator<Item = Live> {
+        self.pending.iter().map(|(key, fence)| {
+            let merged = || self.merges.get(key).map_or(Owner::Nobody, |merge| Owner::User(merge.user));
+            let owner = fence.origin.map_or_else(merged, Owner::File);
+            Live::new("fence", key.0 & !OWN, owner)
+        })
     }
 
     /// A key that nothing else has.

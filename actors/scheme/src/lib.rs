@@ -20,6 +20,7 @@ mod file;
 mod kms;
 mod kms_answers;
 mod kms_calls;
+mod live;
 mod map;
 mod node;
 mod parameter;

@@ -1,6 +1,6 @@
 //! All open files, and the way of a call through them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use virgld_protocol::client::{Reply, is_asynchronous};
@@ -101,6 +101,8 @@ pub(crate) struct Caller {
 pub struct State {
     pub(crate) limits: Limits,
     pub(crate) files: HashMap<FileId, File>,
+    /// Who had the files that were closed last, oldest first.
+    pub(crate) departed: VecDeque<(FileId, Credentials)>,
     pub(crate) buffers: HashMap<ResourceId, Buffer>,
     /// Those of them whose memory some client sees and the device cannot reach.
     pub(crate) distant: HashMap<ResourceId, Distant>,
@@ -124,6 +126,7 @@ impl State {
         Self {
             limits,
             files: HashMap::new(),
+            departed: VecDeque::new(),
             buffers: HashMap::new(),
             distant: HashMap::new(),
             orphans: HashMap::new(),
@@ -211,6 +214,8 @@ impl State {
             buffers: self.buffers.len(),
             syncobjs: self.syncobjs.len(),
             fences: self.fences.len(),
+            live: self.live().collect(),
+            departed: self.departed.iter().copied().collect(),
         }
     }
 

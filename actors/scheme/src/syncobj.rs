@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use virgld_protocol::ids::{FenceKey, UserId};
+use virgld_protocol::message::live::{Live, Owner};
 use virgld_protocol::message::scheme::SyncobjKey;
 
 /// Names an object in the daemon; never used twice.
@@ -49,6 +50,12 @@ pub(crate) enum Progress {
 impl Syncobjs {
     pub(crate) fn len(&self) -> usize {
         self.objects.len()
+    }
+
+    /// Those of which there is a descriptor.
+    pub(crate) fn exported_ones(&self) -> impl Iterator<Item = Live> {
+        let exported = self.objects.iter().filter_map(|(id, object)| Some((id, object.export?)));
+        exported.map(|(id, (_, user))| Live::new("exported synchronisation object", id.0, Owner::User(user)))
     }
 
     /// Makes an object that one handle will name.

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Info(Info),
     /// Show what a running daemon is doing: clients, contexts, resources, queues, fences.
     Status(Status),
+    /// Show every object that a running daemon keeps, with its owner; exit code 3 if there are any.
+    Leaks(Leaks),
     /// Write what is on a screen, pointer included, to a PNG file.
     Screenshot(Screenshot),
 }
@@ -117,6 +119,15 @@ pub(crate) struct Info {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) meeting: Meeting,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Leaks {
     #[command(flatten)]
     pub(crate) meeting: Meeting,
     /// Print JSON.

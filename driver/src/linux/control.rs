@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger};
-use virgld_protocol::message::{ctrlq, keeper, resource, scheme, transport};
+use virgld_protocol::ids::{ContextId, FileId};
+use virgld_protocol::message::{ctrlq, display, keeper, resource, scheme, transport};
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Fault, Interface, Respond, Time, Turn};
+use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Time, Turn};
 
 use super::Error;
-use super::report::Accounts;
+use super::report::{Accounts, Part, Report};
 
 /// Everything the actor hears.
 pub(crate) enum Message {
@@ -25,30 +26,53 @@ pub(crate) enum Message {
     Part(u64, Part),
 }
 
-/// An actor's account of itself.
-pub(crate) enum Part {
-    Transport(transport::Report),
-    Control(ctrlq::Report),
-    Resource(resource::Report),
-    Scheme(scheme::Report),
-    Keeper(keeper::Report),
-}
-
-/// Whom it may ask.
+/// Whom to ask for the state of the whole.
 pub(crate) struct Parts {
     pub(crate) transport: Cap<transport::FromDaemon>,
     pub(crate) control: Cap<ctrlq::FromDaemon>,
     pub(crate) resource: Cap<resource::FromDaemon>,
     pub(crate) scheme: Cap<scheme::FromDaemon>,
     pub(crate) keeper: Cap<keeper::FromDaemon>,
-    pub(crate) own: Cap<Accounting>,
+    pub(crate) display: Cap<display::FromDaemon>,
+    /// Whose each context is.
+    pub(crate) contexts: Contexts,
 }
+
+impl Parts {
+    /// Has every actor give its account to `tell`.
+    pub(crate) fn ask(&self, tell: impl Fn(Part) + Send + Sync + 'static) -> Result<(), Dead> {
+        let tell = Arc::new(tell);
+        self.transport.send(respond(&tell, Part::Transport))?;
+        self.control.send(respond(&tell, Part::Control))?;
+        self.resource.send(respond(&tell, Part::Resource))?;
+        self.keeper.send(respond(&tell, Part::Keeper))?;
+        self.display.send(respond(&tell, Part::Display))?;
+        self.scheme.send(scheme::Service::Report(respond(&tell, Part::Scheme)))
+    }
+
+    /// The state of the whole, once all have given theirs.
+    pub(crate) fn complete(&self, accounts: &Accounts) -> Option<Report> {
+        accounts.complete(&(self.contexts)())
+    }
+}
+
+fn respond<T: Send + 'static>(
+    tell: &Arc<impl Fn(Part) + Send + Sync + 'static>,
+    part: fn(T) -> Part,
+) -> Respond<T> {
+    let tell = Arc::clone(tell);
+    Respond::new(move |report| tell(part(report)))
+}
+
+/// Tells whose each context is.
+pub(crate) type Contexts = Box<dyn Fn() -> HashMap<ContextId, FileId> + Send>;
 
 /// The actor behind the control socket.
 pub(crate) struct Control {
     listener: Arc<UnixListener>,
     _watch: Registration,
     parts: Parts,
+    own: Cap<Accounting>,
     asking: HashMap<u64, (UnixStream, Accounts)>,
     next: u64,
     /// When to try again to let askers in, after the process was out of descriptors.
@@ -61,6 +85,7 @@ impl Control {
         registrar: &Registrar,
         sink: ReadySink,
         parts: Parts,
+        own: Cap<Accounting>,
     ) -> Result<Self, Error> {
         // The door holds the directory by now, so a socket that is there is a dead daemon's.
         let _ = std::fs::remove_file(path);
@@ -70,7 +95,7 @@ impl Control {
         listener.set_nonblocking(true)?;
         let listener = Arc::new(listener);
         let watch = registrar.register(listener.clone(), Interest::Read, Trigger::Edge, 0, sink)?;
-        Ok(Self { listener, _watch: watch, parts, asking: HashMap::new(), next: 0, accept_again: None })
+        Ok(Self { listener, _watch: watch, parts, own, asking: HashMap::new(), next: 0, accept_again: None })
     }
 
     fn accept(&mut self, now: Time) -> Result<(), Fault> {
@@ -98,35 +123,18 @@ impl Control {
         }
         self.next += 1;
         self.asking.insert(self.next, (stream, Accounts::default()));
-        self.ask(self.next).map_err(|dead| Fault::new(format!("the control socket lost a peer: {dead}")))
-    }
-
-    fn ask(&self, id: u64) -> Result<(), virgld_runtime::Dead> {
-        self.parts.transport.send(self.respond(id, Part::Transport))?;
-        self.parts.control.send(self.respond(id, Part::Control))?;
-        self.parts.resource.send(self.respond(id, Part::Resource))?;
-        self.parts.keeper.send(self.respond(id, Part::Keeper))?;
-        self.parts.scheme.send(scheme::Service::Report(self.respond(id, Part::Scheme)))
-    }
-
-    fn respond<T: Send + 'static>(&self, id: u64, part: fn(T) -> Part) -> Respond<T> {
-        let own = self.parts.own.grant();
-        Respond::new(move |report| {
+        let (own, id) = (self.own.grant(), self.next);
+        let asked = self.parts.ask(move |part| {
             // If this actor is gone, nobody waits for the answer.
-            let _ = own.send((id, part(report)));
-        })
+            let _ = own.send((id, part));
+        });
+        asked.map_err(|dead| Fault::new(format!("the control socket lost a peer: {dead}")))
     }
 
     fn part(&mut self, id: u64, part: Part) {
         let Some((_, accounts)) = self.asking.get_mut(&id) else { return };
-        match part {
-            Part::Transport(report) => accounts.transport = Some(report),
-            Part::Control(report) => accounts.control = Some(report),
-            Part::Resource(report) => accounts.resource = Some(report),
-            Part::Scheme(report) => accounts.scheme = Some(report),
-            Part::Keeper(report) => accounts.keeper = Some(report),
-        }
-        let Some(report) = accounts.complete() else { return };
+        accounts.take(part);
+        let Some(report) = self.parts.complete(accounts) else { return };
         if let (Some((mut stream, _)), Ok(text)) = (self.asking.remove(&id), serde_json::to_vec(&report)) {
             // Once: the socket's buffer takes it, and what it does not take is dropped. Whoever asked may have left.
             let _ = stream.write(&text);

@@ -1,7 +1,7 @@
 //! The loop of the one stage.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use virgld_platform::host::clock::now;
@@ -9,6 +9,7 @@ use virgld_protocol::message::scheme;
 use virgld_runtime::{Respond, Time};
 
 use super::Error;
+use super::report::Accounts;
 use super::watchdog::{self, Pulse};
 use super::wiring::System;
 
@@ -46,10 +47,37 @@ pub(crate) fn run(
         next_glance = begin.after(GLANCE);
         system.process.if_ended(|how| system.supervisor.device_ended(&how));
         if idle_exit.is_some_and(|limit| idleness.lasts(&system) > limit) {
-            return Ok(());
+            break;
         }
     }
+    tell_what_is_left(&mut system);
     Ok(())
+}
+
+/// The leak report at the daemon's end: what clients that are there had, and what those that are gone left behind.
+fn tell_what_is_left(system: &mut System) {
+    let accounts = Arc::new(Mutex::new(Accounts::default()));
+    let locked = |accounts: &Mutex<Accounts>| {
+        std::mem::take(&mut *accounts.lock().unwrap_or_else(PoisonError::into_inner))
+    };
+    let parts = Arc::clone(&accounts);
+    let asked = system.parts.ask(move |part| {
+        parts.lock().unwrap_or_else(PoisonError::into_inner).take(part);
+    });
+    system.stage.run(now());
+    let report = asked.ok().and_then(|()| system.parts.complete(&locked(&accounts)));
+    let Some(report) = report else {
+        return tracing::warn!("cannot tell what is left: an actor is gone");
+    };
+    for object in &report.leaks.objects {
+        tracing::warn!("still alive: {object}");
+    }
+    match report.leaks.total {
+        0 => tracing::info!("nothing is left of any client"),
+        total => {
+            tracing::warn!("{total} objects are alive at the end, of {} open files", report.clients.len())
+        }
+    }
 }
 
 /// For how long nobody has had a file open.

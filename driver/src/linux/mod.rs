@@ -7,6 +7,7 @@ mod device;
 mod directory;
 mod info;
 mod isolated;
+mod leaks;
 mod pictures;
 mod policy;
 mod report;
@@ -38,6 +39,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Info(options) => info::info(&options).map(|()| ExitCode::SUCCESS),
         Command::Status(options) => status::status(&options).map(|()| ExitCode::SUCCESS),
+        Command::Leaks(options) => leaks::leaks(&options),
         Command::Screenshot(options) => screenshot::screenshot(&options).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,10 +1,14 @@
 //! What `virgld status` shows, as the daemon says it and as people read it.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::scheme::Node;
-use virgld_protocol::message::{ctrlq, keeper, resource, scheme, transport};
+use virgld_protocol::message::{ctrlq, display, keeper, resource, scheme, transport};
+
+use super::leaks::Leaks;
 
 /// The state of a daemon.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) syncobjs: usize,
     /// Fences that have not signalled.
     pub(crate) fences: usize,
+    /// All that is kept for somebody.
+    pub(crate) leaks: Leaks,
 }
 
 /// The daemon's own process.
@@ -103,12 +109,36 @@ pub(crate) struct Accounts {
     pub(crate) resource: Option<resource::Report>,
     pub(crate) scheme: Option<scheme::Report>,
     pub(crate) keeper: Option<keeper::Report>,
+    pub(crate) display: Option<display::Report>,
+}
+
+/// An actor's account of itself.
+pub(crate) enum Part {
+    Transport(transport::Report),
+    Control(ctrlq::Report),
+    Resource(resource::Report),
+    Scheme(scheme::Report),
+    Keeper(keeper::Report),
+    Display(display::Report),
 }
 
 impl Accounts {
-    /// The whole, once all parts are there.
-    pub(crate) fn complete(&self) -> Option<Report> {
-        let (transport, control) = (self.transport.as_ref()?, self.control?);
+    /// Takes a part.
+    pub(crate) fn take(&mut self, part: Part) {
+        match part {
+            Part::Transport(report) => self.transport = Some(report),
+            Part::Control(report) => self.control = Some(report),
+            Part::Resource(report) => self.resource = Some(report),
+            Part::Scheme(report) => self.scheme = Some(report),
+            Part::Keeper(report) => self.keeper = Some(report),
+            Part::Display(report) => self.display = Some(report),
+        }
+    }
+
+    /// The whole, once all parts are there. `contexts` says whose each is.
+    pub(crate) fn complete(&self, contexts: &HashMap<ContextId, FileId>) -> Option<Report> {
+        let leaks = Leaks::of(self, contexts)?;
+        let (transport, control) = (self.transport.as_ref()?, self.control.as_ref()?);
         let (resource, scheme) = (self.resource.as_ref()?, self.scheme.as_ref()?);
         let clients = scheme.files.iter().map(|file| client(file, resource)).collect();
         Some(Report {
@@ -122,12 +152,13 @@ impl Accounts {
             buffers: scheme.buffers,
             syncobjs: scheme.syncobjs,
             fences: scheme.fences,
+            leaks,
         })
     }
 }
 
 impl Device {
-    fn new(transport: &transport::Report, control: ctrlq::Report, keeper: &keeper::Report) -> Self {
+    fn new(transport: &transport::Report, control: &ctrlq::Report, keeper: &keeper::Report) -> Self {
         Self {
             up: transport.up,
             down_reason: transport.down_reason.clone(),

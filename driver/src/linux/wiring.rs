@@ -75,6 +75,8 @@ pub(crate) struct System {
     pub(crate) supervisor: Supervisor,
     /// The device's process, if it is ours; it ends with this.
     pub(crate) process: Slot,
+    /// Whom to ask what is left when the daemon ends.
+    pub(crate) parts: control::Parts,
     /// What was lent to us; it goes back with this, after the stage has let go of the device.
     pub(crate) _loan: Option<Loan>,
 }
@@ -187,17 +189,25 @@ pub(crate) fn wire(
         DoorConfig { directory: directory.to_owned(), access: policy.access()?, limits: policy.door() };
     let door = Door::new(config, scheme_box.open(ANY), reactor.registrar(), streams, sinks)?;
 
-    let status_parts = control::Parts {
+    // One to answer who asks while the daemon runs, and one for what it says at its end.
+    let [status_parts, last_parts] = [(); 2].map(|()| control::Parts {
         transport: transport_box.open(ANY),
         control: control_box.open(ANY),
         resource: resource_box.open(ANY),
         scheme: scheme_box.open(ANY),
         keeper: keeper_box.open(ANY),
-        own: status_box.open(ANY),
-    };
+        display: display_box.open(ANY),
+        contexts: whose(&supervisor.contexts),
+    });
     let status_ready = status_box.open::<control::FromReactor>(ANY);
     let status_sink: ReadySink = Box::new(move |it| status_ready.send(it).is_ok());
-    let status = Control::new(&directory.join(CONTROL), &reactor.registrar(), status_sink, status_parts)?;
+    let status = Control::new(
+        &directory.join(CONTROL),
+        &reactor.registrar(),
+        status_sink,
+        status_parts,
+        status_box.open(ANY),
+    )?;
 
     let picture_parts = pictures::Parts {
         screens: display_box.open(ANY),
@@ -260,7 +270,7 @@ pub(crate) fn wire(
     spawner.start("control socket", status_box, status);
     spawner.start("picture socket", picture_box, pictures);
     devices.send(NewLink(link))?;
-    Ok(System { stage, reactor, supervisor, process, _loan: loan })
+    Ok(System { stage, reactor, supervisor, process, parts: last_parts, _loan: loan })
 }
 
 /// Cuts the device's command memory into one pool for each actor that builds commands.
@@ -307,6 +317,12 @@ fn context_starter(parts: ContextParts) -> virgld_scheme::StartContext {
         parts.spawner.start("context", mailbox, Context::new(commands, notices, finish));
         cap
     })
+}
+
+/// Tells whose each context is.
+fn whose(contexts: &Arc<Mutex<HashMap<SlotId, (FileId, ContextId)>>>) -> control::Contexts {
+    let contexts = Arc::clone(contexts);
+    Box::new(move || locked(&contexts).values().map(|(file, context)| (*context, *file)).collect())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -6,6 +6,7 @@ use virgld_runtime::{Cap, Interface, Respond};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::context::FromControl;
+use super::live::Inventory;
 use super::resource::Shape;
 use super::transport::{Event as TransportEvent, TABLE_BYTES};
 use crate::client::Box3d;
@@ -59,7 +60,7 @@ pub enum Register {
 }
 
 /// The control queue's account.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Whether there is a device.
     pub up: bool,
@@ -75,6 +76,8 @@ pub struct Report {
     pub errors: u64,
     /// Commands that outlived their deadline or their device.
     pub lost: u64,
+    /// Contexts on the device, and commands under way.
+    pub live: Inventory,
 }
 
 /// What a context may have the device do. Which context is meant is the badge of the capability.

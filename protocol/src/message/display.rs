@@ -3,6 +3,7 @@
 
 use virgld_runtime::{Interface, Respond};
 
+use super::live::Inventory;
 use super::resource::Backing;
 use crate::client::kms::ModeInfo as Mode;
 use crate::errno::{Errno, Refusal};
@@ -553,6 +554,8 @@ pub struct Report {
     pub blobs: usize,
     /// Which file is master.
     pub master: Option<FileId>,
+    /// Framebuffers, blobs, and calls that wait for a screen.
+    pub live: Inventory,
 }
 
 /// One scanout.

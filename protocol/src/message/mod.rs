@@ -10,6 +10,7 @@ pub mod cursorq;
 pub mod display;
 pub mod door;
 pub mod keeper;
+pub mod live;
 pub mod resource;
 pub mod scheme;
 pub mod transport;

@@ -6,6 +6,7 @@ use virgld_runtime::link::Region;
 use virgld_runtime::{Interface, Respond};
 
 use super::ctrlq::{CapsetInfo, Description, ResourceEvent, Surface};
+use super::live::Inventory;
 use super::transport::RegionEvent;
 use crate::errno::Errno;
 use crate::ids::{FileId, ResourceId, Token, UserId};
@@ -175,6 +176,8 @@ pub struct Report {
     pub resources: Vec<ResourceReport>,
     /// Regions of memory.
     pub regions: usize,
+    /// Resources and arenas.
+    pub live: Inventory,
 }
 
 /// One resource.

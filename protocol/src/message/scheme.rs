@@ -4,6 +4,7 @@ use virgld_runtime::dma::DmaSlice;
 use virgld_runtime::{Interface, Respond};
 
 use super::display::Notice as DisplayNotice;
+use super::live::Inventory;
 use super::resource::Notice as ResourceNotice;
 use crate::client::Call;
 use crate::errno::Errno;
@@ -226,6 +227,10 @@ pub struct Report {
     pub syncobjs: usize,
     /// Fences that have not signalled.
     pub fences: usize,
+    /// Files, exported buffers, synchronisation objects, fences and work under way.
+    pub live: Inventory,
+    /// Who had the files that were closed last: what others keep may be theirs.
+    pub departed: Vec<(FileId, Credentials)>,
 }
 
 /// One open file.

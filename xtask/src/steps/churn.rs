@@ -1,4 +1,4 @@
-//! A thousand short-lived clients one after another, after which nothing of theirs is left.
+//! A thousand short-lived clients one after another, and some that are killed, after which nothing of theirs is left.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ const CLIENTS: usize = 1000;
 /// Clients that run before the count starts: pools and caches fill with the first ones.
 const WARM_UP: usize = 20;
 
+/// Clients that do not live to see the end of their work.
+const KILLED: u64 = 25;
+
 /// Memory that an allocator may keep for itself, in KiB: a leak of 8 KiB a client is twice that.
 const SLACK: u64 = 4096;
 
@@ -27,6 +30,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         clients(workspace, daemon, WARM_UP)?;
         let before = settled(daemon)?;
         clients(workspace, daemon, CLIENTS)?;
+        killed(workspace, daemon)?;
         let after = settled(daemon)?;
         judge(before, after)
     })
@@ -50,16 +54,29 @@ fn clients(workspace: &Workspace, daemon: &Daemon, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the daemon holds once it says that no client is left; fails where something stays for five seconds.
-pub(super) fn settled(daemon: &Daemon) -> Result<Usage> {
+/// Clients that are ended at a moment of their own, most in the middle of their work.
+fn killed(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
+    for index in 0..KILLED {
+        let client = daemon.run(workspace.release("glcheck")).args(["--expect-renderer", "virgl"]);
+        client.limit(Duration::from_millis(40 * index)).capture()?;
+    }
+    Ok(())
+}
+
+/// What the daemon holds once it says that no client is left, and its leak report is empty; fails where something stays
+/// for five seconds.
+pub(crate) fn settled(daemon: &Daemon) -> Result<Usage> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         let status = daemon.status()?;
-        let left: Vec<_> = ["clients", "contexts", "resources", "fences", "syncobjs", "buffers"]
+        let mut left: Vec<_> = ["clients", "contexts", "resources", "fences", "syncobjs", "buffers"]
             .into_iter()
             .filter(|name| amount(&status, name) != Some(0))
             .map(|name| format!("{name}: {}", status.get(name).unwrap_or(&Value::Null)))
             .collect();
+        if status.pointer("/leaks/total").and_then(Value::as_u64) != Some(0) {
+            left.push(format!("leaks: {}", status.get("leaks").unwrap_or(&Value::Null)));
+        }
         if left.is_empty() {
             return daemon.usage();
         }
@@ -78,7 +95,7 @@ fn amount(status: &Value, name: &str) -> Option<u64> {
 
 fn judge(before: Usage, after: Usage) -> Result<Outcome> {
     let seen = format!(
-        "{CLIENTS} clients; descriptors {} then {}, memory {} then {} KiB",
+        "{CLIENTS} clients and {KILLED} killed; descriptors {} then {}, memory {} then {} KiB",
         before.descriptors, after.descriptors, before.memory, after.memory
     );
     if after.descriptors > before.descriptors || after.memory > before.memory + SLACK {

@@ -70,9 +70,9 @@ fn fault(workspace: &Workspace, daemon: &Daemon, name: &str, signal: Signal, los
             "device {name}: a program that started afterwards failed:\n{text}"
         )));
     }
-    let status = until(daemon, "nothing of the programs is left", |status| {
+    let status = until(daemon, "the leak report is empty", |status| {
         let clients = status.get("clients").and_then(Value::as_array);
-        let left = (status.get("contexts").and_then(Value::as_u64), clients.map(Vec::len));
+        let left = (status.pointer("/leaks/total").and_then(Value::as_u64), clients.map(Vec::len));
         Ok(left == (Some(0), Some(0)) && number(status, "losses")? == losses)
     })?;
     let outage = status.pointer("/device/last_outage_ms").and_then(Value::as_f64).unwrap_or(f64::NAN);
