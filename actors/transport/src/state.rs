@@ -42,6 +42,9 @@ pub struct State {
     /// Memory that a device which is not known to be dead could still write.
     quarantine: Vec<DmaSlice>,
     next_poll: Option<Time>,
+    /// Used elements that a look without an interrupt found, by queue. Their interrupt may only be late: on a busy
+    /// machine it comes when the look is over, and then finds nothing.
+    unexplained: [u64; QUEUES.len()],
     urging: Urging,
     /// Whether a command that somebody waited for has come back since the plan was made.
     relieved: bool,
@@ -174,7 +177,11 @@ impl State {
                 self.report.interrupts += 1;
                 // What is there now was told of: the next look without an interrupt is a whole period away.
                 self.next_poll = None;
-                self.collect(queue, effects);
+                if self.collect(queue, effects) == 0
+                    && let Some(unexplained) = self.unexplained.get_mut(usize::from(queue))
+                {
+                    *unexplained = 0;
+                }
             }
             LinkEvent::RegionOpened(region) => self.region_opened(region, effects),
             LinkEvent::RegionRefused { id, .. } => {
@@ -295,7 +302,11 @@ impl State {
     fn poll(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.next_poll = Some(now.after(POLL));
         for index in QUEUES {
-            self.report.lost_interrupts += self.collect(index, effects) as u64;
+            let found = self.collect(index, effects) as u64;
+            if let Some(unexplained) = self.unexplained.get_mut(usize::from(index)) {
+                // Nothing has explained those of the last look for a whole period.
+                self.report.lost_interrupts += std::mem::replace(unexplained, found);
+            }
         }
     }
 
@@ -304,6 +315,7 @@ impl State {
         let Some(Device { link, queues, .. }) = self.device.take() else { return };
         drop(link);
         self.urging.forget();
+        self.unexplained = [0; QUEUES.len()];
         for (index, queue) in (0..).zip(queues) {
             let (cookies, slices) = queue.abandon();
             self.quarantine.extend(slices);
