@@ -58,7 +58,11 @@ impl State {
 
     /// A device could not be started.
     pub fn failed(&mut self, now: Time, reason: String, effects: &mut Vec<Effect>) {
-        if self.may_restart(now, &reason, effects) {
+        if let Some(outage) = self.lost_at.map(|lost_at| now.since(lost_at)).filter(|it| *it > PATIENCE) {
+            let reason =
+                format!("no device could be had for {} s; the last reason: {reason}", outage.as_secs());
+            effects.push(Effect::GiveUp { reason });
+        } else if self.may_restart(now, &reason, effects) {
             // Whatever was in the way may be gone in a moment.
             self.retry_at = Some(now.after(PAUSE));
         }
@@ -95,5 +99,7 @@ impl State {
     }
 }
 
+/// For how long there may be no device: clients wait meanwhile.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two attempts to start a device.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -67,3 +67,15 @@ fn a_device_that_cannot_be_started_is_tried_again_after_a_pause_and_counts() {
     state.failed(at(3), "no such program".into(), &mut effects);
     assert!(matches!(&effects[..], [Effect::GiveUp { reason }] if reason.ends_with("no such program")));
 }
+
+#[test]
+fn a_device_that_stays_away_is_not_waited_for_for_ever_however_seldom_it_is_tried() {
+    let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
+    state.transport(at(1), lost(), &mut effects);
+    for second in [12, 24, 36, 48, 60] {
+        state.failed(at(second), "pulled out".into(), &mut effects);
+    }
+    assert_eq!(effects, [Effect::Start]);
+    state.failed(at(72), "pulled out".into(), &mut effects);
+    assert!(matches!(&effects[1..], [Effect::GiveUp { reason }] if reason.contains("71 s")), "{effects:?}");
+}

@@ -45,7 +45,7 @@ pub(crate) fn run(
             continue;
         }
         next_glance = begin.after(GLANCE);
-        system.process.if_ended(|how| system.supervisor.device_ended(&how));
+        system.kept.if_ended(|how| system.supervisor.device_ended(&how));
         if idle_exit.is_some_and(|limit| idleness.lasts(&system) > limit) {
             break;
         }

@@ -56,6 +56,13 @@ pub(crate) struct Running {
 }
 
 impl Device {
+    /// The same with a device for `auto`: the one on the bus if there is one. Whatever happens later, it stays with that.
+    pub(crate) fn settled(&self) -> Result<Self, Error> {
+        let found = if self.device == DeviceChoice::Auto { pci::find()? } else { None };
+        let device = found.map_or_else(|| self.device.clone(), DeviceChoice::Pci);
+        Ok(Self { device, ..self.clone() })
+    }
+
     /// Starts or connects to the device and sets it up; it reports through sinks that `sink` makes.
     pub(crate) fn start(
         &self,
@@ -64,10 +71,7 @@ impl Device {
     ) -> Result<Running, Error> {
         let (process, socket) = match &self.device {
             DeviceChoice::Pci(address) => return self.start_pci(*address, registrar, sink),
-            DeviceChoice::Auto => match pci::find()? {
-                Some(address) => return self.start_pci(address, registrar, sink),
-                None => self.start_process(None)?,
-            },
+            DeviceChoice::Auto => self.start_process(None)?,
             DeviceChoice::Process(path) => self.start_process(path.as_ref())?,
             DeviceChoice::Socket(path) => (None, dial(path)?),
         };
@@ -82,27 +86,28 @@ impl Device {
         sink: &mut dyn FnMut() -> ReadySink,
     ) -> Result<Running, Error> {
         let loan = self.rebind.then(|| pci::lend(address)).transpose()?;
-        let setup = PciSetup { gpu_features: GPU_FEATURES, ..PciSetup::default() };
-        let link = Box::new(pci::connect(address, &setup, registrar, sink)?);
+        let link = Box::new(pci::connect(address, &pci_setup(), registrar, sink)?);
         Ok(Running { link, process: None, scans_out: true, loan })
     }
 
-    /// Whether somebody else looks after it.
-    pub(crate) fn is_socket(&self) -> bool {
-        matches!(self.device, DeviceChoice::Socket(_))
-    }
-
     /// The same in place of one that is dead, with the memory for commands that it had. Whoever looks after a device
-    /// that is not ours has some time to start another.
+    /// that is not ours has some time to start another, or to plug it in again; what was lent to us is taken again then.
     pub(crate) fn replace(
         &self,
         commands: &CommandArea,
+        loan: &mut Option<Loan>,
         registrar: &Registrar,
         sink: &mut dyn FnMut() -> ReadySink,
     ) -> Result<Running, Error> {
         let (process, socket) = match &self.device {
-            // The keeper of a PCI device starts none; without one there, it was a process that was lost.
-            DeviceChoice::Pci(address) => return Err(format!("{address} is not started anew").into()),
+            DeviceChoice::Pci(address) => {
+                await_device(*address, START_DEADLINE);
+                if let Some(loan) = loan {
+                    loan.renew()?;
+                }
+                let link = Box::new(pci::replace(*address, &pci_setup(), commands, registrar, sink)?);
+                return Ok(Running { link, process: None, scans_out: true, loan: None });
+            }
             DeviceChoice::Auto => self.start_process(None)?,
             DeviceChoice::Process(path) => self.start_process(path.as_ref())?,
             DeviceChoice::Socket(path) => (None, dial_for(path, START_DEADLINE)?),
@@ -124,8 +129,20 @@ impl Device {
 /// Blobs and UUIDs are not used: the devices that offer them fail at the first.
 const GPU_FEATURES: u64 = gpu_feature::VIRGL | gpu_feature::EDID | gpu_feature::CONTEXT_INIT;
 
+fn pci_setup() -> PciSetup {
+    PciSetup { gpu_features: GPU_FEATURES, ..PciSetup::default() }
+}
+
 fn setup() -> DeviceSetup {
     DeviceSetup { gpu_features: GPU_FEATURES, ..DeviceSetup::default() }
+}
+
+/// Waits until a device is plugged in.
+fn await_device(address: Address, limit: Duration) {
+    let end = Instant::now() + limit;
+    while !pci::is_there(address) && Instant::now() < end {
+        std::thread::sleep(DIAL_PAUSE);
+    }
 }
 
 /// Connects as soon as somebody listens.

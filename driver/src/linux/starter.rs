@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use virgld_platform::host::pci::Loan;
 use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Registrar;
 use virgld_protocol::message::keeper::{self, StartFailed};
@@ -24,26 +25,33 @@ pub(crate) struct Starter {
     pub(crate) keeper: Cap<keeper::FromStarter>,
     /// What was cut from the first device's memory stays in use.
     pub(crate) commands: CommandArea,
-    pub(crate) process: Slot,
+    pub(crate) kept: Slot,
 }
 
-/// Where the device's process is kept, if it is ours; it ends with this.
+/// Where that is kept without which the device is not ours: its process, if we started it, and the loan of one on a bus.
+/// They end with this.
 #[derive(Clone, Default)]
-pub(crate) struct Slot(Arc<Mutex<Option<DeviceProcess>>>);
+pub(crate) struct Slot(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    process: Option<DeviceProcess>,
+    loan: Option<Loan>,
+}
 
 impl Slot {
-    pub(crate) fn new(process: Option<DeviceProcess>) -> Self {
-        Self(Arc::new(Mutex::new(process)))
+    pub(crate) fn new(process: Option<DeviceProcess>, loan: Option<Loan>) -> Self {
+        Self(Arc::new(Mutex::new(Kept { process, loan })))
     }
 
     /// How the process ended, if it did. While this is called no other takes its place.
     pub(crate) fn if_ended(&self, then: impl FnOnce(String)) {
-        if let Some(how) = self.lock().as_ref().and_then(DeviceProcess::ended) {
+        if let Some(how) = self.lock().process.as_ref().and_then(DeviceProcess::ended) {
             then(how);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<DeviceProcess>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,15 +71,19 @@ impl Starter {
 
     fn start(&self) {
         // The device before must be dead before another gets the same memory.
-        let before = self.process.lock().take();
+        let before = self.kept.lock().process.take();
         drop(before);
         let mut sink = || -> ReadySink {
             let ready = self.ready.mint(Badge(0));
             Box::new(move |it| ready.send(it).is_ok())
         };
-        match self.device.replace(&self.commands, &self.registrar, &mut sink) {
+        // Taken out meanwhile: the stage looks in here and must not wait.
+        let mut loan = self.kept.lock().loan.take();
+        let outcome = self.device.replace(&self.commands, &mut loan, &self.registrar, &mut sink);
+        self.kept.lock().loan = loan;
+        match outcome {
             Ok(running) => {
-                *self.process.lock() = running.process;
+                self.kept.lock().process = running.process;
                 // If the transport is gone, the daemon is about to end.
                 let _ = self.devices.send(NewLink(running.link));
             }

@@ -25,7 +25,6 @@ use virgld_cursorq::CursorQueue;
 use virgld_display::{Display, Presentation};
 use virgld_keeper::Keeper;
 use virgld_platform::host::door::{Door, DoorConfig};
-use virgld_platform::host::pci::Loan;
 use virgld_platform::host::reactor::Reactor;
 use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::device::Feature;
@@ -65,20 +64,16 @@ const STREAMS: [SizeClass; 4] = [
 /// A device that dies oftener than this is not worth starting.
 const DEVICES: Intensity = Intensity { restarts: 10, period: Duration::from_secs(30) };
 
-/// The first is the last.
-const ONE_DEVICE: Intensity = Intensity { restarts: 0, period: Duration::from_secs(1) };
-
 /// A wired system, ready to run.
 pub(crate) struct System {
     pub(crate) stage: Stage,
     pub(crate) reactor: Reactor,
     pub(crate) supervisor: Supervisor,
-    /// The device's process, if it is ours; it ends with this.
-    pub(crate) process: Slot,
+    /// The device's process, if it is ours, and what was lent to us; they end with this, after the stage has let go of the
+    /// device.
+    pub(crate) kept: Slot,
     /// Whom to ask what is left when the daemon ends.
     pub(crate) parts: control::Parts,
-    /// What was lent to us; it goes back with this, after the stage has let go of the device.
-    pub(crate) _loan: Option<Loan>,
 }
 
 /// What the wiring keeps: the means to clean up after a context that died.
@@ -136,6 +131,7 @@ pub(crate) fn wire(
     let status_box: Mailbox<control::Message> = spawner.mailbox();
     let picture_box: Mailbox<pictures::Message> = spawner.mailbox();
     const ANY: Badge = Badge(0);
+    let device = &device.settled()?;
 
     // The device first: without one, nothing else makes sense.
     let ready = transport_box.open::<transport::FromReactor>(ANY);
@@ -151,9 +147,7 @@ pub(crate) fn wire(
     };
     let commands = link.commands();
     let [small, cursor, streams] = pools(&commands)?;
-    // A device that is there for good, on a bus, is not started anew.
-    let intensity = if process.is_some() || device.is_socket() { DEVICES } else { ONE_DEVICE };
-    let process = Slot::new(process);
+    let kept = Slot::new(process, loan);
     let starter = Starter {
         device: device.clone(),
         registrar: reactor.registrar(),
@@ -161,7 +155,7 @@ pub(crate) fn wire(
         devices: transport_box.open(ANY),
         keeper: keeper_box.open(ANY),
         commands,
-        process: process.clone(),
+        kept: kept.clone(),
     };
 
     let registrar = control_box.open::<ctrlq::Registrar>(ANY);
@@ -234,7 +228,7 @@ pub(crate) fn wire(
         resource_box.open(ANY),
         display_box.open(ANY),
     );
-    let keeper = Keeper::new(intensity, starter.into_start());
+    let keeper = Keeper::new(DEVICES, starter.into_start());
     let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
     let resources = Resources::new(
         policy.resource(),
@@ -270,7 +264,7 @@ pub(crate) fn wire(
     spawner.start("control socket", status_box, status);
     spawner.start("picture socket", picture_box, pictures);
     devices.send(NewLink(link))?;
-    Ok(System { stage, reactor, supervisor, process, parts: last_parts, _loan: loan })
+    Ok(System { stage, reactor, supervisor, kept, parts: last_parts })
 }
 
 /// Cuts the device's command memory into one pool for each actor that builds commands.

@@ -25,6 +25,19 @@ impl Addresses {
         Some(start)
     }
 
+    /// Takes the address that a region of `bytes` had on a device before. Says whether it is free.
+    pub(super) fn claim(&mut self, start: u64, bytes: usize) -> bool {
+        let span = (bytes as u64).checked_next_multiple_of(GAP).and_then(|length| length.checked_add(GAP));
+        let Some(end) = span.and_then(|length| start.checked_add(length)) else { return false };
+        let before = self.taken.range(..end).next_back();
+        let free = start >= FIRST && end <= LIMIT && before.is_none_or(|(_, taken)| *taken <= start);
+        if free {
+            self.taken.insert(start, end);
+            self.next = self.next.max(end);
+        }
+        free
+    }
+
     /// A region is gone.
     pub(super) fn give_back(&mut self, start: u64) {
         self.taken.remove(&start);
@@ -73,6 +86,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_one_device_had_another_has_at_the_same_places() {
+        let mut before = Addresses::default();
+        let held: Vec<_> = [1 << 30, 4096, 3 << 20].map(|bytes| (before.take(bytes).unwrap(), bytes)).into();
+        let mut next = Addresses::default();
+        for (start, bytes) in held.iter().rev() {
+            assert!(next.claim(*start, *bytes));
+            assert!(!next.claim(*start, *bytes), "it is taken");
+        }
+        assert!(!next.claim(held[0].0 + 4096, 4096), "inside another");
+        assert!(!next.claim(0, 4096) && !next.claim(LIMIT, 4096) && !next.claim(FIRST, usize::MAX));
+        let fresh = next.take(4096).unwrap();
+        assert!(held.iter().all(|(start, bytes)| fresh >= start + *bytes as u64 || fresh + 4096 <= *start));
     }
 
     #[test]

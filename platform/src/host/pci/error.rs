@@ -127,6 +127,11 @@ pub enum PciError {
     /// It cannot interrupt.
     #[error("the device could not be given an interrupt: {0}")]
     Interrupts(String),
+    /// Another device than before lies there.
+    #[error(
+        "device {0} is not what was there before: its queues differ, so programs cannot go on with it; start virgld anew"
+    )]
+    Other(Address),
     /// No memory for the queues.
     #[error(transparent)]
     Memory(#[from] MemoryError),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use virgld_protocol::virtio_pci::{NO_VECTOR, Structures, Window, common, status};
+use virgld_protocol::virtio_pci::{NO_VECTOR, Structures, Window};
 use virgld_runtime::io::ReadySink;
 use virgld_runtime::link::{CommandArea, Link, LinkEvent, QueueArea, Region, RegionId};
 use virgld_runtime::memory::Memory;
@@ -42,7 +42,7 @@ impl Default for PciSetup {
 /// A running virtio-gpu device behind VFIO. Dropping it resets the device, after which it reaches no memory.
 pub struct PciLink {
     // Before what they watch, so that they are dropped first.
-    _watches: Vec<Registration>,
+    watches: Vec<Registration>,
     regions: HashMap<RegionId, Open>,
     addresses: Addresses,
     /// Known already, to be told at the next `ready`, which the nudge brings about.
@@ -86,6 +86,28 @@ pub fn connect(
     registrar: &Registrar,
     sink: &mut dyn FnMut() -> ReadySink,
 ) -> Result<PciLink, PciError> {
+    establish(address, setup, None, registrar, sink)
+}
+
+/// The same for a device that takes the place of one that is lost, be it that one after a reset, with that one's
+/// memory for queues and commands: what was cut from it stays valid. The set-up must be the same.
+pub fn replace(
+    address: Address,
+    setup: &PciSetup,
+    commands: &CommandArea,
+    registrar: &Registrar,
+    sink: &mut dyn FnMut() -> ReadySink,
+) -> Result<PciLink, PciError> {
+    establish(address, setup, Some(commands), registrar, sink)
+}
+
+fn establish(
+    address: Address,
+    setup: &PciSetup,
+    inherited: Option<&CommandArea>,
+    registrar: &Registrar,
+    sink: &mut dyn FnMut() -> ReadySink,
+) -> Result<PciLink, PciError> {
     let folder = Bus(std::path::Path::new(PCI)).ready(address)?;
     let vfio = Vfio::open(address, &folder)?;
     let structures = vfio.structures()?;
@@ -97,9 +119,15 @@ pub fn connect(
     let mut addresses = Addresses::default();
     let sizes = [setup::queue_size(device.common(), 0)?, setup::queue_size(device.common(), 1)?];
     let layout = Layout::new(sizes, setup.command_bytes);
-    let memory = SharedMemory::new("virgld-queues", layout.size())?;
-    // PANIC: nothing was taken before, and memory of this size exists.
-    let base = addresses.take(memory.size()).expect("an empty address space has room");
+    let (memory, base) = match inherited {
+        Some(area) => inherit(area, &layout, &mut addresses).ok_or(PciError::Other(address))?,
+        None => {
+            let memory = SharedMemory::new("virgld-queues", layout.size())?;
+            // PANIC: nothing was taken before, and memory of this size exists.
+            let base = addresses.take(memory.size()).expect("an empty address space has room");
+            (memory, base)
+        }
+    };
     device.vfio.map(&memory, 0..memory.size(), base)?;
 
     let vectors = device.vfio.vectors().min(3);
@@ -144,7 +172,7 @@ pub fn connect(
     setup::finish(device.common());
     tracing::info!(device = %address, vectors, features, "driving a PCI device");
     Ok(PciLink {
-        _watches: watches,
+        watches,
         regions: HashMap::new(),
         addresses,
         known: Vec::new(),
@@ -158,6 +186,17 @@ pub fn connect(
         down: false,
         device,
     })
+}
+
+/// The memory of the device before, at the address at which that one had it.
+fn inherit(
+    area: &CommandArea,
+    layout: &Layout,
+    addresses: &mut Addresses,
+) -> Option<(Arc<SharedMemory>, u64)> {
+    let memory = area.memory.clone().as_any().downcast::<SharedMemory>().ok()?;
+    let alike = memory.size() == layout.size() && area.offset == layout.commands.start;
+    (alike && addresses.claim(area.address, memory.size())).then_some((memory, area.address))
 }
 
 /// The vectors of the configuration, the control queue and the cursor queue, where there are so many.
@@ -228,13 +267,8 @@ impl PciLink {
     }
 
     fn look_at_configuration(&mut self, events: &mut Vec<LinkEvent>) {
-        let now = self.device.common().byte(common::STATUS);
-        if now == 0xff {
-            return self.fail("the device is gone from the bus", events);
-        }
-        if now & status::NEEDS_RESET != 0 {
-            return self
-                .fail("the device asks for a reset (DEVICE_NEEDS_RESET): it has met an error", events);
+        if let Some(trouble) = setup::trouble(self.device.common()) {
+            return self.fail(trouble, events);
         }
         setup::take_events(self.device.specific());
         match setup::configuration(self.device.common(), self.device.specific()) {
@@ -250,6 +284,10 @@ impl PciLink {
 
 impl Drop for PciLink {
     fn drop(&mut self) {
+        // One that was pulled out has nothing to be reset.
+        if setup::trouble(self.device.common()) == Some(setup::GONE) {
+            return;
+        }
         // The device must write nowhere any more before its memory is another's.
         if let Err(error) = setup::reset(self.device.common(), DROP_DEADLINE) {
             tracing::warn!(%error, "the device is left as it is; it loses its memory when it is closed");
@@ -295,8 +333,14 @@ impl Link for PciLink {
     }
 
     fn admit_region(&mut self, region: Region) {
-        // No device takes the place of one on a bus, so there is none whose memory this could be.
-        self.tell(LinkEvent::RegionOpened(Region { address: None, ..region }));
+        let memory = region.memory.clone().as_any().downcast::<SharedMemory>().ok();
+        let address = region.address.filter(|address| self.addresses.claim(*address, region.memory.size()));
+        let address = memory.zip(address).map(|(memory, address)| {
+            // What it is to reach of it is shown to it anew.
+            self.regions.insert(region.id, Open { memory, address, shown: HashMap::new() });
+            address
+        });
+        self.tell(LinkEvent::RegionOpened(Region { address, ..region }));
     }
 
     fn close_region(&mut self, id: RegionId) {
@@ -333,6 +377,12 @@ impl Link for PciLink {
         let Some(length) = open.shown.remove(&offset) else { return };
         if let Err(error) = self.device.vfio.unmap(open.address + offset as u64, length) {
             tracing::warn!(region = id.0, offset, length, %error, "the device can still reach memory");
+        }
+    }
+
+    fn attached(&mut self) {
+        for watch in &self.watches {
+            watch.rearm();
         }
     }
 

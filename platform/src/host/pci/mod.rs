@@ -18,5 +18,5 @@ mod vfio;
 
 pub use address::{Address, BadAddress};
 pub use error::PciError;
-pub use link::{PciLink, PciSetup, connect};
-pub use sysfs::{Loan, find, lend};
+pub use link::{PciLink, PciSetup, connect, replace};
+pub use sysfs::{Loan, find, is_there, lend};

@@ -33,6 +33,20 @@ pub(super) fn reset(common: Fields<'_>, deadline: Duration) -> Result<(), PciErr
     Ok(())
 }
 
+/// What makes a running device one that is of no use any more, if anything does.
+pub(super) fn trouble(common: Fields<'_>) -> Option<&'static str> {
+    let now = common.byte(common::STATUS);
+    if now == u8::MAX {
+        Some(GONE)
+    } else if now & status::NEEDS_RESET != 0 {
+        Some("the device asks for a reset (DEVICE_NEEDS_RESET): it has met an error")
+    } else if now & status::DRIVER_OK == 0 {
+        Some("the device was reset by somebody else, or has stopped")
+    } else {
+        None
+    }
+}
+
 /// Agrees on features; `wanted` are those besides the ones that are always used.
 pub(super) fn negotiate(common: Fields<'_>, wanted: u64) -> Result<u64, PciError> {
     common.set_byte(common::STATUS, status::ACKNOWLEDGE);
@@ -147,6 +161,9 @@ pub(super) fn finish(common: Fields<'_>) {
 
 /// Bytes of virtio-gpu's device configuration.
 pub(super) const CONFIGURATION: usize = 16;
+
+/// What [`trouble`] says of a device that does not answer: all of it reads as ones.
+pub(super) const GONE: &str = "the device is gone from the bus";
 
 const EVENTS_READ: u64 = 0;
 const EVENTS_CLEAR: u64 = 4;
@@ -274,6 +291,21 @@ mod tests {
         model.resets_after = None;
         let deadline = Duration::from_millis(5);
         assert!(matches!(reset(model.common(), deadline), Err(PciError::NoReset(_))));
+    }
+
+    #[test]
+    fn a_device_in_trouble_says_so_by_its_status() {
+        let model = Model::good();
+        finish(model.common());
+        assert_eq!(trouble(model.common()), None);
+        let running = model.common().byte(common::STATUS);
+        model.common().set_byte(common::STATUS, running | status::NEEDS_RESET);
+        assert!(trouble(model.common()).is_some_and(|trouble| trouble.contains("NEEDS_RESET")));
+        reset(model.common(), Duration::from_secs(20)).unwrap();
+        assert!(trouble(model.common()).is_some_and(|trouble| trouble.contains("stopped")));
+        model.put(0, common::STATUS, u32::MAX);
+        model.put(8, 0, 0);
+        assert_eq!(trouble(model.common()), Some(GONE));
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub fn find() -> Result<Option<Address>, PciError> {
     Bus(Path::new(PCI)).find()
 }
 
+/// Whether there is a device at this address.
+pub fn is_there(address: Address) -> bool {
+    Bus(Path::new(PCI)).existing(address).is_ok()
+}
+
 /// Has vfio-pci take a device from whatever driver holds it.
 pub fn lend(address: Address) -> Result<Loan, PciError> {
     Bus(Path::new(PCI)).lend(address)
@@ -30,6 +35,17 @@ pub struct Loan {
     bus: PathBuf,
     address: Address,
     taken: bool,
+}
+
+impl Loan {
+    /// Takes the device again if it was pulled out and put back meanwhile: then the system has given it to its own
+    /// driver.
+    pub fn renew(&mut self) -> Result<(), PciError> {
+        let mut again = Bus(&self.bus).lend(self.address)?;
+        // One loan's end is enough.
+        self.taken |= std::mem::take(&mut again.taken);
+        Ok(())
+    }
 }
 
 impl Drop for Loan {
