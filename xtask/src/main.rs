@@ -70,8 +70,12 @@ enum Command {
     /// Measure virgld beside its floor, llvmpipe and virpipe with virgl_test_server.
     ///
     /// Everything after `bench` goes to the program virgld-bench: `cargo xtask bench --help` shows its options.
+    /// With `--vm` it is other programs, in a virtual machine, beside the kernel's driver: `cargo xtask bench --vm --help`.
     #[command(disable_help_flag = true)]
     Bench {
+        /// Measure on a PCI device in a virtual machine.
+        #[arg(long)]
+        vm: bool,
         /// Arguments of virgld-bench.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -103,7 +107,8 @@ fn run(command: Command) -> Result<bool> {
             setup::ensure(&[&DEVICE, &PROGRAMS])?;
             demo::run(&Workspace::load()?)?;
         }
-        Command::Bench { arguments } => bench(&arguments)?,
+        Command::Bench { vm: true, arguments } => vm::bench::run(&arguments)?,
+        Command::Bench { vm: false, arguments } => bench(&arguments)?,
         Command::Follow => follow::run(&Workspace::load()?.root)?,
     }
     Ok(true)

@@ -25,6 +25,7 @@ mod programs;
 mod redox;
 mod session;
 mod vm;
+mod vm_faults;
 
 /// One thing that must hold.
 pub(crate) struct Step {
@@ -154,5 +155,11 @@ const STEPS: &[Step] = &[
     step("faults", GL, faults::run, "the device is killed, aborted and stopped under programs; others go on"),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
     step("vm", &[&DEVICE, &PROGRAMS, &VM], vm::run, "the pixel checks on a PCI device, in a virtual machine"),
+    step(
+        "vm-faults",
+        &[&DEVICE, &PROGRAMS, &VM],
+        vm_faults::run,
+        "the PCI device stalls, is pulled out and put back; the daemon is killed",
+    ),
     step("piglit", &[&DEVICE, &PROGRAMS, &PIGLIT], piglit::run, "what passes on llvmpipe passes on virgld"),
 ];

@@ -7,7 +7,7 @@ use crate::failure::Result;
 use crate::process::tail;
 use crate::report::Outcome;
 use crate::steps::Session;
-use crate::vm::{Image, Machine};
+use crate::vm::{GPU, Image, Machine};
 
 /// Boots a guest, has virgld take its gpu from the kernel's driver, and runs the programs.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
@@ -20,7 +20,8 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let folder = programs.parent().unwrap_or(Path::new("/"));
     let script = format!("cd {}\n{SCRIPT}", folder.display());
     let limit = Duration::from_secs(300);
-    let guest = Machine { image: &image, gpu: GPU, script: &script, limit }.run()?;
+    let machine = Machine { image: &image, gpu: GPU, words: "", script: &script, limit };
+    let guest = machine.run()?;
     let seconds = guest.took.as_secs_f64();
     if guest.code == 0 {
         return Ok(Outcome::Passed(format!(
@@ -39,8 +40,6 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
 fn last_line(output: &str) -> &str {
     output.trim_end().lines().last().unwrap_or_default()
 }
-
-const GPU: &str = "virtio-gpu-gl-pci,iommu_platform=on,disable-legacy=on";
 
 const SCRIPT: &str = r#"
 set -e

@@ -57,10 +57,11 @@ share() { $B mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,$3 $1 $2;
 share host /low ro,cache=loose
 $B mount -t overlay -o lowerdir=/low,upperdir=/up/upper,workdir=/up/work root /root
 for folder in proc sys dev; do $B mount --move /$folder /root/$folder; done
-$B mkdir -p /root/dev/shm /root/dev/pts /root/vm /root/run
+$B mkdir -p /root/dev/shm /root/dev/pts /root/vm /root/run /root/machine
 for folder in dev/shm run; do $B mount -t tmpfs tmpfs /root/$folder; done
 $B mount -t devpts devpts /root/dev/pts
 share back /root/vm rw
+share machine /root/machine ro
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C
 $B ip link set lo up
 $B cat /root/proc/uptime > /root/vm/booted

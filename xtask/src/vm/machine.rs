@@ -1,14 +1,14 @@
 //! Starting the guest and hearing what became of it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::image::Image;
 use crate::failure::{Context, Failure, Result};
-use crate::process::{Task, tail};
+use crate::process::{Running, Task, tail};
 
 /// A machine to be.
 pub(crate) struct Machine<'a> {
@@ -16,10 +16,20 @@ pub(crate) struct Machine<'a> {
     pub(crate) image: &'a Image,
     /// QEMU's options for its gpu.
     pub(crate) gpu: &'a str,
+    /// What its kernel is told besides the usual.
+    pub(crate) words: &'a str,
     /// What it runs: a script for bash, as root.
     pub(crate) script: &'a str,
     /// How long it may take from power on to power off.
     pub(crate) limit: Duration,
+}
+
+/// A machine that runs; it is switched off when this is dropped.
+struct Booted {
+    folder: TempDir,
+    process: Running,
+    since: Instant,
+    limit: Duration,
 }
 
 /// What became of a guest.
@@ -37,20 +47,16 @@ pub(crate) struct Guest {
 impl Machine<'_> {
     /// Runs the guest until it powers off. Fails if it did not come as far as its script's end.
     pub(crate) fn run(&self) -> Result<Guest> {
+        self.start()?.finish()
+    }
+
+    fn start(&self) -> Result<Booted> {
         let folder =
             tempfile::Builder::new().prefix("virgld-vm-").tempdir().context(|| "no folder".into())?;
         fs::write(folder.path().join("script"), self.script).context(|| "cannot write the script".into())?;
-        let finished = self.task(folder.path()).capture()?;
-        let output = read(folder.path(), "output");
-        match read(folder.path(), "exit").trim().parse() {
-            Ok(code) => Ok(Guest { folder, output, code, took: finished.took }),
-            Err(_) => Err(Failure::new(format!(
-                "the guest did not finish within {} s; its script wrote:\n{}\nand its console:\n{}",
-                self.limit.as_secs(),
-                tail(&output, 20),
-                tail(&finished.text, 20)
-            ))),
-        }
+        let console = File::create(folder.path().join(CONSOLE)).context(|| "cannot keep a log".into())?;
+        let process = self.task(folder.path()).start(console)?;
+        Ok(Booted { folder, process, since: Instant::now(), limit: self.limit })
     }
 
     fn task(&self, folder: &Path) -> Task {
@@ -64,20 +70,47 @@ impl Machine<'_> {
             .arg(&self.image.kernel)
             .arg("-initrd")
             .arg(&self.image.initial)
-            .args(["-append", COMMAND_LINE])
+            .args(["-append", &format!("{COMMAND_LINE} {}", self.words)])
             // The IOMMU comes before whatever is to be behind it.
-            .args(["-device", "intel-iommu,intremap=on", "-device", self.gpu])
+            .args(["-device", "intel-iommu,intremap=on"])
+            // Where devices can come and go while the machine runs.
+            .args(["-device", "pcie-root-port,id=slot1,chassis=1,slot=1"])
+            .args(["-device", self.gpu])
             .args(["-display", "egl-headless,rendernode=/dev/null"])
             .args(["-virtfs", &share(Path::new("/"), "host", ",readonly=on")])
             .args(["-virtfs", &share(folder, "back", "")])
+            // What the system says of QEMU itself: the guest reads there what it costs.
+            .args(["-virtfs", &share(Path::new("/proc/self/"), "machine", ",readonly=on")])
             .args(["-serial", "stdio", "-monitor", "none"])
             .limit(self.limit)
     }
 }
 
-fn read(folder: &Path, name: &str) -> String {
-    String::from_utf8_lossy(&fs::read(folder.join(name)).unwrap_or_default()).into_owned()
+impl Booted {
+    fn finish(mut self) -> Result<Guest> {
+        let left = self.limit.saturating_sub(self.since.elapsed());
+        self.process.wait(left)?;
+        let output = self.read("output");
+        match self.read("exit").trim().parse() {
+            Ok(code) => Ok(Guest { folder: self.folder, output, code, took: self.since.elapsed() }),
+            Err(_) => Err(self.failure(&format!("did not finish within {} s", self.limit.as_secs()))),
+        }
+    }
+
+    fn failure(&self, what: &str) -> Failure {
+        Failure::new(format!(
+            "the guest {what}; its script wrote:\n{}\nand its console:\n{}",
+            tail(&self.read("output"), 40),
+            tail(&self.read(CONSOLE), 20)
+        ))
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.path().join(name)).unwrap_or_default()).into_owned()
+    }
 }
 
+const CONSOLE: &str = "console";
+/// The kernel checks that the timer interrupts within a moment, and panics on a busy machine where it does later.
 const COMMAND_LINE: &str =
-    "console=ttyS0 quiet loglevel=4 tsc=reliable mitigations=off intel_iommu=on panic=-1";
+    "console=ttyS0 quiet loglevel=4 tsc=reliable no_timer_check mitigations=off intel_iommu=on panic=-1";

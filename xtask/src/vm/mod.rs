@@ -5,9 +5,13 @@
 //! brings back. Nothing in the guest can change this machine, and it has no network.
 
 mod archive;
+pub(crate) mod bench;
 mod image;
 mod kernel;
 mod machine;
 
 pub(crate) use image::Image;
 pub(crate) use machine::Machine;
+
+/// QEMU's options for a gpu behind the IOMMU.
+pub(crate) const GPU: &str = "virtio-gpu-gl-pci,iommu_platform=on,disable-legacy=on";

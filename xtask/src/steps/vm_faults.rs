@@ -1,0 +1,114 @@
+//! A PCI device in trouble, in a virtual machine: it stalls, it is pulled out and put back, the daemon is killed.
+//!
+//! QEMU 7.2 plugs and unplugs no virtio-gpu device while a machine runs ("does not support hotplugging"), so the guest's
+//! kernel is told to drop the device and to look for it again: to a driver that is the same.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::failure::Result;
+use crate::process::tail;
+use crate::report::Outcome;
+use crate::steps::Session;
+use crate::vm::{GPU, Image, Machine};
+
+/// Boots a guest whose gpu has one interrupt vector, and does to the device what can happen to one.
+pub(crate) fn run(session: &Session) -> Result<Outcome> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
+    }
+    let workspace = session.released()?;
+    let image = Image::build(workspace, "faults", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
+    let programs = workspace.release("virgld");
+    let folder = programs.parent().unwrap_or(Path::new("/"));
+    let script = format!("cd {}\n{SCRIPT}", folder.display());
+    let gpu = format!("{GPU},vectors=1,bus=slot1");
+    let limit = Duration::from_secs(240);
+    let machine = Machine { image: &image, gpu: &gpu, words: "", script: &script, limit };
+    let guest = machine.run()?;
+    let seconds = guest.took.as_secs_f64();
+    if guest.code == 0 {
+        let last = guest.output.trim_end().lines().last().unwrap_or_default();
+        return Ok(Outcome::Passed(format!("{last}; {seconds:.0} s from power on to power off")));
+    }
+    let log = std::fs::read_to_string(guest.folder.path().join("daemon.log")).unwrap_or_default();
+    Ok(Outcome::Failed(format!(
+        "in the guest, with code {}:\n{}\nand the daemon:\n{}",
+        guest.code,
+        tail(&guest.output, 40),
+        tail(&log, 30)
+    )))
+}
+
+const SCRIPT: &str = r#"
+set -eE
+export VIRGLD_DIR=/tmp/virgld
+gpu=$(grep -l 0x1050 /sys/bus/pci/devices/*/device | cut -d/ -f6)
+device=/sys/bus/pci/devices/$gpu
+trap 'echo "failed at line $LINENO"' ERR
+
+start() {
+    ./virgld serve --device pci:$gpu --rebind --command-deadline 3 2>> /vm/daemon.log &
+    daemon=$!
+    until ./virgld status > /dev/null 2>&1; do kill -0 $daemon; sleep 0.05; done
+}
+# Waits until what the daemon says of itself has this in it.
+says() {
+    for try in $(seq 300); do
+        ./virgld status 2> /dev/null | grep -q "$1" && return
+        sleep 0.1
+    done
+    ./virgld status
+    return 1
+}
+draws() { timeout 60 ./virgld run -- ./glcheck --expect-renderer virgl --platform surfaceless clear; }
+start
+draws
+grep -c vfio /proc/interrupts
+
+# The device stalls: it is not let at memory any more, and forgets that it was to work.
+printf '\x02' | dd of=$device/config bs=1 seek=4 conv=notrunc 2> /dev/null
+timeout 60 ./virgld run -- ./glcheck --platform surfaceless clear > /dev/null 2>&1 || true
+says 'losses     1 devices'
+draws
+echo "a device that stalled was reset"
+
+# It is pulled out under a program, stays away for a moment, and comes back.
+EGL_PLATFORM=surfaceless timeout 60 ./virgld run -- ./glbench --seconds 6 small-frames > /dev/null 2>&1 &
+client=$!
+sleep 2
+echo 1 > $device/remove
+! [ -e $device ]
+sleep 1
+kill -0 $daemon
+echo 1 > /sys/bus/pci/rescan
+says 'losses     2 devices'
+says 'without one'
+draws
+wait $client || echo "the program that it was pulled out under ended with $?"
+[ $(basename $(readlink $device/driver)) = vfio-pci ]
+echo "a device that was pulled out was taken again"
+
+# The daemon is killed while a program holds its files.
+EGL_PLATFORM=surfaceless timeout 60 ./virgld run -- ./glbench --seconds 8 finish-after-clear > /vm/orphan 2>&1 &
+client=$!
+sleep 2
+kill -KILL $daemon
+wait $daemon || true
+start
+draws
+kill -0 $client
+code=0
+wait $client || code=$?
+[ $code != 124 ]
+
+# The device goes back to the kernel's driver, which works.
+kill $daemon
+wait $daemon
+echo > $device/driver_override
+[ $(basename $(readlink $device/driver)) = vfio-pci ]
+echo $gpu > /sys/bus/pci/drivers/vfio-pci/unbind
+echo $gpu > /sys/bus/pci/drivers_probe
+timeout 60 ./glcheck --expect-renderer virgl --platform surfaceless clear
+echo "one vector; reset, pulled out, killed: programs went on"
+"#;
