@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use virgld_protocol::channel::Mapped;
 use virgld_protocol::client::kms::{
-    AddFb2, Atomic, CreateDumb, CreatePropBlob, Cursor, CursorFlags, EventVblank, GetConnector, MapDumb,
-    ModeInfo, NO_FENCE, PageFlip, RmFb, SetCrtc, SetMaster,
+    AddFb2, Atomic, CreateDumb, CreatePropBlob, Cursor, CursorFlags, DropMaster, EventVblank, GetConnector,
+    GetFb2, MapDumb, ModeInfo, NO_FENCE, PageFlip, RmFb, SetCrtc, SetMaster,
 };
-use virgld_protocol::client::{Ioctl, SetClientCap};
+use virgld_protocol::client::{GemClose, Ioctl, PrimeFdToHandle, PrimeHandleToFd, SetClientCap};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::display::{Look, Picture};
 use virgld_protocol::message::door::Attach;
-use virgld_protocol::message::scheme::Node;
+use virgld_protocol::message::scheme::{Attached, Node};
 use virgld_runtime::Respond;
 use virgld_testkit::system::{System, SystemConfig};
 use zerocopy::{FromBytes, IntoBytes};
@@ -80,15 +80,40 @@ impl Desk {
     }
 
     fn framebuffer(&mut self, file: FileId, handle: u32) -> Result<u32, Errno> {
-        let asked = AddFb2 {
+        let asked = self.of(handle);
+        self.ask(file, &asked, &[]).map(|made| made.fb_id)
+    }
+
+    /// A framebuffer of all of a dumb buffer.
+    fn of(&self, handle: u32) -> AddFb2 {
+        AddFb2 {
             width: SIDE,
             height: SIDE,
             pixel_format: u32::from_le_bytes(*b"XR24"),
             handles: [handle, 0, 0, 0],
             pitches: [256, 0, 0, 0],
             ..AddFb2::default()
+        }
+    }
+
+    /// Passes a buffer on by descriptor: the other's handle.
+    fn share(&mut self, from: FileId, handle: u32, to: FileId) -> u32 {
+        let token = self.system.door.call(from, &PrimeHandleToFd { handle, flags: 0, fd: -1 }, &[]);
+        self.system.settle();
+        let Some(Attach::Buffer { export, .. }) = self.system.door.answer(token).unwrap().attach else {
+            panic!("no descriptor")
         };
-        self.ask(file, &asked, &[]).map(|made| made.fb_id)
+        let fixed = PrimeFdToHandle { handle: 0, flags: 0, fd: -1 };
+        let token = self.system.door.call_with(to, &fixed, &[], Some(Attached::Buffer(export)));
+        self.system.settle();
+        self.system.door.drop_export(export);
+        self.system.door.answer(token).unwrap().fixed::<PrimeFdToHandle>().unwrap().handle
+    }
+
+    fn revoke(&mut self, file: FileId, handle: u32) -> Result<(), Errno> {
+        let token = self.system.door.revoke(file, handle);
+        self.system.settle();
+        self.system.door.answer(token).unwrap().result.map(drop)
     }
 
     fn set_crtc(&mut self, file: FileId, fb_id: u32) -> Result<(), Errno> {
@@ -244,6 +269,84 @@ fn a_buffer_that_is_shown_outlives_its_handle_and_not_its_framebuffer() {
     desk.system.outlast();
     assert_eq!((desk.shown(), desk.system.device.host().resources()), (None, 0));
     desk.end(&[file]);
+}
+
+/// Everybody with a descriptor of it could put it on the screen; its maker takes that back.
+#[test]
+fn a_buffer_that_is_revoked_goes_from_the_screens_of_others() {
+    let mut desk = Desk::new();
+    let (maker, other) = (desk.system.door.open(Node::Card), desk.system.door.open(Node::Card));
+    desk.ask(maker, &DropMaster, &[]).unwrap();
+    desk.ask(other, &SetMaster, &[]).unwrap();
+    let handle = desk.dumb(maker, 3);
+    let imported = desk.share(maker, handle, other);
+    let theirs = desk.framebuffer(other, imported).unwrap();
+    let own = desk.framebuffer(maker, handle).unwrap();
+    desk.set_crtc(other, theirs).unwrap();
+    assert_eq!(desk.shown(), Some(3));
+    desk.revoke(maker, handle).unwrap();
+    desk.system.outlast();
+    assert_eq!(desk.shown(), None, "as after RMFB");
+    assert_eq!(
+        desk.ask(other, &GetFb2 { fb_id: theirs, ..GetFb2::default() }, &[]).err(),
+        Some(Errno::ENOENT)
+    );
+    assert_eq!(desk.set_crtc(other, theirs), Err(Errno::ENOENT));
+    // The maker's own stays, and shows what the maker writes from now on, where it is now.
+    desk.paint(maker, handle, 4);
+    desk.set_crtc(other, own).unwrap();
+    assert_eq!(desk.shown(), Some(4));
+    assert!(
+        desk.look().pixels.chunks_exact(4).take(64).all(|pixel| pixel[0] == 4),
+        "a person sees old memory"
+    );
+    desk.end(&[maker, other]);
+}
+
+/// A master may look at what others show, as on Linux; that does not make it the maker.
+#[test]
+fn who_looks_at_a_framebuffer_gets_no_more_than_its_maker_gives_and_cannot_take_it_back() {
+    let mut desk = Desk::new();
+    let (master, maker) = (desk.system.door.open(Node::Card), desk.system.door.open(Node::Card));
+    let handle = desk.dumb(maker, 3);
+    let framebuffer = desk.framebuffer(maker, handle).unwrap();
+    let seen = desk.ask(master, &GetFb2 { fb_id: framebuffer, ..GetFb2::default() }, &[]).unwrap().handles[0];
+    assert_ne!(seen, 0);
+    assert_eq!(desk.revoke(master, seen), Err(Errno::EACCES), "it is not the maker");
+    let share = PrimeHandleToFd { handle: seen, flags: 0, fd: -1 };
+    assert_eq!(desk.ask(master, &share, &[]).err(), Some(Errno::EACCES), "it may look, and not pass on");
+    // What the maker takes back goes also where no descriptor ever was.
+    desk.revoke(maker, handle).unwrap();
+    let map = MapDumb { handle: seen, ..MapDumb::default() };
+    assert_eq!(desk.ask(master, &map, &[]).err(), Some(Errno::ENOENT));
+    desk.end(&[master, maker]);
+}
+
+/// The number of a buffer that its client has closed must not come again while the display is about to hold it.
+#[test]
+fn a_handle_that_is_closed_before_its_framebuffer_is_made_leaves_no_number_of_anothers() {
+    for closes_file in [false, true] {
+        let mut desk = Desk::new();
+        let (hasty, victim) = (desk.system.door.open(Node::Card), desk.system.door.open(Node::Card));
+        let handle = desk.dumb(hasty, 1);
+        let asked = desk.of(handle);
+        // Both are under way before either is answered.
+        let made = desk.system.door.call(hasty, &asked, &[]);
+        if closes_file {
+            desk.system.door.close(hasty);
+        } else {
+            desk.system.door.call(hasty, &GemClose { handle, pad: 0 }, &[]);
+        }
+        let theirs = desk.dumb(victim, 9);
+        if !closes_file {
+            let fb_id = desk.system.door.answer(made).unwrap().fixed::<AddFb2>().unwrap().fb_id;
+            desk.set_crtc(hasty, fb_id).unwrap();
+            assert_eq!(desk.shown(), Some(1), "its own picture and nobody else's");
+        }
+        desk.framebuffer(victim, theirs).unwrap();
+        let files = if closes_file { vec![victim] } else { vec![hasty, victim] };
+        desk.end(&files);
+    }
 }
 
 #[test]

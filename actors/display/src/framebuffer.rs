@@ -1,8 +1,9 @@
 //! Framebuffers: parts of buffers that can be put on a screen.
 
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::FileId;
-use virgld_protocol::message::display::{Answer, Image, NewFramebuffer, Notice};
+use virgld_protocol::ids::{FileId, ResourceId};
+use virgld_protocol::message::display::{Answer, Image, NewFramebuffer, Notice, Pixels};
+use virgld_protocol::message::resource::Backing;
 use virgld_runtime::Time;
 
 use crate::mode::{LARGEST, SMALLEST};
@@ -109,6 +110,35 @@ impl State {
                 framebuffer.named = false;
             }
             self.take_off(now, id, effects);
+        }
+    }
+
+    /// Nobody but its maker has a buffer any more: what others made of it goes as if they had removed it.
+    pub(crate) fn revoked(
+        &mut self,
+        now: Time,
+        resource: ResourceId,
+        maker: FileId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let master = self.master;
+        // A pointer's image is the master's.
+        let others = |it: &Framebuffer| it.image.resource == resource && it.owner.or(master) != Some(maker);
+        let gone = self.framebuffers.iter().filter(|(_, it)| others(it)).map(|(id, _)| *id);
+        for id in gone.collect::<Vec<_>>() {
+            if let Some(framebuffer) = self.framebuffers.get_mut(&id) {
+                framebuffer.named = false;
+            }
+            self.take_off(now, id, effects);
+        }
+    }
+
+    /// The pixels of a buffer are in other memory.
+    pub(crate) fn moved(&mut self, resource: ResourceId, backing: &Backing) {
+        for framebuffer in self.framebuffers.values_mut().filter(|it| it.image.resource == resource) {
+            if let Pixels::Memory(pixels) = &mut framebuffer.image.pixels {
+                pixels.clone_from(backing);
+            }
         }
     }
 

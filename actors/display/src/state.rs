@@ -130,6 +130,8 @@ impl State {
             Request::Closed { file } => self.close(now, file, effects),
             Request::Call { file, token, call } => self.call(now, file, token, call, effects),
             Request::Ready { gate } => self.gate_opens(now, gate),
+            Request::Revoked { resource, maker } => self.revoked(now, resource, maker, effects),
+            Request::Moved { resource, backing } => self.moved(resource, &backing),
         }
         self.settle(now, effects);
     }

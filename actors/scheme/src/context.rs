@@ -135,7 +135,7 @@ impl State {
     }
 
     /// The context's actor died. What it had under way fails; the file stays, without a context.
-    pub(crate) fn context_died(&mut self, id: FileId, effects: &mut Vec<Effect>) {
+    pub fn context_died(&mut self, id: FileId, effects: &mut Vec<Effect>) {
         for (_, fences) in self.orphans.extract_if(|(file, _), _| *file == id).collect::<Vec<_>>() {
             fences.into_iter().for_each(|fence| self.signal(fence, Err(Errno::EIO), effects));
         }

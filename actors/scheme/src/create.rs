@@ -4,9 +4,9 @@ use virgld_protocol::client::kms::CreateDumb;
 use virgld_protocol::client::{Call, Reply, ResourceCreate};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Token};
-use virgld_protocol::message::context;
 use virgld_protocol::message::ctrlq::Description;
 use virgld_protocol::message::resource::{Backing, Request, Shape};
+use virgld_protocol::message::{context, display};
 use virgld_protocol::rights::Rights;
 
 use crate::buffer::Buffer;
@@ -152,6 +152,10 @@ impl State {
         effects: &mut Vec<Effect>,
     ) {
         if let Some(buffer) = self.buffers.get_mut(&resource) {
+            if matches!(buffer.shape, Shape::Flat(_)) {
+                let backing = backing.clone();
+                effects.push(Effect::Display(display::Request::Moved { resource, backing }));
+            }
             buffer.backing = backing;
             // What a client mapped so far is not its memory any more.
             buffer.mapped = false;

@@ -7,6 +7,7 @@
 use virgld_protocol::client::Reply;
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::message::display;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::resource::Request;
 use virgld_protocol::rights::Rights;
@@ -58,15 +59,25 @@ impl State {
             return Ok(Outcome::Answer(Reply::empty()));
         };
         let others: Vec<FileId> = buffer.holders.iter().copied().filter(|holder| *holder != id).collect();
-        let Some(export) = buffer.export.take() else {
-            // Without a descriptor, nobody ever got anything.
+        let export = buffer.export.take();
+        if export.is_none() && others.is_empty() && buffer.framebuffers == 0 && self.shown.is_empty() {
+            // Nobody ever got anything, or all of it is gone.
             return Ok(Outcome::Answer(Reply::empty()));
-        };
-        buffer.stale = true;
-        self.exports.remove(&export);
-        effects.push(Effect::Door(Command::ForgetExport { export }));
+        }
+        // What lies in the maker's arena, nobody else could map.
+        let isolated = buffer.backing.isolated;
+        buffer.stale = isolated;
+        if let Some(export) = export {
+            self.exports.remove(&export);
+            effects.push(Effect::Door(Command::ForgetExport { export }));
+        }
         for other in others {
             self.take_away(other, resource, effects);
+        }
+        self.shown.values_mut().filter(|call| call.file != id).for_each(|call| call.revoked = true);
+        effects.push(Effect::Display(display::Request::Revoked { resource, maker: id }));
+        if !isolated {
+            return Ok(Outcome::Answer(Reply::empty()));
         }
         let caller = Caller { now, file: id, token: Some(token) };
         let parked = self.park(caller, Awaited::Revocation);

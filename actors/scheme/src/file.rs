@@ -18,6 +18,8 @@ pub(crate) enum Origin {
     Own,
     /// A descriptor of it was imported: goes when that is revoked.
     Derived(ExportKey),
+    /// A framebuffer names it that another file made (GETFB): goes when the buffer is revoked.
+    Shown,
 }
 
 /// What a handle stands for.

@@ -22,6 +22,19 @@ pub(crate) struct Showing {
     token: Option<Token>,
     /// As it came: the answer repeats most of it.
     call: Call,
+    /// A buffer was revoked meanwhile: the answer must not bring a handle back.
+    pub(crate) revoked: bool,
+    /// The buffer that the call gives the display. It must not go, and its number with it, before the display has said
+    /// whether it holds it.
+    held: Option<ResourceId>,
+}
+
+impl Showing {
+    /// Its file is closed: nobody waits for the answer. Says whether something else does.
+    pub(crate) fn abandon(&mut self) -> bool {
+        self.token = None;
+        self.held.is_some()
+    }
 }
 
 impl State {
@@ -34,7 +47,12 @@ impl State {
     ) -> Result<Outcome, Refusal> {
         let asked = self.decode(caller.file, &call)?;
         let token = Token(self.fresh());
-        self.shown.insert(token, Showing { file: caller.file, token: caller.token, call });
+        let held = image_in(&asked);
+        if let Some(buffer) = held.and_then(|it| self.buffers.get_mut(&it)) {
+            buffer.framebuffers += 1;
+        }
+        let (file, waiting) = (caller.file, caller.token);
+        self.shown.insert(token, Showing { file, token: waiting, call, revoked: false, held });
         effects.push(Effect::Display(display::Request::Call { file: caller.file, token, call: asked }));
         Ok(Outcome::Later)
     }
@@ -54,19 +72,29 @@ impl State {
                     buffer.framebuffers += 1;
                 }
             }
-            Notice::Let { resource } => {
-                if let Some(buffer) = self.buffers.get_mut(&resource) {
-                    buffer.framebuffers -= 1;
-                }
-                self.release_if_unnamed(resource, effects);
-            }
+            Notice::Let { resource } => self.let_go(resource, effects),
         }
     }
 
     fn display_answered(&mut self, token: Token, result: Result<Answer, Refusal>, effects: &mut Vec<Effect>) {
-        let Some(Showing { file, token, call }) = self.shown.remove(&token) else { return };
-        let reply = result.and_then(|it| self.encode(file, &call, it));
+        const TAKEN_BACK: Refusal = Refusal::new(Errno::ENOENT, "the framebuffer's buffer was taken back");
+        let Some(Showing { file, token, call, revoked, held }) = self.shown.remove(&token) else { return };
+        let reply = match result {
+            Ok(Answer::Framebuffer { resource: Some(_), .. }) if revoked => Err(TAKEN_BACK),
+            it => it.and_then(|it| self.encode(file, &call, it)),
+        };
         answer(token, reply.map(Outcome::Answer), effects);
+        if let Some(resource) = held {
+            self.let_go(resource, effects);
+        }
+    }
+
+    /// A framebuffer, or a call that was to make one, names a buffer no more.
+    fn let_go(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
+        if let Some(buffer) = self.buffers.get_mut(&resource) {
+            buffer.framebuffers = buffer.framebuffers.saturating_sub(1);
+        }
+        self.release_if_unnamed(resource, effects);
     }
 
     /// AUTH_MAGIC by a master: there is such a file, or not. Nothing depends on it, as render nodes need no leave.
@@ -98,16 +126,28 @@ impl State {
         Some(Image { resource, bytes, pixels })
     }
 
-    /// A handle for a buffer that a framebuffer names, as GETFB gives it to a master.
+    /// A handle for a buffer that a framebuffer names, as GETFB gives it to a master: to look at it and to show it, as
+    /// far as its maker lets others, and not as its maker.
     pub(crate) fn handle_for(&mut self, id: FileId, resource: Option<ResourceId>) -> Result<u32, Refusal> {
         let Some(resource) = resource else { return Ok(0) };
         let looking = Rights::MAP | Rights::FROM_HOST | Rights::SCAN_OUT;
-        let (handle, fresh) = self.file(id)?.enter(resource, looking, Origin::Own);
+        let offer = self.buffers.get(&resource).map_or(Rights::empty(), |buffer| buffer.offer);
+        let (handle, fresh) = self.file(id)?.enter(resource, looking & offer, Origin::Shown);
         if fresh && let Some(buffer) = self.buffers.get_mut(&resource) {
             buffer.holders.push(id);
         }
         Ok(handle.0)
     }
+}
+
+/// The buffer that a call gives the display.
+fn image_in(call: &display::Call) -> Option<ResourceId> {
+    let image = match call {
+        display::Call::AddFramebuffer(new) => new.image.as_ref(),
+        display::Call::Cursor(it) => it.image.as_ref().ok()?.as_ref(),
+        _ => None,
+    };
+    image.map(|it| it.resource)
 }
 
 /// An event as a client reads it.

@@ -115,7 +115,7 @@ impl State {
     /// A file is closed: nobody waits in it, nor for it.
     pub(crate) fn forget_waits(&mut self, id: FileId) {
         self.waits.retain(|wait| !matches!(wait.who, Waiting::Call(file, _) if file == id));
-        self.shown.retain(|_, showing| showing.file != id);
+        self.shown.retain(|_, showing| showing.file != id || showing.abandon());
         self.sync_waits.retain(|wait| wait.file != id);
         self.parked.retain(|_, parked| !parked.ends_with(id));
     }

@@ -53,6 +53,20 @@ pub enum Request {
         /// As asked.
         gate: Token,
     },
+    /// A buffer's maker has taken back what others had of it: what they put on screens goes from there.
+    Revoked {
+        /// Which.
+        resource: ResourceId,
+        /// Whose framebuffers of it stay.
+        maker: FileId,
+    },
+    /// A buffer's memory is elsewhere from now on.
+    Moved {
+        /// Which.
+        resource: ResourceId,
+        /// Where.
+        backing: Backing,
+    },
 }
 
 /// A call about mode setting, taken apart. Numbers of mode objects (connectors, framebuffers, blobs...) are the
