@@ -5,6 +5,7 @@
 //! driver breaks as an [`Offence`], and has a [`Temper`] that makes it refuse, forget and lie.
 
 mod host;
+mod hostile;
 mod offence;
 mod scanout;
 

@@ -14,6 +14,7 @@ mod daemon;
 mod demo;
 mod failure;
 mod follow;
+mod fuzz;
 mod packages;
 mod process;
 mod redox_toolchain;
@@ -80,6 +81,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feed random input to everything that hears strangers, guided by coverage, for so long as you like.
+    ///
+    /// Without a name, every target gets an equal part of the time. What was learnt stays in target/fuzz/corpus for the next
+    /// run. An input that fails is kept in target/fuzz/found, and the command that runs it again is printed. The
+    /// bounded run in `cargo xtask test` is part of the step `unit`. See docs/fuzzing.md.
+    Fuzz {
+        /// How long, for all targets together.
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+        /// The targets: `cargo run --package virgld-fuzz -- list` names them.
+        targets: Vec<String>,
+    },
     /// Find the files and functions that docs/follow-execbuffer.md names and that are gone.
     Follow,
 }
@@ -109,6 +122,8 @@ fn run(command: Command) -> Result<bool> {
         }
         Command::Bench { vm: true, arguments } => vm::bench::run(&arguments)?,
         Command::Bench { vm: false, arguments } => bench(&arguments)?,
+        Command::Bench { arguments } => bench(&arguments)?,
+        Command::Fuzz { minutes, targets } => return fuzz::run(&Workspace::load()?, minutes, &targets),
         Command::Follow => follow::run(&Workspace::load()?.root)?,
     }
     Ok(true)

@@ -22,6 +22,8 @@ enum Part {
     Programs,
     /// The hostile client: it speaks the channel and knows nothing of who hears it.
     Attacks,
+    /// Random input for what hears strangers.
+    Fuzz,
     /// This crate, which runs all the others and depends on none.
     Xtask,
 }
@@ -39,6 +41,7 @@ impl Part {
             "bench" => Self::Bench,
             "programs" => Self::Programs,
             "attacks" => Self::Attacks,
+            "fuzz" => Self::Fuzz,
             "xtask" => Self::Xtask,
             actor if actor.starts_with("actors/") => Self::Actor,
             _ => return None,
@@ -54,6 +57,7 @@ impl Part {
             Self::Platform | Self::Actor => &[Self::Protocol, Self::Runtime],
             Self::Client | Self::Attacks => &[Self::Protocol],
             Self::Testkit => &[Self::Actor, Self::Protocol, Self::Runtime],
+            Self::Fuzz => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform, Self::Testkit],
             Self::Driver => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform],
             Self::Bench => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform, Self::Programs],
         };

@@ -38,3 +38,4 @@ pub use access::{Access, Admission};
 pub use actor::Door;
 pub use config::{DoorConfig, DoorError, FileLimits, Limits, Sinks, UserLimits};
 pub use directory::private_directory;
+pub use record::{Broken, take_apart};

@@ -4,13 +4,13 @@ use virgld_protocol::channel::{
     KIND_FILLER, KIND_IOCTL, KIND_SERVICE, MAX_DESCRIPTORS, MAX_RECORD, NO_SLOT, RECORD_ALIGN, RING_BYTES,
     RING_OFFSET, Record, SLOTS,
 };
-use virgld_protocol::client::{Call, Layout};
+use virgld_protocol::client::{Call, Layout, layout_of};
 use virgld_runtime::memory::{Memory, OutOfBounds};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// The client broke a rule of the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub enum Broken {
     /// The counters contradict each other.
     #[error("the ring cannot hold as much as its counters say")]
     Counters,
@@ -161,13 +161,30 @@ pub(super) fn body(memory: &dyn Memory, found: &Found, layout: &Layout) -> Resul
     Ok(Body { call: Call { number: layout.number, bytes }, bulk })
 }
 
+/// Where a bulk array lies: offset and length.
+type Span = (usize, usize);
+
+/// All calls that a fresh ring holds, with the place of their bulk arrays: what a door would take from it, for whoever
+/// wants to see that without one. `tail` is what the client says it has written.
+pub fn take_apart(memory: &dyn Memory, tail: u64) -> Result<Vec<(Call, Option<Span>)>, Broken> {
+    let (mut cursor, mut calls) = (Cursor::default(), Vec::new());
+    while let Some(found) = next(memory, cursor, tail)? {
+        cursor = found.after;
+        let layout = layout_of(found.record.number).filter(|_| found.record.kind == KIND_IOCTL);
+        if let Some(layout) = layout {
+            let Body { call, bulk } = body(memory, &found, layout)?;
+            calls.push((call, bulk));
+        }
+    }
+    Ok(calls)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, LazyLock};
 
     use proptest::prelude::*;
     use virgld_protocol::channel::CHANNEL_BYTES;
-    use virgld_protocol::client::layout_of;
     use virgld_runtime::memory::HeapMemory;
 
     use super::*;
