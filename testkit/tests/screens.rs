@@ -322,6 +322,20 @@ fn who_looks_at_a_framebuffer_gets_no_more_than_its_maker_gives_and_cannot_take_
     desk.end(&[master, maker]);
 }
 
+#[test]
+fn a_pointer_goes_with_who_put_it_there_master_or_not() {
+    let mut desk = Desk::new();
+    let file = desk.system.door.open(Node::Card);
+    let handle = desk.dumb(file, 7);
+    let shown = desk.framebuffer(file, handle).unwrap();
+    desk.set_crtc(file, shown).unwrap();
+    let flags = CursorFlags::BO.bits();
+    let image = Cursor { flags, crtc_id: CRTC, width: 64, height: 64, handle, ..Cursor::default() };
+    desk.ask(file, &image, &[]).unwrap();
+    desk.ask(file, &DropMaster, &[]).unwrap();
+    desk.end(&[file]);
+}
+
 /// The number of a buffer that its client has closed must not come again while the display is about to hold it.
 #[test]
 fn a_handle_that_is_closed_before_its_framebuffer_is_made_leaves_no_number_of_anothers() {

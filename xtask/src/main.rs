@@ -122,7 +122,6 @@ fn run(command: Command) -> Result<bool> {
         }
         Command::Bench { vm: true, arguments } => vm::bench::run(&arguments)?,
         Command::Bench { vm: false, arguments } => bench(&arguments)?,
-        Command::Bench { arguments } => bench(&arguments)?,
         Command::Fuzz { minutes, targets } => return fuzz::run(&Workspace::load()?, minutes, &targets),
         Command::Follow => follow::run(&Workspace::load()?.root)?,
     }

@@ -17,7 +17,7 @@ pub(crate) const LARGEST: u32 = 64;
 impl State {
     pub(crate) fn cursor(
         &mut self,
-        _: FileId,
+        file: FileId,
         call: &CursorCall,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
@@ -53,7 +53,7 @@ impl State {
                         more_planes: false,
                     };
                     let image = framebuffer::check(&new)?;
-                    let id = self.keep_framebuffer(None, &new, image, effects);
+                    let id = self.keep_framebuffer(file, false, &new, image, effects);
                     let covering = Plane::covering(id, (0, 0), (width, height));
                     Plane { position, hotspot: call.hotspot, ..covering }
                 }

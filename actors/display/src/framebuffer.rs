@@ -29,9 +29,9 @@ const MOST: usize = 1024;
 /// Part of a buffer.
 #[derive(Debug)]
 pub(crate) struct Framebuffer {
-    /// Whose it is; none for that of a pointer, which has no number that clients see.
-    owner: Option<FileId>,
-    /// Whether its number still means something; if not, it lives while it is shown.
+    /// Who made it.
+    owner: FileId,
+    /// Whether its number means something to clients; if not, as that of a pointer, it lives while it is shown.
     named: bool,
     pub(crate) width: u32,
     pub(crate) height: u32,
@@ -44,7 +44,7 @@ pub(crate) struct Framebuffer {
 impl Framebuffer {
     /// Whose it is.
     pub(crate) fn owner(&self) -> Option<FileId> {
-        self.owner
+        Some(self.owner)
     }
 
     /// Whether clients may still name it.
@@ -64,16 +64,17 @@ impl State {
     ) -> Result<Outcome, Refusal> {
         const MANY: Refusal = Refusal::new(Errno::ENOMEM, "the file has too many framebuffers");
         let image = check(new)?;
-        if self.framebuffers.values().filter(|it| it.owner == Some(file)).count() >= MOST {
+        if self.framebuffers.values().filter(|it| it.owner == file).count() >= MOST {
             return Err(MANY);
         }
-        let id = self.keep_framebuffer(Some(file), new, image, effects);
+        let id = self.keep_framebuffer(file, true, new, image, effects);
         Ok(Outcome::Answer(Answer::Made(id)))
     }
 
     pub(crate) fn keep_framebuffer(
         &mut self,
-        owner: Option<FileId>,
+        owner: FileId,
+        named: bool,
         new: &NewFramebuffer,
         image: Image,
         effects: &mut Vec<Effect>,
@@ -81,7 +82,6 @@ impl State {
         let id = self.fresh_object();
         effects.push(Effect::Scheme(Notice::Held { resource: image.resource }));
         let NewFramebuffer { width, height, format, pitch, offset, .. } = *new;
-        let named = owner.is_some();
         self.framebuffers
             .insert(id, Framebuffer { owner, named, width, height, format, pitch, offset, image });
         id
@@ -95,7 +95,7 @@ impl State {
         from_screens: bool,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
-        let own = |it: &&mut Framebuffer| it.named && it.owner == Some(caller.file);
+        let own = |it: &&mut Framebuffer| it.named && it.owner == caller.file;
         self.framebuffers.get_mut(&id).filter(own).ok_or(UNKNOWN)?.named = false;
         if from_screens {
             self.take_off(caller.now, id, effects);
@@ -104,7 +104,7 @@ impl State {
     }
 
     pub(crate) fn remove_framebuffers_of(&mut self, now: Time, file: FileId, effects: &mut Vec<Effect>) {
-        let own = self.framebuffers.iter().filter(|(_, it)| it.owner == Some(file)).map(|(id, _)| *id);
+        let own = self.framebuffers.iter().filter(|(_, it)| it.owner == file).map(|(id, _)| *id);
         for id in own.collect::<Vec<_>>() {
             if let Some(framebuffer) = self.framebuffers.get_mut(&id) {
                 framebuffer.named = false;
@@ -121,9 +121,7 @@ impl State {
         maker: FileId,
         effects: &mut Vec<Effect>,
     ) {
-        let master = self.master;
-        // A pointer's image is the master's.
-        let others = |it: &Framebuffer| it.image.resource == resource && it.owner.or(master) != Some(maker);
+        let others = |it: &Framebuffer| it.image.resource == resource && it.owner != maker;
         let gone = self.framebuffers.iter().filter(|(_, it)| others(it)).map(|(id, _)| *id);
         for id in gone.collect::<Vec<_>>() {
             if let Some(framebuffer) = self.framebuffers.get_mut(&id) {
@@ -176,7 +174,7 @@ impl State {
 
     /// The numbers of a file's own, as GETRESOURCES lists them.
     pub(crate) fn framebuffers_of(&self, file: FileId) -> Vec<u32> {
-        let own = self.framebuffers.iter().filter(|(_, it)| it.named && it.owner == Some(file));
+        let own = self.framebuffers.iter().filter(|(_, it)| it.named && it.owner == file);
         own.map(|(id, _)| *id).collect()
     }
 

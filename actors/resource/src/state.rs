@@ -185,7 +185,9 @@ impl State {
     /// display of a dumb one, is what its memory holds; what is private belonged to contexts that are lost.
     fn come_up(&mut self, features: u64, capsets: u32, effects: &mut Vec<Effect>) {
         self.up = true;
-        if self.overflow.is_none() {
+        // A device that is lost before the region is there leaves it to be asked of the next.
+        let asked = self.waiting.values().any(|it| matches!(it, Waiting::Overflow));
+        if self.overflow.is_none() && !asked {
             self.open(Waiting::Overflow, self.limits.overflow_bytes, false, effects);
         }
         for (key, record) in &self.records {

@@ -3,11 +3,14 @@
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, UserId};
 use virgld_protocol::message::ctrlq::ResourceEvent;
+use virgld_protocol::message::transport::RegionRequest;
+use virgld_resource::{Effect, State};
 
 use crate::setup::{Desk, Grant, PAGE, limits};
 
 const OWNER: FileId = FileId(1);
 const OTHER: FileId = FileId(2);
+const UP: ResourceEvent = ResourceEvent::Up { features: 1, capsets: 0 };
 
 #[test]
 fn resources_of_an_owner_share_its_arena_and_shareable_ones_have_their_own_memory() {
@@ -21,6 +24,18 @@ fn resources_of_an_owner_share_its_arena_and_shareable_ones_have_their_own_memor
     assert_eq!(desk.held[&one].backing.region.id, desk.held[&two].backing.region.id);
     assert_eq!((desk.held[&one].backing.length, desk.held[&two].backing.length), (PAGE, 2 * PAGE));
     assert!(desk.held[&own].backing.isolated);
+}
+
+/// The transport asks the next device for what the one before had no time for: asked twice, there would be two.
+#[test]
+fn a_device_that_is_lost_early_leaves_one_place_for_what_devices_cannot_reach() {
+    let mut state = State::new(limits());
+    let mut effects = Vec::new();
+    for event in [UP, ResourceEvent::Down, UP] {
+        state.control(event, &mut effects);
+    }
+    let opened = effects.iter().filter(|it| matches!(it, Effect::Region(RegionRequest::Open { .. })));
+    assert_eq!(opened.count(), 1);
 }
 
 #[test]
