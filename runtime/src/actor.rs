@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::words::Words;
+
 /// Monotonic time in nanoseconds, from the same origin as the clients' (CLOCK_MONOTONIC). Actors are told it; they never ask a clock, so a
 /// simulation can make it up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -52,7 +54,7 @@ pub struct Turn {
 /// A state machine with a mailbox. It never blocks and holds no authority but the capabilities in its fields.
 pub trait Actor: Send {
     /// What it hears.
-    type Message: Send + 'static;
+    type Message: Words;
 
     /// Takes one message.
     fn handle(&mut self, turn: Turn, message: Self::Message) -> Result<(), Fault>;
@@ -66,6 +68,14 @@ pub trait Actor: Send {
     fn wake(&mut self, now: Time) -> Result<(), Fault> {
         let _ = now;
         Ok(())
+    }
+
+    /// A step of it panicked or faulted; its supervisor starts it anew. It keeps what others rely on it to own, forgets
+    /// what the step may have left half done, fails whom the step was for, and asks for what it needs to know again.
+    /// An actor that cannot do that dies, and its address with it.
+    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+        let _ = now;
+        Err(Fault::new("it owns nothing that outlives it"))
     }
 
     /// Whether [`Actor::settle`] is to be called at all.

@@ -7,18 +7,23 @@
 
 mod actor;
 mod cap;
+mod cell;
 pub mod dma;
+pub mod fault;
 pub mod io;
 pub mod link;
 mod mailbox;
 pub mod memory;
+mod outbox;
 mod respond;
 mod stage;
 mod supervise;
+mod words;
 
 pub use actor::{Actor, Badge, Fault, Time, Turn};
 pub use cap::{Cap, Dead, Interface};
 pub use mailbox::{Mailbox, Minter};
 pub use respond::Respond;
-pub use stage::{Casualty, SlotId, Spawner, Stage, Wake};
+pub use stage::{Casualty, Death, SlotId, Spawner, Stage, Wake};
 pub use supervise::{Intensity, Restarts};
+pub use words::Words;

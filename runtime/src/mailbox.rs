@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::actor::Badge;
 use crate::cap::{Cap, Interface};
+use crate::outbox;
 use crate::stage::{SlotId, StageShared};
 
 /// A message and the badge of who sent it.
@@ -27,8 +28,21 @@ pub(crate) struct Shared<M> {
     stage: Arc<StageShared>,
 }
 
-impl<M> Shared<M> {
-    pub(crate) fn post(&self, epoch: u64, badge: Badge, message: M) -> bool {
+impl<M: Send + 'static> Shared<M> {
+    /// Sends a message, or holds it back with all that the step sends. Says whether there is anybody to get it.
+    pub(crate) fn post(self: &Arc<Self>, epoch: u64, badge: Badge, message: M) -> bool {
+        if self.stage.faults.armed() && outbox::holds() && self.is_current(epoch) {
+            let shared = Arc::clone(self);
+            outbox::put(Box::new(move || {
+                // Whoever is gone by then is as whoever was gone before.
+                let _ = shared.post_now(epoch, badge, message);
+            }));
+            return true;
+        }
+        self.post_now(epoch, badge, message)
+    }
+
+    fn post_now(&self, epoch: u64, badge: Badge, message: M) -> bool {
         if !self.is_current(epoch) || self.sender.send(Envelope { badge, message }).is_err() {
             return false;
         }
@@ -37,7 +51,9 @@ impl<M> Shared<M> {
         }
         true
     }
+}
 
+impl<M> Shared<M> {
     pub(crate) fn is_current(&self, epoch: u64) -> bool {
         self.epoch.load(Ordering::Acquire) == epoch
     }

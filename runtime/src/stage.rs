@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::actor::{Actor, Fault, Time, Turn};
+use crate::actor::{Actor, Fault, Time};
+use crate::cell::{Cell, Hung, Round, Run};
+use crate::fault::{Faults, Injector};
 use crate::mailbox::Mailbox;
+use crate::outbox;
+use crate::supervise::{Intensity, Restarts};
 
 /// Which actor of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +35,7 @@ pub(crate) struct StageShared {
     asleep: AtomicBool,
     next: AtomicU64,
     waker: Arc<dyn Wake>,
+    pub(crate) faults: Arc<Faults>,
 }
 
 impl StageShared {
@@ -48,6 +53,7 @@ struct Arrival {
     slot: SlotId,
     name: &'static str,
     cell: Box<dyn Run>,
+    restarts: Option<Restarts>,
 }
 
 /// The authority to start actors on a stage.
@@ -70,8 +76,37 @@ impl Spawner {
         mailbox: Mailbox<A::Message>,
         actor: A,
     ) -> SlotId {
+        self.admit(name, mailbox, actor, None)
+    }
+
+    /// Starts an actor that is started anew when it dies ([`Actor::restart`]), so often and no oftener. Its mailbox and
+    /// the capabilities to it outlive its deaths; of what waits there only the message that it died of while handling it
+    /// is lost.
+    pub fn supervise<A: Actor + 'static>(
+        &self,
+        name: &'static str,
+        mailbox: Mailbox<A::Message>,
+        actor: A,
+        intensity: Intensity,
+    ) -> SlotId {
+        self.admit(name, mailbox, actor, Some(Restarts::new(intensity)))
+    }
+
+    /// The authority to make things go wrong on this stage.
+    pub fn injector(&self) -> Injector {
+        Injector::new(Arc::clone(&self.shared.faults))
+    }
+
+    fn admit<A: Actor + 'static>(
+        &self,
+        name: &'static str,
+        mailbox: Mailbox<A::Message>,
+        actor: A,
+        restarts: Option<Restarts>,
+    ) -> SlotId {
         let slot = mailbox.slot();
-        let _ = self.shared.arrivals.send(Arrival { slot, name, cell: Box::new(Cell { actor, mailbox }) });
+        let cell = Box::new(Cell::new(actor, mailbox, restarts.is_some()));
+        let _ = self.shared.arrivals.send(Arrival { slot, name, cell, restarts });
         // What was sent before it ran must be looked at.
         self.shared.schedule(slot);
         slot
@@ -98,6 +133,19 @@ pub struct Casualty {
     pub name: &'static str,
     /// What it said, or what its panic said.
     pub fault: Fault,
+    /// What became of it.
+    pub death: Death,
+}
+
+/// What becomes of an actor that died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// It was started anew.
+    Restarted,
+    /// It is gone, and was to be.
+    Ended,
+    /// It was to be started anew, but had been too often, or could not be: whoever is above must decide.
+    Escalated,
 }
 
 /// One thread's actors.
@@ -110,52 +158,15 @@ pub struct Stage {
     settlers: Vec<SlotId>,
     deadlines: BTreeSet<(Time, SlotId)>,
     casualties: Vec<Casualty>,
+    /// An actor that does not return, where that is only played.
+    hung: Option<SlotId>,
 }
 
 struct Slot {
     name: &'static str,
     cell: Box<dyn Run>,
     deadline: Option<Time>,
-}
-
-/// What the stage can do with an actor whose message type it does not know.
-trait Run: Send {
-    fn run(&mut self, now: Time) -> Result<(), Fault>;
-    fn wake(&mut self, now: Time) -> Result<(), Fault>;
-    fn settle(&mut self) -> Result<(), Fault>;
-    fn deadline(&self) -> Option<Time>;
-    fn settles(&self) -> bool;
-}
-
-struct Cell<A: Actor> {
-    actor: A,
-    mailbox: Mailbox<A::Message>,
-}
-
-impl<A: Actor> Run for Cell<A> {
-    fn run(&mut self, now: Time) -> Result<(), Fault> {
-        self.mailbox.begin();
-        while let Some(envelope) = self.mailbox.take() {
-            self.actor.handle(Turn { now, badge: envelope.badge }, envelope.message)?;
-        }
-        Ok(())
-    }
-
-    fn wake(&mut self, now: Time) -> Result<(), Fault> {
-        self.actor.wake(now)
-    }
-
-    fn settle(&mut self) -> Result<(), Fault> {
-        self.actor.settle()
-    }
-
-    fn deadline(&self) -> Option<Time> {
-        self.actor.deadline()
-    }
-
-    fn settles(&self) -> bool {
-        A::SETTLES
-    }
+    restarts: Option<Restarts>,
 }
 
 impl Stage {
@@ -171,6 +182,7 @@ impl Stage {
             asleep: AtomicBool::new(false),
             next: AtomicU64::new(1),
             waker,
+            faults: Arc::new(Faults::new()),
         };
         Self {
             shared: Arc::new(shared),
@@ -181,6 +193,7 @@ impl Stage {
             settlers: Vec::new(),
             deadlines: BTreeSet::new(),
             casualties: Vec::new(),
+            hung: None,
         }
     }
 
@@ -203,10 +216,15 @@ impl Stage {
         loop {
             self.admit();
             let mut any = self.wake_due(now);
-            while let Ok(slot) = self.ready.try_recv() {
+            while self.hung.is_none()
+                && let Ok(slot) = self.ready.try_recv()
+            {
                 self.admit();
-                any |= self.step(now, slot, |cell| cell.run(now));
+                any |= self.step(now, slot, |cell, round| cell.run(round));
                 self.dismiss();
+            }
+            if self.hung.is_some() {
+                return true;
             }
             if any {
                 ran = true;
@@ -242,17 +260,29 @@ impl Stage {
         self.deadlines.first().map(|(time, _)| *time)
     }
 
+    /// Whether an actor plays at not returning ([`crate::fault::Wrong::Hang`]): then nobody else on this stage acts.
+    pub fn is_hung(&self) -> bool {
+        self.hung.is_some()
+    }
+
+    /// Somebody has found out that an actor hangs: it counts as dead.
+    pub fn end_hung(&mut self, now: Time) {
+        if let Some(slot) = self.hung.take() {
+            self.bury(now, slot, Fault::new("injected: it did not return from a step"));
+        }
+    }
+
     /// Actors that died since the last call.
     pub fn casualties(&mut self) -> Vec<Casualty> {
         std::mem::take(&mut self.casualties)
     }
 
     fn admit(&mut self) {
-        while let Ok(Arrival { slot, name, cell }) = self.arrivals.try_recv() {
+        while let Ok(Arrival { slot, name, cell, restarts }) = self.arrivals.try_recv() {
             if cell.settles() {
                 self.settlers.push(slot);
             }
-            self.slots.insert(slot, Slot { name, cell, deadline: None });
+            self.slots.insert(slot, Slot { name, cell, deadline: None, restarts });
         }
     }
 
@@ -264,53 +294,97 @@ impl Stage {
 
     fn wake_due(&mut self, now: Time) -> bool {
         let mut any = false;
-        while let Some((time, slot)) = self.deadlines.first().copied()
+        while self.hung.is_none()
+            && let Some((time, slot)) = self.deadlines.first().copied()
             && time <= now
         {
             self.deadlines.pop_first();
             if let Some(slot) = self.slots.get_mut(&slot) {
                 slot.deadline = None;
             }
-            any |= self.step(now, slot, |cell| cell.wake(now));
+            any |= self.step(now, slot, |cell, round| cell.wake(round));
         }
         any
     }
 
     fn settle(&mut self, now: Time) {
         for index in 0..self.settlers.len() {
-            self.step(now, self.settlers[index], |cell| cell.settle());
+            self.step(now, self.settlers[index], |cell, _| cell.settle());
         }
         self.settlers.retain(|slot| self.slots.contains_key(slot));
     }
 
     /// Lets one actor act; a fault or a panic costs that actor alone.
-    fn step(&mut self, now: Time, id: SlotId, act: impl FnOnce(&mut dyn Run) -> Result<(), Fault>) -> bool {
+    fn step(
+        &mut self,
+        now: Time,
+        id: SlotId,
+        act: impl FnOnce(&mut dyn Run, Round<'_>) -> Result<(), Fault>,
+    ) -> bool {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
-        // The cell is dropped after a panic, so nobody sees the state it left.
-        let outcome = catch_unwind(AssertUnwindSafe(|| act(slot.cell.as_mut())))
-            .unwrap_or_else(|panic| Err(Fault::new(panic_text(panic.as_ref()))));
+        let round = Round { now, name: slot.name, faults: &self.shared.faults };
+        // What a panic leaves of the cell is dropped, or made good by its restart, before anybody else sees it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| act(slot.cell.as_mut(), round)));
         match outcome {
-            Ok(()) => {
-                // An actor that names a moment already past is still woken, but not in an endless loop.
-                let soonest = Time(now.0.saturating_add(1));
-                let deadline = slot.cell.deadline().map(|deadline| deadline.max(soonest));
-                if deadline != slot.deadline {
-                    if let Some(old) = slot.deadline {
-                        self.deadlines.remove(&(old, id));
-                    }
-                    if let Some(new) = deadline {
-                        self.deadlines.insert((new, id));
-                    }
-                    slot.deadline = deadline;
-                }
-            }
-            Err(fault) => {
-                let name = slot.name;
-                self.stop(id);
-                self.casualties.push(Casualty { slot: id, name, fault });
-            }
+            Ok(Ok(())) => self.plan(now, id),
+            Ok(Err(fault)) => self.bury(now, id, fault),
+            Err(panic) if panic.is::<Hung>() => self.hung = Some(id),
+            Err(panic) => self.bury(now, id, Fault::new(panic_text(panic.as_ref()))),
         }
         true
+    }
+
+    /// Notes when an actor wants to be woken.
+    fn plan(&mut self, now: Time, id: SlotId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        // An actor that names a moment already past is still woken, but not in an endless loop.
+        let soonest = Time(now.0.saturating_add(1));
+        let deadline = slot.cell.deadline().map(|deadline| deadline.max(soonest));
+        if deadline != slot.deadline {
+            if let Some(old) = slot.deadline {
+                self.deadlines.remove(&(old, id));
+            }
+            if let Some(new) = deadline {
+                self.deadlines.insert((new, id));
+            }
+            slot.deadline = deadline;
+        }
+    }
+
+    /// An actor died: starts it anew, if it is one that is, and may be.
+    fn bury(&mut self, now: Time, id: SlotId, mut fault: Fault) {
+        // What a step that did not end had sent is not sent.
+        drop(outbox::take());
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let name = slot.name;
+        let refused = slot.restarts.as_mut().and_then(|it| (!it.admit(now)).then(|| it.intensity()));
+        let death = match (&slot.restarts, refused) {
+            (None, _) => Death::Ended,
+            (_, Some(Intensity { restarts, period })) => {
+                fault.what = format!("more than {restarts} times within {period:?}; at last: {}", fault.what);
+                Death::Escalated
+            }
+            (Some(_), None) => match catch_unwind(AssertUnwindSafe(|| slot.cell.restart(now))) {
+                Ok(Ok(())) => Death::Restarted,
+                Ok(Err(why)) => {
+                    fault.what = format!("{}; it cannot be started anew: {why}", fault.what);
+                    Death::Escalated
+                }
+                Err(panic) => {
+                    let why = panic_text(panic.as_ref());
+                    fault.what = format!("{}; when it was started anew it {why}", fault.what);
+                    Death::Escalated
+                }
+            },
+        };
+        if death == Death::Restarted {
+            self.plan(now, id);
+            // What waits behind the message that it died of.
+            self.shared.schedule(id);
+        } else {
+            self.stop(id);
+        }
+        self.casualties.push(Casualty { slot: id, name, fault, death });
     }
 }
 

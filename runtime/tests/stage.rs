@@ -11,13 +11,25 @@ use virgld_runtime::{
 
 struct Word;
 
+/// All that actors hear here.
+struct Heard(u32);
+
+virgld_runtime::words!(Heard {
+    "big" => Heard(500..),
+    "small" => Heard(_),
+}
+    fn twin(&self) -> Option<Self> {
+        Some(Heard(self.0))
+    }
+);
+
 impl Interface for Word {
     type Message = u32;
-    type Whole = u32;
+    type Whole = Heard;
     const NAME: &'static str = "Word";
 
-    fn widen(message: u32) -> u32 {
-        message
+    fn widen(message: u32) -> Heard {
+        Heard(message)
     }
 }
 
@@ -42,9 +54,9 @@ const PANIC: u32 = 1000;
 const FAULT: u32 = 1001;
 
 impl Actor for Listener {
-    type Message = u32;
+    type Message = Heard;
 
-    fn handle(&mut self, turn: Turn, message: u32) -> Result<(), Fault> {
+    fn handle(&mut self, turn: Turn, Heard(message): Heard) -> Result<(), Fault> {
         assert_ne!(message, PANIC, "told to");
         if message == FAULT {
             return Err(Fault::new("told to"));
@@ -54,7 +66,7 @@ impl Actor for Listener {
     }
 }
 
-fn listener(spawner: &Spawner) -> (Cap<Word>, Mailbox<u32>) {
+fn listener(spawner: &Spawner) -> (Cap<Word>, Mailbox<Heard>) {
     let mailbox = spawner.mailbox();
     (mailbox.open(Badge(7)), mailbox)
 }
@@ -130,9 +142,9 @@ fn only_a_sleeping_stage_is_woken() {
 struct Sleeper(Arc<AtomicUsize>, Option<Time>);
 
 impl Actor for Sleeper {
-    type Message = u32;
+    type Message = Heard;
 
-    fn handle(&mut self, turn: Turn, message: u32) -> Result<(), Fault> {
+    fn handle(&mut self, turn: Turn, Heard(message): Heard) -> Result<(), Fault> {
         self.1 = Some(turn.now.after(Duration::from_nanos(u64::from(message))));
         Ok(())
     }
@@ -167,9 +179,9 @@ fn actors_are_woken_at_their_moment_and_not_before() {
 fn a_moment_that_has_passed_does_not_hang_the_stage() {
     struct Impatient;
     impl Actor for Impatient {
-        type Message = u32;
+        type Message = Heard;
 
-        fn handle(&mut self, _: Turn, _: u32) -> Result<(), Fault> {
+        fn handle(&mut self, _: Turn, _: Heard) -> Result<(), Fault> {
             Ok(())
         }
 

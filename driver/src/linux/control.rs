@@ -13,7 +13,7 @@ use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger}
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::{ctrlq, display, keeper, resource, scheme, transport};
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Time, Turn};
+use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Time, Turn, words};
 
 use super::Error;
 use super::report::{Accounts, Part, Report};
@@ -25,6 +25,11 @@ pub(crate) enum Message {
     /// An actor's account of itself, for one who connected.
     Part(u64, Part),
 }
+
+words!(Message {
+    "Ready" => Self::Ready,
+    "Part" => Self::Part(..),
+});
 
 /// Whom to ask for the state of the whole.
 pub(crate) struct Parts {
@@ -153,6 +158,12 @@ impl Actor for Control {
                 Ok(())
             }
         }
+    }
+
+    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+        // Those who were being answered are not: they may ask again.
+        self.asking.clear();
+        self.accept(now)
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -18,7 +18,7 @@ use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger}
 use virgld_protocol::errno::Errno;
 use virgld_protocol::message::display::{self, Look, Picture};
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Time, Turn};
+use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Time, Turn, words};
 
 use super::Error;
 
@@ -45,6 +45,12 @@ pub(crate) enum Message {
     /// What is on one of them.
     Seen(u64, usize, Result<Picture, Errno>),
 }
+
+words!(Message {
+    "Ready" => Self::Ready,
+    "Screens" => Self::Screens(..),
+    "Seen" => Self::Seen(..),
+});
 
 /// Whom it may ask.
 pub(crate) struct Parts {
@@ -185,6 +191,12 @@ impl Actor for Pictures {
                 Ok(())
             }
         }
+    }
+
+    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+        // Those who were being answered are not: they may ask again.
+        self.asking.clear();
+        self.accept(now)
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -1,9 +1,10 @@
 //! What a context actor hears. There is one per GL context, and it can submit for itself alone.
 
-use virgld_runtime::Interface;
 use virgld_runtime::dma::DmaSlice;
+use virgld_runtime::{Interface, words};
 
 use super::ctrlq::{ContextEvent, DebugName, Transfer};
+use super::spoil;
 use crate::errno::Errno;
 use crate::ids::{ResourceId, RingIndex, Serial};
 
@@ -15,6 +16,37 @@ pub enum Message {
     /// From the control queue.
     Control(ContextEvent),
 }
+
+words!(Message {
+    "Scheme.Open" => Self::Scheme(Request::Open { .. }),
+    "Scheme.Attach" => Self::Scheme(Request::Attach { .. }),
+    "Scheme.Detach" => Self::Scheme(Request::Detach { .. }),
+    "Scheme.Skip" => Self::Scheme(Request::Skip { .. }),
+    "Scheme.Submit" => Self::Scheme(Request::Submit(_)),
+    "Scheme.Transfer" => Self::Scheme(Request::Transfer(_)),
+    "Scheme.Release" => Self::Scheme(Request::Release { .. }),
+    "Scheme.Await" => Self::Scheme(Request::Await { .. }),
+    "Scheme.Close" => Self::Scheme(Request::Close),
+    "Control.Completed" => Self::Control(ContextEvent::Completed { .. }),
+    "Control.Executed" => Self::Control(ContextEvent::Executed { .. }),
+    "Control.Settled" => Self::Control(ContextEvent::Settled { .. }),
+    "Control.Lost" => Self::Control(ContextEvent::Lost),
+    "Control.Destroyed" => Self::Control(ContextEvent::Destroyed),
+}
+    fn twin(&self) -> Option<Self> {
+        if let Self::Control(event) = self { Some(Self::Control(*event)) } else { None }
+    }
+
+    fn corrupt(&mut self) -> bool {
+        let Self::Control(event) = self else { return false };
+        match event {
+            ContextEvent::Completed { result, .. }
+            | ContextEvent::Executed { result, .. }
+            | ContextEvent::Settled { result, .. } => spoil(result),
+            ContextEvent::Lost | ContextEvent::Destroyed => false,
+        }
+    }
+);
 
 /// What the scheme asks of a context.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! deadlines and matches answers to commands.
 
 use virgld_runtime::dma::DmaSlice;
-use virgld_runtime::{Cap, Interface, Respond};
+use virgld_runtime::{Cap, Interface, Respond, words};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::context::FromControl;
@@ -41,6 +41,51 @@ pub enum Message {
     /// From the daemon itself.
     Report(Respond<Report>),
 }
+
+words!(Message {
+    "Context.Create" => Self::Context(ContextCommand::Create { .. }),
+    "Context.Destroy" => Self::Context(ContextCommand::Destroy),
+    "Context.Attach" => Self::Context(ContextCommand::Attach { .. }),
+    "Context.Detach" => Self::Context(ContextCommand::Detach { .. }),
+    "Context.Submit" => Self::Context(ContextCommand::Submit { .. }),
+    "Context.Fence" => Self::Context(ContextCommand::Fence { .. }),
+    "Context.Transfer" => Self::Context(ContextCommand::Transfer(_)),
+    "Resource.Create3d" => Self::Resource(ResourceCommand::Create3d { .. }),
+    "Resource.Create2d" => Self::Resource(ResourceCommand::Create2d { .. }),
+    "Resource.Fetch" => Self::Resource(ResourceCommand::Fetch { .. }),
+    "Resource.AttachBacking" => Self::Resource(ResourceCommand::AttachBacking { .. }),
+    "Resource.DetachBacking" => Self::Resource(ResourceCommand::DetachBacking { .. }),
+    "Resource.Unreference" => Self::Resource(ResourceCommand::Unreference { .. }),
+    "Resource.Restore" => Self::Resource(ResourceCommand::Restore { .. }),
+    "Resource.CapsetInfo" => Self::Resource(ResourceCommand::CapsetInfo { .. }),
+    "Resource.Capset" => Self::Resource(ResourceCommand::Capset { .. }),
+    "Display.Displays" => Self::Display(DisplayCommand::Displays),
+    "Display.Edid" => Self::Display(DisplayCommand::Edid { .. }),
+    "Display.SetScanout" => Self::Display(DisplayCommand::SetScanout { .. }),
+    "Display.Flush" => Self::Display(DisplayCommand::Flush { .. }),
+    "Display.Transfer" => Self::Display(DisplayCommand::Transfer { .. }),
+    "Furnished" => Self::Furnished,
+    "Transport.Up" => Self::Transport(TransportEvent::Up { .. }),
+    "Transport.Returned" => Self::Transport(TransportEvent::Returned { .. }),
+    "Transport.Lost" => Self::Transport(TransportEvent::Lost { .. }),
+    "Transport.Down" => Self::Transport(TransportEvent::Down { .. }),
+    "Transport.ConfigurationChanged" => Self::Transport(TransportEvent::ConfigurationChanged),
+    "Register.Begin" => Self::Register(Register::Begin { .. }),
+    "Register.Died" => Self::Register(Register::Died { .. }),
+    "Report" => Self::Report(_),
+}
+    fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Display(command) => Some(Self::Display(*command)),
+            Self::Transport(event) => event.again().map(Self::Transport),
+            _ => None,
+        }
+    }
+
+    fn corrupt(&mut self) -> bool {
+        if let Self::Transport(event) = self { event.corrupt() } else { false }
+    }
+);
 
 /// The beginning and, if it died, the end of a context's actor.
 #[derive(Debug)]
@@ -168,7 +213,7 @@ impl DebugName {
 }
 
 /// What the control queue tells a context.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum ContextEvent {
     /// A fenced submit or a transfer is done.
     Completed {

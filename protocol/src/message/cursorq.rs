@@ -1,6 +1,6 @@
 //! What the cursor-queue actor hears.
 
-use virgld_runtime::Interface;
+use virgld_runtime::{Interface, words};
 
 use super::transport::Event as TransportEvent;
 use crate::ids::ResourceId;
@@ -13,6 +13,27 @@ pub enum Message {
     /// From the transport.
     Transport(TransportEvent),
 }
+
+words!(Message {
+    "Display.Update" => Self::Display(Request::Update { .. }),
+    "Display.Move" => Self::Display(Request::Move { .. }),
+    "Transport.Up" => Self::Transport(TransportEvent::Up { .. }),
+    "Transport.Returned" => Self::Transport(TransportEvent::Returned { .. }),
+    "Transport.Lost" => Self::Transport(TransportEvent::Lost { .. }),
+    "Transport.Down" => Self::Transport(TransportEvent::Down { .. }),
+    "Transport.ConfigurationChanged" => Self::Transport(TransportEvent::ConfigurationChanged),
+}
+    fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Display(request) => Some(Self::Display(*request)),
+            Self::Transport(event) => event.again().map(Self::Transport),
+        }
+    }
+
+    fn corrupt(&mut self) -> bool {
+        if let Self::Transport(event) = self { event.corrupt() } else { false }
+    }
+);
 
 /// What may be asked about the pointer of one scanout (virtio 1.2, section 5.7.6.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! What the display actor hears: mode setting by files of `card0`, what the device tells of its displays, and who
 //! wants to see the picture.
 
-use virgld_runtime::{Interface, Respond};
+use virgld_runtime::{Interface, Respond, words};
 
 use super::live::Inventory;
 use super::resource::Backing;
+use super::spoil;
 use crate::client::kms::ModeInfo as Mode;
 use crate::errno::{Errno, Refusal};
 use crate::ids::{FileId, ResourceId, Token};
@@ -23,6 +24,49 @@ pub enum Message {
     /// From the daemon itself.
     Report(Respond<Report>),
 }
+
+words!(Message {
+    "Scheme.Opened" => Self::Scheme(Request::Opened { .. }),
+    "Scheme.Closed" => Self::Scheme(Request::Closed { .. }),
+    "Scheme.Call" => Self::Scheme(Request::Call { .. }),
+    "Scheme.Ready" => Self::Scheme(Request::Ready { .. }),
+    "Scheme.Revoked" => Self::Scheme(Request::Revoked { .. }),
+    "Scheme.Moved" => Self::Scheme(Request::Moved { .. }),
+    "Control.Up" => Self::Control(ControlEvent::Up { .. }),
+    "Control.Down" => Self::Control(ControlEvent::Down),
+    "Control.Changed" => Self::Control(ControlEvent::Changed),
+    "Control.Displays" => Self::Control(ControlEvent::Displays(_)),
+    "Control.Edid" => Self::Control(ControlEvent::Edid { .. }),
+    "Control.Transferred" => Self::Control(ControlEvent::Transferred { .. }),
+    "Resource.ReadBack" => Self::Resource(_),
+    "Look" => Self::Look(_),
+    "Report" => Self::Report(_),
+}
+    fn twin(&self) -> Option<Self> {
+        if let Self::Control(ControlEvent::Changed) = self {
+            Some(Self::Control(ControlEvent::Changed))
+        } else {
+            None
+        }
+    }
+
+    fn corrupt(&mut self) -> bool {
+        match self {
+            Self::Control(ControlEvent::Displays(result)) => spoil(result),
+            Self::Control(ControlEvent::Edid { result, .. }) => spoil(result),
+            Self::Control(ControlEvent::Transferred { result, .. }) => spoil(result),
+            Self::Resource(ReadBack { result, .. }) => spoil(result),
+            _ => false,
+        }
+    }
+
+    fn refuse(&mut self) -> bool {
+        let Self::Scheme(Request::Call { call, .. }) = self else { return false };
+        // No object has this number.
+        *call = Call::Crtc(u32::MAX);
+        true
+    }
+);
 
 /// What the scheme asks of the display.
 #[derive(Debug)]

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use virgld_runtime::memory::Memory;
-use virgld_runtime::{Interface, io::Ready};
+use virgld_runtime::{Interface, io::Ready, words};
 
 use super::scheme::{ExportKey, SyncobjKey};
+use super::spoil;
 use crate::channel::Mapped;
 use crate::client::Reply;
 use crate::errno::Errno;
@@ -21,6 +22,36 @@ pub enum Message {
     /// From the reactor.
     Ready(Ready),
 }
+
+words!(Message {
+    "Scheme.Answer" => Self::Command(Command::Answer { .. }),
+    "Scheme.Signal" => Self::Command(Command::Signal { .. }),
+    "Scheme.Retired" => Self::Command(Command::Retired { .. }),
+    "Scheme.WatchExport" => Self::Command(Command::WatchExport { .. }),
+    "Scheme.ForgetExport" => Self::Command(Command::ForgetExport { .. }),
+    "Scheme.Event" => Self::Command(Command::Event { .. }),
+    "Scheme.Expel" => Self::Command(Command::Expel { .. }),
+    "Ready" => Self::Ready(_),
+}
+    fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Command(Command::Retired { file, serial }) => {
+                Some(Self::Command(Command::Retired { file: *file, serial: *serial }))
+            }
+            Self::Ready(ready) => Some(Self::Ready(*ready)),
+            Self::Command(_) => None,
+        }
+    }
+
+    fn corrupt(&mut self) -> bool {
+        match self {
+            // One that carries a descriptor is more than a report.
+            Self::Command(Command::Answer { result, attach: None, .. }) => spoil(result),
+            Self::Command(Command::Signal { result, .. }) => spoil(result),
+            _ => false,
+        }
+    }
+);
 
 /// What the scheme asks of a door.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use virgld_runtime::{Interface, Respond};
+use virgld_runtime::{Interface, Respond, words};
 
 use super::transport::DeviceEvent;
 
@@ -16,6 +16,17 @@ pub enum Message {
     /// From the daemon itself.
     Report(Respond<Report>),
 }
+
+words!(Message {
+    "Transport.Up" => Self::Transport(DeviceEvent::Up),
+    "Transport.Lost" => Self::Transport(DeviceEvent::Lost { .. }),
+    "Failed" => Self::Failed(_),
+    "Report" => Self::Report(_),
+}
+    fn twin(&self) -> Option<Self> {
+        if let Self::Transport(event) = self { Some(Self::Transport(event.clone())) } else { None }
+    }
+);
 
 /// A device could not be started.
 #[derive(Debug)]

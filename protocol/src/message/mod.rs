@@ -14,3 +14,12 @@ pub mod live;
 pub mod resource;
 pub mod scheme;
 pub mod transport;
+
+/// Makes a success a failure: a fault that is injected. Says whether it was one.
+fn spoil<T>(result: &mut Result<T, crate::errno::Errno>) -> bool {
+    let good = result.is_ok();
+    if good {
+        *result = Err(crate::errno::Errno::EIO);
+    }
+    good
+}

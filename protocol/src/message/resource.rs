@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use virgld_runtime::link::Region;
-use virgld_runtime::{Interface, Respond};
+use virgld_runtime::{Interface, Respond, words};
 
 use super::ctrlq::{CapsetInfo, Description, ResourceEvent, Surface};
 use super::live::Inventory;
+use super::spoil;
 use super::transport::RegionEvent;
 use crate::errno::Errno;
 use crate::ids::{FileId, ResourceId, Token, UserId};
@@ -25,6 +26,41 @@ pub enum Message {
     /// From the daemon itself.
     Report(Respond<Report>),
 }
+
+words!(Message {
+    "Scheme.Create" => Self::Scheme(Request::Create { .. }),
+    "Scheme.Isolate" => Self::Scheme(Request::Isolate { .. }),
+    "Scheme.Move" => Self::Scheme(Request::Move { .. }),
+    "Scheme.Release" => Self::Scheme(Request::Release { .. }),
+    "Scheme.Retire" => Self::Scheme(Request::Retire { .. }),
+    "Display.ReadBack" => Self::Display(_),
+    "Control.Up" => Self::Control(ResourceEvent::Up { .. }),
+    "Control.Down" => Self::Control(ResourceEvent::Down),
+    "Control.Failed" => Self::Control(ResourceEvent::Failed { .. }),
+    "Control.Unreferenced" => Self::Control(ResourceEvent::Unreferenced { .. }),
+    "Control.Fetched" => Self::Control(ResourceEvent::Fetched { .. }),
+    "Control.CapsetInfo" => Self::Control(ResourceEvent::CapsetInfo { .. }),
+    "Control.Capset" => Self::Control(ResourceEvent::Capset { .. }),
+    "Transport.Opened" => Self::Region(RegionEvent::Opened { .. }),
+    "Transport.Refused" => Self::Region(RegionEvent::Refused { .. }),
+    "Report" => Self::Report(_),
+}
+    fn corrupt(&mut self) -> bool {
+        match self {
+            Self::Control(ResourceEvent::Fetched { result, .. }) => spoil(result),
+            Self::Control(ResourceEvent::CapsetInfo { result, .. }) => spoil(result),
+            Self::Control(ResourceEvent::Capset { result, .. }) => spoil(result),
+            _ => false,
+        }
+    }
+
+    fn refuse(&mut self) -> bool {
+        let Self::Scheme(Request::Create { bytes, .. }) = self else { return false };
+        // More than any quota.
+        *bytes = u64::MAX;
+        true
+    }
+);
 
 /// What the scheme asks about resources.
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 //! What the scheme actor hears: from the doors, from the contexts and from the resource actor.
 
 use virgld_runtime::dma::DmaSlice;
-use virgld_runtime::{Interface, Respond};
+use virgld_runtime::{Interface, Respond, words};
 
 use super::display::Notice as DisplayNotice;
 use super::live::Inventory;
 use super::resource::Notice as ResourceNotice;
-use crate::client::Call;
+use super::spoil;
+use crate::client::{Call, is_asynchronous};
 use crate::errno::Errno;
 use crate::ids::{FenceKey, FileId, ResourceId, Serial, Token};
 
@@ -24,6 +25,74 @@ pub enum Message {
     /// From the daemon itself.
     Service(Service),
 }
+
+words!(Message {
+    "Door.Opened" => Self::Door(DoorEvent::Opened { .. }),
+    "Door.Closed" => Self::Door(DoorEvent::Closed { .. }),
+    "Door.Call" => Self::Door(DoorEvent::Call(_)),
+    "Door.Map" => Self::Door(DoorEvent::Map { .. }),
+    "Door.Restrict" => Self::Door(DoorEvent::Restrict { .. }),
+    "Door.Revoke" => Self::Door(DoorEvent::Revoke { .. }),
+    "Door.Merge" => Self::Door(DoorEvent::Merge { .. }),
+    "Door.FenceSignalled" => Self::Door(DoorEvent::FenceSignalled { .. }),
+    "Door.ExportUnused" => Self::Door(DoorEvent::ExportUnused { .. }),
+    "Door.SyncobjUnused" => Self::Door(DoorEvent::SyncobjUnused { .. }),
+    "Context.Completed" => Self::Context(ContextNotice::Completed { .. }),
+    "Context.Reached" => Self::Context(ContextNotice::Reached(_)),
+    "Context.Detached" => Self::Context(ContextNotice::Detached { .. }),
+    "Context.Lost" => Self::Context(ContextNotice::Lost),
+    "Context.Ended" => Self::Context(ContextNotice::Ended),
+    "Resource.DeviceUp" => Self::Resource(ResourceNotice::DeviceUp { .. }),
+    "Resource.DeviceDown" => Self::Resource(ResourceNotice::DeviceDown),
+    "Resource.Created" => Self::Resource(ResourceNotice::Created { .. }),
+    "Resource.Isolated" => Self::Resource(ResourceNotice::Isolated { .. }),
+    "Resource.Refused" => Self::Resource(ResourceNotice::Refused { .. }),
+    "Resource.Failed" => Self::Resource(ResourceNotice::Failed { .. }),
+    "Display.Answered" => Self::Display(DisplayNotice::Answered { .. }),
+    "Display.Event" => Self::Display(DisplayNotice::Event { .. }),
+    "Display.Await" => Self::Display(DisplayNotice::Await { .. }),
+    "Display.Held" => Self::Display(DisplayNotice::Held { .. }),
+    "Display.Let" => Self::Display(DisplayNotice::Let { .. }),
+    "Service.ContextDied" => Self::Service(Service::ContextDied { .. }),
+    "Service.Report" => Self::Service(Service::Report(_)),
+}
+    fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Door(DoorEvent::FenceSignalled { fence, result }) => {
+                Some(Self::Door(DoorEvent::FenceSignalled { fence: *fence, result: *result }))
+            }
+            Self::Context(ContextNotice::Reached(reached)) => {
+                Some(Self::Context(ContextNotice::Reached(*reached)))
+            }
+            Self::Context(ContextNotice::Completed { serial, result, reached }) => {
+                let (serial, result, reached) = (*serial, *result, *reached);
+                Some(Self::Context(ContextNotice::Completed { serial, result, reached }))
+            }
+            _ => None,
+        }
+    }
+
+    fn corrupt(&mut self) -> bool {
+        match self {
+            Self::Door(DoorEvent::FenceSignalled { result, .. })
+            | Self::Context(ContextNotice::Completed { result, .. }) => spoil(result),
+            _ => false,
+        }
+    }
+
+    fn refuse(&mut self) -> bool {
+        let Self::Door(DoorEvent::Call(event)) = self else { return false };
+        // Calls that are not waited for have a place in the order of their file, which the number decides.
+        let waited_for = event.token.is_some() && !is_asynchronous(event.call.number);
+        if waited_for {
+            event.call.number = NO_CALL;
+        }
+        waited_for
+    }
+);
+
+/// No ioctl has this number.
+const NO_CALL: u8 = 0xff;
 
 /// Which node was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use std::fmt;
 use virgld_runtime::dma::DmaSlice;
 use virgld_runtime::io::Ready;
 use virgld_runtime::link::{Link, Region, RegionId};
-use virgld_runtime::{Interface, Respond};
+use virgld_runtime::{Interface, Respond, words};
 
 use crate::ids::Token;
 
@@ -33,6 +33,38 @@ pub enum Message {
     Condemn(Complaint),
     /// From the daemon itself.
     Report(Respond<Report>),
+}
+
+words!(Message {
+    "Publish" => Self::Publish(_),
+    "Region.Open" => Self::Region(RegionRequest::Open { .. }),
+    "Region.Show" => Self::Region(RegionRequest::Show { .. }),
+    "Region.Hide" => Self::Region(RegionRequest::Hide { .. }),
+    "Region.Close" => Self::Region(RegionRequest::Close { .. }),
+    "Ready" => Self::Ready(_),
+    "Attach" => Self::Attach(_),
+    "Condemn" => Self::Condemn(_),
+    "Report" => Self::Report(_),
+}
+    fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Ready(ready) => Some(Self::Ready(*ready)),
+            Self::Condemn(complaint) => Some(Self::Condemn(complaint.clone())),
+            _ => None,
+        }
+    }
+);
+
+impl Event {
+    /// Makes a command that came back one that came back without an answer.
+    pub(super) fn corrupt(&mut self) -> bool {
+        if let Self::Returned { written, .. } = self { core::mem::take(written) > 0 } else { false }
+    }
+
+    /// The same, if it can be said twice.
+    pub(super) fn again(&self) -> Option<Self> {
+        if let Self::ConfigurationChanged = self { Some(Self::ConfigurationChanged) } else { None }
+    }
 }
 
 /// A device that is ready for use, in place of any that was there.

@@ -17,6 +17,8 @@ enum Part {
     Driver,
     Client,
     Testkit,
+    /// Fault plans.
+    Faults,
     Bench,
     /// The GL programs: for checks, pictures and measurements. They know nothing of virgld.
     Programs,
@@ -38,6 +40,7 @@ impl Part {
             "driver" => Self::Driver,
             "client" => Self::Client,
             "testkit" => Self::Testkit,
+            "faults" => Self::Faults,
             "bench" => Self::Bench,
             "programs" => Self::Programs,
             "attacks" => Self::Attacks,
@@ -54,11 +57,11 @@ impl Part {
         let allowed: &[Self] = match self {
             Self::Runtime | Self::Programs | Self::Xtask => &[],
             Self::Protocol => &[Self::Runtime],
-            Self::Platform | Self::Actor => &[Self::Protocol, Self::Runtime],
+            Self::Platform | Self::Actor | Self::Faults => &[Self::Protocol, Self::Runtime],
             Self::Client | Self::Attacks => &[Self::Protocol],
-            Self::Testkit => &[Self::Actor, Self::Protocol, Self::Runtime],
+            Self::Testkit => &[Self::Actor, Self::Faults, Self::Protocol, Self::Runtime],
             Self::Fuzz => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform, Self::Testkit],
-            Self::Driver => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform],
+            Self::Driver => &[Self::Actor, Self::Faults, Self::Protocol, Self::Runtime, Self::Platform],
             Self::Bench => &[Self::Actor, Self::Protocol, Self::Runtime, Self::Platform, Self::Programs],
         };
         let in_tests_too: &[Self] = match self {
