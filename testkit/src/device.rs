@@ -4,6 +4,7 @@
 //! devices, a fenced command is answered later than unfenced ones that came after it. It notes each rule that the
 //! driver breaks as an [`Offence`], and has a [`Temper`] that makes it refuse, forget and lie.
 
+mod fault;
 mod host;
 mod hostile;
 mod offence;
@@ -11,8 +12,10 @@ mod scanout;
 
 use std::sync::{Arc, Mutex};
 
+use virgld_faults::DeviceWrong;
 use virgld_protocol::device::{CONTROL_FLAG_FENCE, Code, ControlHeader, UpdateCursor};
 use virgld_protocol::message::transport::{CONTROL_QUEUE, CURSOR_QUEUE};
+use virgld_runtime::Time;
 use virgld_runtime::link::{Link, LinkEvent};
 use zerocopy::FromBytes;
 
@@ -54,6 +57,12 @@ pub struct FakeDevice {
     random: Random,
     forgotten: usize,
     dead: bool,
+    /// It answers nothing any more, and the connection stays.
+    stalled: bool,
+    sabotage: fault::Sabotage,
+    /// Interrupts that are still to get lost.
+    mute: u32,
+    now: Time,
 }
 
 struct Queue {
@@ -68,6 +77,10 @@ struct Held {
     fenced: bool,
     /// What it says to have written, if that is a lie.
     lie: Option<u32>,
+    /// Not answered before this.
+    due: Time,
+    /// Answered twice.
+    twice: bool,
 }
 
 impl FakeDevice {
@@ -84,6 +97,10 @@ impl FakeDevice {
             random: Random::new(seed),
             forgotten: 0,
             dead: false,
+            stalled: false,
+            sabotage: fault::Sabotage::default(),
+            mute: 0,
+            now: Time(0),
         }
     }
 
@@ -188,8 +205,10 @@ impl FakeDevice {
         let mut answered = 0;
         while answered < most && !self.held.is_empty() && !self.is_cut() {
             let overtakes = self.random.chance(500);
-            let unfenced = self.held.iter().position(|held| !held.fenced).filter(|_| overtakes);
-            let held = self.held.remove(unfenced.unwrap_or(0));
+            let now = self.now;
+            let Some(first) = self.held.iter().position(|held| held.due <= now) else { break };
+            let unfenced = self.held.iter().position(|held| !held.fenced && held.due <= now);
+            let held = self.held.remove(unfenced.filter(|_| overtakes).unwrap_or(first));
             self.give_back(held);
             answered += 1;
         }
@@ -205,11 +224,12 @@ impl FakeDevice {
     }
 
     fn is_cut(&self) -> bool {
-        self.dead || locked(&self.wire).cut
+        self.dead || self.stalled || locked(&self.wire).cut
     }
 
     fn is_busy(&self) -> bool {
-        !self.is_cut() && (!self.held.is_empty() || self.queues.iter().any(|queue| !queue.asleep))
+        let due = self.held.iter().any(|held| held.due <= self.now);
+        !self.is_cut() && (due || self.queues.iter().any(|queue| !queue.asleep))
     }
 
     fn take_from(&mut self, index: u16, most: usize) -> Result<usize, queue::Offence> {
@@ -241,16 +261,30 @@ impl FakeDevice {
     fn execute(&mut self, queue: u16, request: Request, bytes: &[u8]) {
         if queue == CURSOR_QUEUE {
             self.move_cursor(bytes);
-            return self.held.push(Held { queue, request, bytes: Vec::new(), fenced: false, lie: None });
+            let bytes = Vec::new();
+            let held = Held { queue, request, bytes, fenced: false, lie: None, due: self.now, twice: false };
+            return self.held.push(held);
         }
-        let refuse = self.random.chance(self.temper.error);
+        let wrong = self.sabotage.strike();
+        if !self.suffer(wrong) {
+            return;
+        }
+        let refuse = wrong == Some(DeviceWrong::ErrorResponse) || self.random.chance(self.temper.error);
         let space = locked(&self.wire).space.clone();
-        let answer = self.host.execute(bytes, &space, refuse);
+        let mut answer = self.host.execute(bytes, &space, refuse);
         if request.room() < answer.bytes.len() as u64 {
             let code = code_of(bytes);
             self.host.offences.push(Offence::NoRoom(code));
         }
-        let lie = self.lie();
+        let lie = match wrong {
+            Some(DeviceWrong::ShortLength) => Some(SHORT),
+            Some(DeviceWrong::LongLength) => Some(u32::MAX),
+            _ => self.lie(),
+        };
+        if wrong == Some(DeviceWrong::WrongResponse) && answer.bytes.len() >= 4 {
+            answer.bytes[..4].copy_from_slice(&OK_RESOURCE_UUID.to_le_bytes());
+            self.host.forgive(bytes);
+        }
         let forgotten = self.random.chance(self.temper.forget);
         if lie == Some(SHORT) || forgotten {
             self.host.forgive(bytes);
@@ -258,7 +292,9 @@ impl FakeDevice {
         if forgotten {
             self.forgotten += 1;
         } else {
-            self.held.push(Held { queue, request, bytes: answer.bytes, fenced: answer.fenced, lie });
+            let (due, twice) = (self.late_by(wrong), wrong == Some(DeviceWrong::UsedTwice));
+            let (bytes, fenced) = (answer.bytes, answer.fenced);
+            self.held.push(Held { queue, request, bytes, fenced, lie, due, twice });
         }
     }
 
@@ -277,7 +313,8 @@ impl FakeDevice {
     }
 
     fn give_back(&mut self, held: Held) {
-        let Held { queue, request, mut bytes, fenced, lie } = held;
+        let Held { queue, request, mut bytes, fenced, lie, due: _, twice } = held;
+        let id = u32::from(request.head());
         if fenced {
             self.host.fence_done();
         }
@@ -293,6 +330,9 @@ impl FakeDevice {
         if let Err(offence) = pushed {
             self.host.offences.push(Offence::Queue { queue, offence });
         }
+        if twice {
+            self.forge(id);
+        }
     }
 
     fn interrupt(&mut self) {
@@ -301,6 +341,7 @@ impl FakeDevice {
         }
         for index in [CONTROL_QUEUE, CURSOR_QUEUE] {
             match self.queues[usize::from(index)].ring.wants_interrupt() {
+                Ok(true) if self.mute > 0 => self.mute -= 1,
                 Ok(true) if !self.random.chance(self.temper.lost_interrupt) => {
                     locked(&self.wire).tell(LinkEvent::Interrupt { queue: index });
                 }
@@ -311,6 +352,8 @@ impl FakeDevice {
     }
 }
 
+/// The answer to a command that the driver never gives (virtio 1.2, section 5.7.6.7).
+const OK_RESOURCE_UUID: u32 = 0x1105;
 /// Fewer bytes than a header has.
 const SHORT: u32 = 8;
 

@@ -15,7 +15,7 @@ use virgld_protocol::message::scheme::{
     Attached, CallEvent, Credentials, DoorEvent, ExportKey, FromDoor, Node, SyncobjKey,
 };
 use virgld_runtime::dma::DmaPool;
-use virgld_runtime::{Actor, Cap, Fault, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 use zerocopy::IntoBytes;
 
 use crate::link::locked;
@@ -316,6 +316,11 @@ impl Actor for DoorActor {
         if let Message::Command(command) = message {
             locked(&self.ledger).hear(command);
         }
+        Ok(())
+    }
+
+    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+        // Its books are elsewhere.
         Ok(())
     }
 }

@@ -10,16 +10,19 @@ use virgld_context::Context;
 use virgld_ctrlq::ControlQueue;
 use virgld_cursorq::CursorQueue;
 use virgld_display::{Display, Presentation};
+use virgld_faults::Plan;
 use virgld_keeper::Keeper;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::transport::NewLink;
 use virgld_protocol::message::{context, ctrlq, cursorq, display, door, keeper, resource, scheme, transport};
 use virgld_resource::{Quota, Resources};
 use virgld_runtime::dma::{DmaPool, SizeClass};
+use virgld_runtime::fault::{Account, Injector};
 use virgld_runtime::link::{CommandArea, Link};
 use virgld_runtime::memory::HeapMemory;
 use virgld_runtime::{
-    Badge, Cap, Casualty, Intensity, Interface, Mailbox, Minter, Respond, SlotId, Spawner, Stage, Time, Wake,
+    Actor, Badge, Cap, Casualty, Death, Intensity, Interface, Mailbox, Minter, Respond, SlotId, Spawner,
+    Stage, Time, Wake,
 };
 use virgld_scheme::Scheme;
 use virgld_transport::Transport;
@@ -30,6 +33,10 @@ use crate::door::FakeDoor;
 use crate::link::{FakeLink, LinkConfig, locked};
 
 const ANY: Badge = Badge(0);
+/// After how long an actor that does not return is found out.
+const WATCH: Duration = Duration::from_secs(30);
+/// What deaths that a plan wanted say.
+const INJECTED: &str = "injected";
 /// Memory for cursor commands.
 const CURSOR: [SizeClass; 1] = [SizeClass { size: 128, count: 4 }];
 
@@ -79,6 +86,9 @@ impl Default for SystemConfig {
     }
 }
 
+/// An actor that dies oftener than this ends the daemon.
+const ACTORS: Intensity = Intensity { restarts: 5, period: Duration::from_secs(30) };
+
 /// What all actors report, together.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -125,6 +135,7 @@ pub struct System {
     contexts: Contexts,
     registrar: Cap<ctrlq::Registrar>,
     spawner: Spawner,
+    injector: Injector,
     heir: Heir,
 }
 
@@ -257,14 +268,14 @@ impl System {
             start_context,
         );
 
-        spawner.start("transport", transport_box, transport);
-        spawner.start("control queue", control_box, control);
-        spawner.start("cursor queue", cursor_box, cursors);
-        spawner.start("resource", resource_box, resources);
-        spawner.start("display", display_box, displays);
-        spawner.start("scheme", scheme_box, scheme);
-        spawner.start("device keeper", keeper_box, keeper);
-        spawner.start("door", door_box, door_actor);
+        supervise(&spawner, "transport", transport_box, transport);
+        supervise(&spawner, "control queue", control_box, control);
+        supervise(&spawner, "cursor queue", cursor_box, cursors);
+        supervise(&spawner, "resource", resource_box, resources);
+        supervise(&spawner, "display", display_box, displays);
+        supervise(&spawner, "scheme", scheme_box, scheme);
+        supervise(&spawner, "device keeper", keeper_box, keeper);
+        supervise(&spawner, "door", door_box, door_actor);
         // The transport is there to hear it: it was started above.
         let _ = devices.send(NewLink(Box::new(link)));
         let mut system = Self {
@@ -278,6 +289,7 @@ impl System {
             daemon,
             contexts,
             registrar,
+            injector: spawner.injector(),
             spawner,
             heir,
         };
@@ -296,9 +308,50 @@ impl System {
 
     /// Lets every actor do what it can. Says whether there was anything.
     pub fn run(&mut self) -> bool {
-        let ran = self.stage.run(self.now);
-        self.casualties.append(&mut self.stage.casualties());
+        self.device.tell_time(self.now);
+        let mut ran = self.stage.run(self.now);
+        while self.stage.is_hung() {
+            // As long as the watchdog needs, nobody does anything.
+            self.now = self.now.after(WATCH);
+            self.stage.end_hung(self.now);
+            self.stage.run(self.now);
+            ran = true;
+        }
+        for casualty in self.stage.casualties() {
+            self.mourn(casualty);
+        }
         ran
+    }
+
+    /// Notes a death, and mends what that of a context breaks, as the daemon does.
+    fn mourn(&mut self, casualty: Casualty) {
+        let found = locked(&self.contexts).remove(&casualty.slot);
+        if let Some((file, context)) = found {
+            self.bury(file, context);
+        }
+        self.casualties.push(casualty);
+    }
+
+    /// Puts a plan in force, beside any that is: from now on things go wrong.
+    pub fn inject(&mut self, plan: &Plan) {
+        self.injector.inject(plan.seed, plan.faults.clone());
+        self.device.inject(plan.seed, plan.device.clone());
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub fn calm(&mut self) {
+        self.injector.clear();
+        self.device.inject(0, Vec::new());
+    }
+
+    /// The faults in force at actors, and what came of them.
+    pub fn faults(&self) -> Vec<Account> {
+        self.injector.accounts()
+    }
+
+    /// Actors that died so far, and what became of them.
+    pub fn casualties(&self) -> &[Casualty] {
+        &self.casualties
     }
 
     /// Sets up a device in place of one that is lost, if one is wanted: that takes time, so it happens only where the
@@ -360,6 +413,10 @@ impl System {
         locked(&self.contexts).remove(&slot);
         self.spawner.stop(slot);
         self.run();
+        self.bury(file, context);
+    }
+
+    fn bury(&self, file: FileId, context: ContextId) {
         // Actors that died are casualties, and tests look at those.
         let _ = self.registrar.send(ctrlq::Register::Died { context });
         let _ = self.daemon.scheme.send(scheme::Service::ContextDied { file });
@@ -380,7 +437,9 @@ impl System {
 
     /// Everything that anybody did wrong so far: actors that died, rules broken towards the device or the door.
     pub fn offences(&self) -> Vec<String> {
-        let died = self.casualties.iter().map(|it| format!("the {} actor died: {}", it.name, it.fault));
+        let unwanted = |it: &&Casualty| it.death == Death::Escalated || !it.fault.what.contains(INJECTED);
+        let died = self.casualties.iter().filter(unwanted);
+        let died = died.map(|it| format!("the {} actor died: {}", it.name, it.fault));
         let device =
             self.heir.past.iter().chain(self.device.offences()).map(|it| format!("at the device: {it}"));
         let door = self.door.offences().into_iter().map(|it| format!("at the door: {it}"));
@@ -438,6 +497,16 @@ fn context_starter(parts: ContextParts) -> virgld_scheme::StartContext {
         parts.spawner.start("context", mailbox, Context::new(commands, notices, finish));
         cap
     })
+}
+
+/// Starts an actor that is started anew when it dies, as the daemon does.
+fn supervise<A: Actor + 'static>(
+    spawner: &Spawner,
+    name: &'static str,
+    mailbox: Mailbox<A::Message>,
+    actor: A,
+) -> SlotId {
+    spawner.supervise(name, mailbox, actor, ACTORS)
 }
 
 fn open<I: Interface>(mailbox: &Mailbox<I::Whole>) -> Cap<I>

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use virgld_protocol::ids::ContextId;
-use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, Message, Register};
+use virgld_protocol::message::ctrlq::{ContextEvent, Message, Register};
 use virgld_protocol::message::live::{Live, Owner};
+use virgld_protocol::message::transport::Complaint;
 use virgld_protocol::message::{context, display, resource, transport};
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::{Actor, Badge, Cap, Fault, Time, Turn};
@@ -21,6 +22,8 @@ pub struct ControlQueue {
     resource: Cap<resource::FromControl>,
     display: Cap<display::FromControl>,
     contexts: HashMap<ContextId, Cap<context::FromControl>>,
+    /// Whether a step is under way.
+    stepping: bool,
 }
 
 impl ControlQueue {
@@ -36,7 +39,16 @@ impl ControlQueue {
     ) -> Self {
         let state = State::new(pool, patience);
         let effects = Vec::new();
-        Self { state, effects, transport, complaints, resource, display, contexts: HashMap::new() }
+        Self {
+            state,
+            effects,
+            transport,
+            complaints,
+            resource,
+            display,
+            contexts: HashMap::new(),
+            stepping: false,
+        }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -73,6 +85,7 @@ impl Actor for ControlQueue {
     type Message = Message;
 
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        self.stepping = true;
         match message {
             Message::Context(command) => {
                 self.state.context(turn.now, context_of(turn.badge), command, &mut self.effects);
@@ -85,7 +98,9 @@ impl Actor for ControlQueue {
                 self.contexts.insert(context, events);
             }
             Message::Register(Register::Died { context }) => {
-                self.state.context(turn.now, context, ContextCommand::Destroy, &mut self.effects);
+                if self.contexts.contains_key(&context) {
+                    self.state.died(turn.now, context, &mut self.effects);
+                }
             }
             Message::Report(respond) => {
                 let mut report = self.state.report();
@@ -98,6 +113,17 @@ impl Actor for ControlQueue {
                 respond.answer(report);
             }
         }
+        self.stepping = false;
+        self.carry_out()
+    }
+
+    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+        // A step that failed may have forgotten what waits or is under way. With another device all of that is
+        // known anew: what is on its way fails, and everybody hears of it.
+        if std::mem::take(&mut self.stepping) {
+            let reason = "the control queue failed in a step: nobody knows what the device has".into();
+            self.effects.push(Effect::Complain(Complaint { reason }));
+        }
         self.carry_out()
     }
 
@@ -106,7 +132,9 @@ impl Actor for ControlQueue {
     }
 
     fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.stepping = true;
         self.state.expire(now, &mut self.effects);
+        self.stepping = false;
         self.carry_out()
     }
 }

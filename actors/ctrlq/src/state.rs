@@ -201,6 +201,24 @@ impl State {
         self.command(now, Command::Context(context, command), effects);
     }
 
+    /// A context's actor died: what the device has of it goes, unless it is on its way out already.
+    pub fn died(&mut self, now: Time, context: ContextId, effects: &mut Vec<Effect>) {
+        let ends = |meaning| matches!(meaning, Meaning::ContextDestroyed(it) if it == context);
+        let begins = |meaning| matches!(meaning, Meaning::ContextCreated(it) if it == context);
+        let waits = |is: &dyn Fn(Meaning) -> bool| self.backlog.iter().any(|(_, it)| is(it.meaning()));
+        let sent = self.pending.iter().any(|(_, pending)| ends(pending.meaning));
+        if sent || waits(&ends) || self.departing.contains(&context) {
+            return;
+        }
+        if self.made.contains(&context) || self.lost.contains(&context) || waits(&begins) {
+            self.context(now, context, ContextCommand::Destroy, effects);
+        } else {
+            // It died before the device heard of it.
+            self.departing.push(context);
+            self.see_off(effects);
+        }
+    }
+
     /// Takes a command of the resource actor.
     pub fn resource(&mut self, now: Time, command: ResourceCommand, effects: &mut Vec<Effect>) {
         self.command(now, Command::Resource(command), effects);

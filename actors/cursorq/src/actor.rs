@@ -3,7 +3,7 @@
 use virgld_protocol::message::cursorq::Message;
 use virgld_protocol::message::transport;
 use virgld_runtime::dma::DmaPool;
-use virgld_runtime::{Actor, Cap, Fault, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
 use crate::state::{Effect, State};
 
@@ -21,6 +21,16 @@ impl CursorQueue {
     }
 }
 
+impl CursorQueue {
+    fn carry_out(&mut self) -> Result<(), Fault> {
+        for Effect::Publish(publish) in self.effects.drain(..) {
+            let sent = self.transport.send(publish);
+            sent.map_err(|dead| Fault::new(format!("the cursor queue lost a peer: {dead}")))?;
+        }
+        Ok(())
+    }
+}
+
 impl Actor for CursorQueue {
     type Message = Message;
 
@@ -29,10 +39,11 @@ impl Actor for CursorQueue {
             Message::Display(request) => self.state.request(request, &mut self.effects),
             Message::Transport(event) => self.state.transport(&event, &mut self.effects),
         }
-        for Effect::Publish(publish) in self.effects.drain(..) {
-            let sent = self.transport.send(publish);
-            sent.map_err(|dead| Fault::new(format!("the cursor queue lost a peer: {dead}")))?;
-        }
-        Ok(())
+        self.carry_out()
+    }
+
+    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+        self.state.restart(&mut self.effects);
+        self.carry_out()
     }
 }

@@ -75,6 +75,13 @@ impl State {
         self.tell(effects);
     }
 
+    /// Begins anew after a step that failed. What came back in that step was not counted, so the count begins anew too:
+    /// the queue has room for more than a few.
+    pub fn restart(&mut self, effects: &mut Vec<Effect>) {
+        self.in_flight = 0;
+        self.tell(effects);
+    }
+
     fn tell(&mut self, effects: &mut Vec<Effect>) {
         while self.up && self.in_flight < MOST_IN_FLIGHT {
             let Some((code, command)) = self.newest() else { return };

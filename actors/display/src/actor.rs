@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use virgld_protocol::errno::Errno;
+use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::Token;
-use virgld_protocol::message::display::{Message, Picture};
+use virgld_protocol::message::display::{Message, Notice, Picture, Request};
 use virgld_protocol::message::{ctrlq, cursorq, resource, scheme};
 use virgld_runtime::{Actor, Cap, Fault, Respond, Time, Turn};
 
@@ -20,6 +20,8 @@ pub struct Display {
     resource: Cap<resource::FromDisplay>,
     looking: HashMap<Token, Respond<Result<Picture, Errno>>>,
     looks: u64,
+    /// The call that the step under way is to answer.
+    serving: Option<Token>,
 }
 
 impl Display {
@@ -32,7 +34,7 @@ impl Display {
         resource: Cap<resource::FromDisplay>,
     ) -> Self {
         let (state, effects, looking) = (State::new(presentation), Vec::new(), HashMap::new());
-        Self { state, effects, scheme, control, cursors, resource, looking, looks: 0 }
+        Self { state, effects, scheme, control, cursors, resource, looking, looks: 0, serving: None }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -61,6 +63,10 @@ impl Actor for Display {
     type Message = Message;
 
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        self.serving = match &message {
+            Message::Scheme(Request::Call { token, .. }) => Some(*token),
+            _ => None,
+        };
         match message {
             Message::Scheme(request) => self.state.request(turn.now, request, &mut self.effects),
             Message::Control(event) => self.state.control(turn.now, event, &mut self.effects),
@@ -73,6 +79,17 @@ impl Actor for Display {
             }
             Message::Report(respond) => respond.answer(self.state.report()),
         }
+        self.serving = None;
+        self.carry_out()
+    }
+
+    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+        self.effects.clear();
+        if let Some(token) = self.serving.take() {
+            let result = Err(Refusal::new(Errno::EIO, "the display failed at it"));
+            self.effects.push(Effect::Scheme(Notice::Answered { token, result }));
+        }
+        self.state.restart(now, &mut self.effects);
         self.carry_out()
     }
 

@@ -42,10 +42,17 @@ impl State {
             self.outputs.push(Output::default());
             self.flips.push(None);
         }
-        self.told = self.outputs.iter().map(|_| Told::default()).collect();
-        self.ask_displays(effects);
-        for index in 0..self.outputs.len() {
-            self.present(index, effects);
+        self.present_anew(effects);
+    }
+
+    /// Shows on every screen what is to be there, as if the device had been told nothing of it.
+    pub(crate) fn present_anew(&mut self, effects: &mut Vec<Effect>) {
+        if self.up {
+            self.told = self.outputs.iter().map(|_| Told::default()).collect();
+            self.ask_displays(effects);
+            for index in 0..self.outputs.len() {
+                self.present(index, effects);
+            }
         }
     }
 

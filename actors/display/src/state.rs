@@ -154,6 +154,13 @@ impl State {
         self.settle(now, effects);
     }
 
+    /// Begins anew after a step that failed: what files set up and what is to be on the screens stays, and the device is
+    /// told of it once more.
+    pub fn restart(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.present_anew(effects);
+        self.settle(now, effects);
+    }
+
     /// When something is to happen at a refresh.
     pub fn deadline(&self) -> Option<Time> {
         let flips = self.outputs.iter().zip(&self.flips);

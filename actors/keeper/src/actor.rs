@@ -1,6 +1,7 @@
 //! The mailbox's end: turns effects into calls, and decides nothing.
 
 use virgld_protocol::message::keeper::Message;
+use virgld_protocol::message::transport::DeviceEvent;
 use virgld_runtime::{Actor, Fault, Intensity, Time, Turn};
 
 use crate::state::{Effect, State};
@@ -14,12 +15,31 @@ pub struct Keeper {
     state: State,
     effects: Vec<Effect>,
     start: StartDevice,
+    /// What the step under way is about.
+    heard: Option<Heard>,
+    /// It has given up: there is nothing to be started anew.
+    hopeless: bool,
+}
+
+/// What must not get lost with a step.
+enum Heard {
+    Transport(DeviceEvent),
+    Failed(String),
 }
 
 impl Keeper {
     /// An actor that has devices started by `start`, so often and no oftener.
     pub fn new(intensity: Intensity, start: StartDevice) -> Self {
-        Self { state: State::new(intensity), effects: Vec::new(), start }
+        Self { state: State::new(intensity), effects: Vec::new(), start, heard: None, hopeless: false }
+    }
+
+    fn hear(&mut self, now: Time, heard: Heard) {
+        let effects = &mut self.effects;
+        match self.heard.insert(heard) {
+            Heard::Transport(event) => self.state.transport(now, event.clone(), effects),
+            Heard::Failed(reason) => self.state.failed(now, reason.clone(), effects),
+        }
+        self.heard = None;
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -27,7 +47,10 @@ impl Keeper {
             match effect {
                 Effect::Start => (self.start)(),
                 // The daemon above ends with what is said here: that is the escalation.
-                Effect::GiveUp { reason } => return Err(Fault::new(reason)),
+                Effect::GiveUp { reason } => {
+                    self.hopeless = true;
+                    return Err(Fault::new(reason));
+                }
             }
         }
         Ok(())
@@ -39,9 +62,19 @@ impl Actor for Keeper {
 
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
         match message {
-            Message::Transport(event) => self.state.transport(turn.now, event, &mut self.effects),
-            Message::Failed(failed) => self.state.failed(turn.now, failed.reason, &mut self.effects),
+            Message::Transport(event) => self.hear(turn.now, Heard::Transport(event)),
+            Message::Failed(failed) => self.hear(turn.now, Heard::Failed(failed.reason)),
             Message::Report(respond) => respond.answer(self.state.report()),
+        }
+        self.carry_out()
+    }
+
+    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+        if self.hopeless {
+            return Err(Fault::new("it has given up"));
+        }
+        if let Some(heard) = self.heard.take() {
+            self.hear(now, heard);
         }
         self.carry_out()
     }

@@ -1,9 +1,11 @@
 //! The mailbox's end: turns effects into sends, and decides nothing.
 
+use virgld_protocol::errno::Errno;
+use virgld_protocol::ids::Token;
 use virgld_protocol::message::ctrlq::Furnished;
-use virgld_protocol::message::resource::Message;
+use virgld_protocol::message::resource::{Message, Notice, Request};
 use virgld_protocol::message::{ctrlq, display, scheme, transport};
-use virgld_runtime::{Actor, Cap, Fault, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
 use crate::state::{Effect, Limits, State};
 
@@ -16,6 +18,14 @@ pub struct Resources {
     regions: Cap<transport::Regions>,
     scheme: Cap<scheme::FromResource>,
     display: Cap<display::FromResource>,
+    /// Whom the step under way is to answer.
+    serving: Option<Serving>,
+}
+
+/// Who waits for an answer.
+enum Serving {
+    Scheme(Token),
+    Display(Token),
 }
 
 impl Resources {
@@ -30,7 +40,16 @@ impl Resources {
         display: Cap<display::FromResource>,
     ) -> Self {
         let effects = Vec::new();
-        Self { state: State::new(limits), effects, control, furnishing, regions, scheme, display }
+        Self {
+            state: State::new(limits),
+            effects,
+            control,
+            furnishing,
+            regions,
+            scheme,
+            display,
+            serving: None,
+        }
     }
 }
 
@@ -38,6 +57,7 @@ impl Actor for Resources {
     type Message = Message;
 
     fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
+        self.serving = Serving::of(&message);
         match message {
             Message::Scheme(request) => self.state.request(request, &mut self.effects),
             Message::Display(request) => self.state.display(request, &mut self.effects),
@@ -45,6 +65,40 @@ impl Actor for Resources {
             Message::Region(event) => self.state.region(event, &mut self.effects),
             Message::Report(respond) => respond.answer(self.state.report()),
         }
+        self.serving = None;
+        self.carry_out()
+    }
+
+    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+        let errno = Errno::EIO;
+        match self.serving.take() {
+            Some(Serving::Scheme(token)) => {
+                self.effects.push(Effect::Scheme(Notice::Refused { token, errno }))
+            }
+            Some(Serving::Display(token)) => {
+                let read = display::ReadBack { token, result: Err(errno) };
+                self.effects.push(Effect::Display(read));
+            }
+            None => {}
+        }
+        self.carry_out()
+    }
+}
+
+impl Serving {
+    fn of(message: &Message) -> Option<Self> {
+        match message {
+            Message::Scheme(
+                Request::Create { token, .. } | Request::Isolate { token, .. } | Request::Move { token, .. },
+            ) => Some(Self::Scheme(*token)),
+            Message::Display(request) => Some(Self::Display(request.token)),
+            _ => None,
+        }
+    }
+}
+
+impl Resources {
+    fn carry_out(&mut self) -> Result<(), Fault> {
         for effect in self.effects.drain(..) {
             let sent = match effect {
                 Effect::Control(command) => self.control.send(command),

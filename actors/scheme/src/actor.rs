@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use virgld_protocol::ids::FileId;
-use virgld_protocol::message::scheme::{Message, Service};
+use virgld_protocol::message::door::Command;
+use virgld_protocol::message::scheme::{DoorEvent, Message, Service};
 use virgld_protocol::message::{context, display, door, resource};
 use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
@@ -21,6 +22,8 @@ pub struct Scheme {
     display: Cap<display::FromScheme>,
     start_context: StartContext,
     contexts: HashMap<FileId, Cap<context::FromScheme>>,
+    /// Whose the step under way is, and whether it is that file's end.
+    serving: Option<(FileId, bool)>,
 }
 
 impl Scheme {
@@ -33,7 +36,16 @@ impl Scheme {
         start_context: StartContext,
     ) -> Self {
         let state = State::new(limits);
-        Self { state, effects: Vec::new(), door, resource, display, start_context, contexts: HashMap::new() }
+        Self {
+            state,
+            effects: Vec::new(),
+            door,
+            resource,
+            display,
+            start_context,
+            contexts: HashMap::new(),
+            serving: None,
+        }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -69,6 +81,8 @@ impl Actor for Scheme {
 
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
         let now = turn.now;
+        let ends = matches!(message, Message::Door(DoorEvent::Closed { .. }));
+        self.serving = self.state.whose(turn.badge, &message).map(|file| (file, ends));
         match message {
             Message::Door(event) => self.state.door(now, event, &mut self.effects),
             Message::Context(notice) => {
@@ -80,6 +94,20 @@ impl Actor for Scheme {
                 self.state.context_died(file, &mut self.effects);
             }
             Message::Service(Service::Report(respond)) => respond.answer(self.state.report()),
+        }
+        self.serving = None;
+        self.carry_out()
+    }
+
+    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+        // Half of what the step wanted done is no better than nothing of it.
+        self.effects.clear();
+        match self.serving.take() {
+            // The door closes it, and with that all that is its ends as if its process had.
+            Some((file, false)) => self.effects.push(Effect::Door(Command::Expel { file })),
+            // The door has closed it already, and will not say so again.
+            Some((file, true)) => self.state.door(now, DoorEvent::Closed { file }, &mut self.effects),
+            None => {}
         }
         self.carry_out()
     }

@@ -112,7 +112,8 @@ impl State {
         self.forget_waits(id);
         self.fences.forget_holds(id);
         self.release_syncobjs(id);
-        let Some(file) = self.files.get(&id) else { return };
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.closed = true;
         if file.node == Node::Card {
             effects.push(Effect::Display(display::Request::Closed { file: id }));
         }
@@ -141,6 +142,7 @@ impl State {
         }
         let Some(file) = self.files.get_mut(&id).filter(|file| file.context.is_open()) else { return };
         file.context = GlContext::Dead;
+        let closed = file.closed;
         let serial = file.latest;
         file.reached = Reached { executed: serial, complete: serial };
         let signals = std::mem::take(&mut file.signals);
@@ -152,6 +154,10 @@ impl State {
         effects.push(Effect::ForgetContext(id));
         self.retire_waits(id, effects);
         self.drop_all(id, effects);
+        if closed {
+            // The context cannot say any more that it has ended.
+            self.context_ended(id, effects);
+        }
     }
 
     /// The context's last work is on its way, or there never was any: the file can go.

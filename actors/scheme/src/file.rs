@@ -71,6 +71,8 @@ pub(crate) struct File {
     /// SET_VERSION was called: GET_UNIQUE tells the bus name from then on.
     pub(crate) versioned: bool,
     pub(crate) errors: u64,
+    /// Its last descriptor is gone; only its context has still to end.
+    pub(crate) closed: bool,
 }
 
 impl GlContext {
@@ -98,6 +100,7 @@ impl File {
             arena: None,
             versioned: false,
             errors: 0,
+            closed: false,
         }
     }
 

@@ -31,6 +31,7 @@ mod syncobj_calls;
 mod syncobj_wait;
 mod transfer;
 mod wait;
+mod whose;
 
 pub use actor::{Scheme, StartContext};
 pub use state::{Effect, Limits, State, UserLimits};

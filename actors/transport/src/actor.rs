@@ -14,6 +14,8 @@ pub struct Transport {
     cursor: Cap<cursorq::FromTransport>,
     resource: Cap<resource::FromTransport>,
     keeper: Cap<keeper::FromTransport>,
+    /// Whether a step is under way.
+    stepping: bool,
 }
 
 impl Transport {
@@ -24,7 +26,15 @@ impl Transport {
         resource: Cap<resource::FromTransport>,
         keeper: Cap<keeper::FromTransport>,
     ) -> Self {
-        Self { state: State::default(), effects: Vec::new(), control, cursor, resource, keeper }
+        Self {
+            state: State::default(),
+            effects: Vec::new(),
+            control,
+            cursor,
+            resource,
+            keeper,
+            stepping: false,
+        }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -46,6 +56,7 @@ impl Actor for Transport {
     const SETTLES: bool = true;
 
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
+        self.stepping = true;
         match message {
             Message::Publish(publish) => self.state.publish(publish, &mut self.effects),
             Message::Region(request) => self.state.region(request),
@@ -55,6 +66,15 @@ impl Actor for Transport {
             Message::Report(respond) => respond.answer(self.state.report()),
         }
         self.state.plan(turn.now);
+        self.stepping = false;
+        self.carry_out()
+    }
+
+    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+        // What the step found out is passed on; but the queues may be out of step with the device now.
+        if std::mem::take(&mut self.stepping) {
+            self.state.condemn("the transport failed in a step", &mut self.effects);
+        }
         self.carry_out()
     }
 
@@ -63,13 +83,17 @@ impl Actor for Transport {
     }
 
     fn wake(&mut self, now: Time) -> Result<(), Fault> {
+        self.stepping = true;
         self.state.wake(now, &mut self.effects);
         self.state.plan(now);
+        self.stepping = false;
         self.carry_out()
     }
 
     fn settle(&mut self) -> Result<(), Fault> {
+        self.stepping = true;
         self.state.flush(&mut self.effects);
+        self.stepping = false;
         self.carry_out()
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Show every object that a running daemon keeps, with its owner; exit code 3 if there are any.
     Leaks(Leaks),
+    /// Make something go wrong in a running daemon, to see what becomes of it (docs/faults.md).
+    Fault(Fault),
     /// Write what is on a screen, pointer included, to a PNG file.
     Screenshot(Screenshot),
 }
@@ -50,7 +52,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) struct Meeting {
     /// Directory of the daemon's sockets; created if need be, for its owner alone. Without it:
     /// $XDG_RUNTIME_DIR/virgld, or /tmp/virgld-UID.
-    #[arg(long, value_name = "DIR", env = "VIRGLD_DIR")]
+    #[arg(long, value_name = "DIR", env = "VIRGLD_DIR", global = true)]
     pub(crate) runtime_dir: Option<PathBuf>,
 }
 
@@ -88,6 +90,9 @@ pub(crate) struct Serve {
     /// only root and the user who starts this may open anything.
     #[arg(long, value_name = "FILE", env = "VIRGLD_POLICY")]
     pub(crate) policy: Option<PathBuf>,
+    /// What is to go wrong, for tests: a TOML file, explained in docs/faults.md.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) faults: Option<PathBuf>,
     /// End when no program has used the daemon for so many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle_exit: Option<u64>,
@@ -145,4 +150,53 @@ pub(crate) struct Screenshot {
     /// The file to write.
     #[arg(value_name = "FILE.png")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fault {
+    #[command(flatten)]
+    pub(crate) meeting: Meeting,
+    #[command(subcommand)]
+    pub(crate) action: FaultAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FaultAction {
+    /// Show the actors, the messages that each hears, and the faults in force with what came of them.
+    List,
+    /// Put a plan in force, or one fault.
+    Inject(Inject),
+    /// Take all faults at actors out of force.
+    Clear,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inject {
+    /// A plan (docs/faults.md).
+    #[arg(value_name = "FILE", conflicts_with_all = ["actor", "do"], required_unless_present_all = ["actor", "do"])]
+    pub(crate) plan: Option<PathBuf>,
+    /// Without a plan: the actor, or `device`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) actor: Option<String>,
+    /// What goes wrong: panic, hang, delay, drop, duplicate, reorder, corrupt, refuse; with the device: death, stall.
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) r#do: Option<String>,
+    /// With which message; with any if left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) message: Option<String>,
+    /// Where in the step: before, after, effect.
+    #[arg(long, value_name = "POINT")]
+    pub(crate) point: Option<String>,
+    /// How long, for a delay.
+    #[arg(long, value_name = "MS")]
+    pub(crate) delay_ms: Option<u64>,
+    /// With the message of this number, from now on; the next if left out.
+    #[arg(long, value_name = "N", conflicts_with = "every")]
+    pub(crate) nth: Option<u64>,
+    /// With every N-th message.
+    #[arg(long, value_name = "N")]
+    pub(crate) every: Option<u64>,
+    /// How often at most.
+    #[arg(long, value_name = "N")]
+    pub(crate) times: Option<u64>,
 }

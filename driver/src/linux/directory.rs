@@ -7,6 +7,8 @@ use super::command_line::Meeting;
 
 /// The socket of the daemon's owner, within the directory.
 pub(crate) const CONTROL: &str = "control";
+/// The socket that makes things go wrong.
+pub(crate) const FAULTS: &str = "faults";
 /// The socket that shows what is on the screens.
 pub(crate) const PICTURE: &str = "picture";
 

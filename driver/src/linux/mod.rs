@@ -5,6 +5,8 @@ mod control;
 mod core;
 mod device;
 mod directory;
+mod fault;
+mod faults;
 mod info;
 mod isolated;
 mod leaks;
@@ -17,6 +19,7 @@ mod screenshot;
 mod serve;
 mod starter;
 mod status;
+mod tree;
 mod watchdog;
 mod wiring;
 
@@ -40,6 +43,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Info(options) => info::info(&options).map(|()| ExitCode::SUCCESS),
         Command::Status(options) => status::status(&options).map(|()| ExitCode::SUCCESS),
         Command::Leaks(options) => leaks::leaks(&options),
+        Command::Fault(options) => fault::fault(&options).map(|()| ExitCode::SUCCESS),
         Command::Screenshot(options) => screenshot::screenshot(&options).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -2,14 +2,18 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use virgld_faults::Plan;
 
 use super::command_line::Serve;
+use super::directory::FAULTS;
+use super::faults::Saboteur;
 use super::policy::Policy;
 use super::{Error, core, sandbox, wiring};
 
@@ -22,6 +26,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     allow_descriptors();
     let directory = options.meeting.directory();
     let policy = Policy::read(options.policy.as_deref())?;
+    let faults = faults(options.faults.as_deref())?;
     // What does not exist cannot be allowed; what it must be like is the door's to say.
     DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
     if options.no_sandbox {
@@ -30,10 +35,22 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
         sandbox::enter(&options.device, &directory)?;
     }
     let system = wiring::wire(&options.device, &directory, options.command_deadline, &policy)?;
+    let saboteur = Saboteur::new(system.injector.clone(), system.kept.clone());
+    saboteur.inject(faults)?;
+    saboteur.listen(&directory.join(FAULTS))?;
     tracing::info!(directory = %directory.display(), "serving");
     core::run(system, &stop, options.idle_exit.map(Duration::from_secs))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What is to go wrong; without a plan, nothing.
+fn faults(path: Option<&Path>) -> Result<Plan, Error> {
+    let Some(path) = path else { return Ok(Plan::default()) };
+    let failed = |what: String| format!("the fault plan {}: {what}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    tracing::warn!(plan = %path.display(), "faults are injected, as asked");
+    Ok(Plan::parse(&text).map_err(|error| failed(error.to_string()))?)
 }
 
 /// Each client costs a handful of descriptors and each fence one: take what the system grants.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::process::Signal;
 use virgld_platform::host::pci::Loan;
 use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Registrar;
@@ -48,6 +49,14 @@ impl Slot {
     pub(crate) fn if_ended(&self, then: impl FnOnce(String)) {
         if let Some(how) = self.lock().process.as_ref().and_then(DeviceProcess::ended) {
             then(how);
+        }
+    }
+
+    /// Sends the process a signal, if there is one that is ours.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
+        match &self.lock().process {
+            Some(process) => process.signal(signal).map_err(|error| error.to_string()),
+            None => Err("there is none that is the daemon's own".into()),
         }
     }
 

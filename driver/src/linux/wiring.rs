@@ -34,9 +34,10 @@ use virgld_protocol::message::transport::{Complaint, NewLink};
 use virgld_protocol::message::{context, ctrlq, cursorq, display, door, keeper, resource, scheme, transport};
 use virgld_resource::Resources;
 use virgld_runtime::dma::{DmaPool, SizeClass};
+use virgld_runtime::fault::Injector;
 use virgld_runtime::io::ReadySink;
 use virgld_runtime::link::CommandArea;
-use virgld_runtime::{Badge, Cap, Casualty, Intensity, Mailbox, Minter, SlotId, Spawner, Stage};
+use virgld_runtime::{Badge, Cap, Casualty, Death, Intensity, Mailbox, Minter, SlotId, Spawner, Stage};
 use virgld_scheme::Scheme;
 use virgld_transport::Transport;
 
@@ -48,6 +49,7 @@ use super::directory::{CONTROL, PICTURE};
 use super::pictures::{self, Pictures};
 use super::policy::Policy;
 use super::starter::{Slot, Starter};
+use super::tree::supervise;
 
 /// Memory for commands but for streams: one for each command under way.
 const SMALL: [SizeClass; 2] = [SizeClass { size: 512, count: 1024 }, SizeClass { size: 80 << 10, count: 4 }];
@@ -72,6 +74,8 @@ pub(crate) struct System {
     /// The device's process, if it is ours, and what was lent to us; they end with this, after the stage has let go of the
     /// device.
     pub(crate) kept: Slot,
+    /// The authority to make things go wrong.
+    pub(crate) injector: Injector,
     /// Whom to ask what is left when the daemon ends.
     pub(crate) parts: control::Parts,
 }
@@ -98,9 +102,14 @@ impl Supervisor {
 
     /// Mends what the death of an actor broke. Says why the daemon must end, if it must.
     pub(crate) fn mourn(&self, casualty: &Casualty) -> Result<(), Error> {
-        let lost = locked(&self.contexts).remove(&casualty.slot);
+        let Casualty { slot, name, fault, death } = casualty;
+        if *death == Death::Restarted {
+            tracing::error!(actor = name, %fault, "an actor died and was started anew");
+            return Ok(());
+        }
+        let lost = locked(&self.contexts).remove(slot);
         let Some((file, context)) = lost else {
-            return Err(format!("the {} actor died: {}", casualty.name, casualty.fault).into());
+            return Err(format!("the {name} actor died: {fault}").into());
         };
         tracing::error!(file = file.0, context = context.0, fault = %casualty.fault, "a context actor died");
         self.registrar.send(ctrlq::Register::Died { context })?;
@@ -253,18 +262,19 @@ pub(crate) fn wire(
         start_context,
     );
 
-    spawner.start("transport", transport_box, transport);
-    spawner.start("control queue", control_box, control);
-    spawner.start("cursor queue", cursor_box, cursors);
-    spawner.start("resource", resource_box, resources);
-    spawner.start("display", display_box, displays);
-    spawner.start("scheme", scheme_box, scheme);
-    spawner.start("device keeper", keeper_box, keeper);
-    spawner.start("door", door_box, door);
-    spawner.start("control socket", status_box, status);
-    spawner.start("picture socket", picture_box, pictures);
+    supervise(&spawner, "transport", transport_box, transport);
+    supervise(&spawner, "control queue", control_box, control);
+    supervise(&spawner, "cursor queue", cursor_box, cursors);
+    supervise(&spawner, "resource", resource_box, resources);
+    supervise(&spawner, "display", display_box, displays);
+    supervise(&spawner, "scheme", scheme_box, scheme);
+    supervise(&spawner, "device keeper", keeper_box, keeper);
+    supervise(&spawner, "door", door_box, door);
+    supervise(&spawner, "control socket", status_box, status);
+    supervise(&spawner, "picture socket", picture_box, pictures);
     devices.send(NewLink(link))?;
-    Ok(System { stage, reactor, supervisor, kept, parts: last_parts })
+    let injector = spawner.injector();
+    Ok(System { stage, reactor, supervisor, kept, injector, parts: last_parts })
 }
 
 /// Cuts the device's command memory into one pool for each actor that builds commands.

@@ -75,6 +75,11 @@ impl DeviceProcess {
         self.pid
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        pidfd_send_signal(&self.pidfd, signal)
+    }
+
     /// A descriptor that becomes readable when the process ends.
     pub fn end(&self) -> Source {
         self.pidfd.clone()

@@ -25,7 +25,7 @@ use super::fences::Fences;
 use super::file::File;
 use super::load::Load;
 use super::record::Broken;
-use super::token::Source;
+use super::token::{Source, slot_of};
 use crate::host::reactor::Registrar;
 
 /// The door.
@@ -60,6 +60,8 @@ pub struct Door {
     next_look: Option<Time>,
     /// When to look at starved channels though nothing has retired.
     next_feed: Option<Time>,
+    /// Whose the step under way is.
+    serving: Option<Source>,
     _directory: Directory,
 }
 
@@ -104,6 +106,7 @@ impl Door {
             next_number: 0,
             next_look: None,
             next_feed: None,
+            serving: None,
             _directory: directory,
         })
     }
@@ -318,6 +321,7 @@ impl Door {
     }
 
     fn take_turn(&mut self, id: u64) -> Result<bool, Fault> {
+        self.serving = Some(Source::Channel(id));
         let mut taken = 0;
         while taken < self.limits.records_per_turn && self.take(id)? {
             taken += 1;
@@ -328,6 +332,7 @@ impl Door {
             channel.ring.tell_room();
         }
         self.end_what_is_over(id)?;
+        self.serving = None;
         Ok(taken > 0)
     }
 }
@@ -339,10 +344,38 @@ impl Actor for Door {
 
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
         self.now = turn.now;
-        match message {
+        self.serving = served(&message);
+        let outcome = match message {
             Message::Command(command) => self.command(command),
             Message::Ready(Ready(token)) => self.ready(Source::unpack(token)),
+        };
+        self.serving = None;
+        outcome
+    }
+
+    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+        self.now = now;
+        let file = match self.serving.take() {
+            Some(Source::File(file)) => Some(FileId(file)),
+            Some(Source::Channel(id) | Source::Doorbell(id)) => self.channels.get(&id).map(|it| it.file),
+            _ => None,
+        };
+        if let Some(file) = file {
+            warn!(file = file.0, "the door failed in a step for this file, which is cut off");
+            self.close(file)?;
         }
+        // Whose turn it was may be forgotten: everybody gets one, and whoever waits at a node is let in.
+        let mut channels: Vec<u64> = self.channels.keys().copied().collect();
+        channels.sort_unstable();
+        for id in channels {
+            self.active.retain(|other| *other != id);
+            if let Some(channel) = self.channels.get_mut(&id) {
+                channel.attention = Attention::Idle;
+            }
+            self.activate(id);
+        }
+        (self.again)(Ready(Source::Again.pack()));
+        self.accept()
     }
 
     fn deadline(&self) -> Option<Time> {
@@ -373,6 +406,18 @@ impl Actor for Door {
             (self.again)(Ready(Source::Again.pack()));
         }
         Ok(())
+    }
+}
+
+/// Whose step it is that this message begins.
+fn served(message: &Message) -> Option<Source> {
+    match message {
+        Message::Ready(Ready(token)) => Some(Source::unpack(*token)),
+        Message::Command(Command::Answer { token, .. }) => Some(Source::Channel(slot_of(*token).0)),
+        Message::Command(
+            Command::Retired { file, .. } | Command::Event { file, .. } | Command::Expel { file },
+        ) => Some(Source::File(file.0)),
+        Message::Command(_) => None,
     }
 }
 

@@ -1,0 +1,167 @@
+//! The fault socket: its owner makes things go wrong on purpose. `docs/faults.md` tells how.
+//!
+//! It has a thread of its own, since it is to work on a daemon whose actors do not.
+
+use std::fs::Permissions;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use virgld_faults::{DeviceRule, DeviceWrong, Plan, actors};
+use virgld_runtime::fault::{Account, Injector};
+
+use super::Error;
+use super::starter::Slot;
+
+/// What may be asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// What can go wrong, and what is to.
+    List,
+    /// Put this plan in force, beside what is.
+    Inject(String),
+    /// Let nothing go wrong any more.
+    Clear,
+}
+
+/// What is answered.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Refused(String),
+    Is(Listing),
+}
+
+/// What can go wrong, and what is to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Listing {
+    /// Each actor, and the messages that it hears.
+    pub(crate) actors: Vec<(String, Vec<String>)>,
+    /// What is to go wrong, and how often it did.
+    pub(crate) rules: Vec<RuleAccount>,
+}
+
+/// A rule in words, and what came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RuleAccount {
+    pub(crate) rule: String,
+    pub(crate) seen: u64,
+    pub(crate) struck: u64,
+    pub(crate) impossible: u64,
+}
+
+/// What the thread behind the socket can do.
+#[derive(Clone)]
+pub(crate) struct Saboteur {
+    injector: Injector,
+    process: Slot,
+}
+
+impl Saboteur {
+    /// Makes things go wrong at actors by `injector`, and at the device in `process`.
+    pub(crate) fn new(injector: Injector, process: Slot) -> Self {
+        // An actor that hangs does what one does: the watchdog finds it.
+        injector.hang_by(Box::new(|| {
+            loop {
+                thread::park();
+            }
+        }));
+        Self { injector, process }
+    }
+
+    /// Puts a plan in force.
+    pub(crate) fn inject(&self, plan: Plan) -> Result<(), Error> {
+        let unreal = |rule: &&DeviceRule| !rule.wrong.is_real() || rule.after.is_none();
+        if let Some(rule) = plan.device.iter().find(unreal) {
+            let name = DeviceWrong::ALL.iter().find(|(_, wrong)| *wrong == rule.wrong).map_or("", |it| it.0);
+            return Err(format!(
+                "the fault `{name}` is for the simulated device: to a device process only `death` and `stall` can be \
+                 done, and by time, with `after_ms`"
+            )
+            .into());
+        }
+        for rule in plan.device {
+            let own = self.clone();
+            thread::Builder::new().name("device-fault".into()).spawn(move || own.sabotage(rule))?;
+        }
+        self.injector.inject(plan.seed, plan.faults);
+        Ok(())
+    }
+
+    fn sabotage(&self, rule: DeviceRule) {
+        let signal = if rule.wrong == DeviceWrong::Death { Signal::KILL } else { Signal::STOP };
+        for _ in 0..rule.times {
+            thread::sleep(rule.after.unwrap_or_default());
+            match self.process.signal(signal) {
+                Ok(()) => tracing::warn!(?signal, "a fault: the device process is sent a signal"),
+                Err(error) => tracing::warn!(%error, "a fault that cannot be: the device process"),
+            }
+        }
+    }
+
+    /// Listens in the directory from now on.
+    pub(crate) fn listen(self, path: &Path) -> Result<(), Error> {
+        // The door holds the directory by now, so a socket that is there is a dead daemon's.
+        let _ = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path)?;
+        // For the daemon's owner, also where others may enter the directory.
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        let body = move || {
+            for stream in listener.incoming() {
+                match stream {
+                    Ok(stream) => self.serve(stream),
+                    // Out of descriptors, say.
+                    Err(_) => thread::sleep(PAUSE),
+                }
+            }
+        };
+        thread::Builder::new().name("faults".into()).spawn(body).map(drop)?;
+        Ok(())
+    }
+
+    fn serve(&self, mut stream: UnixStream) {
+        let answer = match hear(&mut stream).and_then(|question| self.answer(question)) {
+            Ok(listing) => Answer::Is(listing),
+            Err(error) => Answer::Refused(error.to_string()),
+        };
+        if let Ok(text) = serde_json::to_vec(&answer) {
+            // Whoever asked may have left.
+            let _ = stream.write_all(&text);
+        }
+    }
+
+    fn answer(&self, question: Question) -> Result<Listing, Error> {
+        match question {
+            Question::List => {}
+            Question::Inject(text) => self.inject(Plan::parse(&text)?)?,
+            Question::Clear => self.injector.clear(),
+        }
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let actors = actors().iter().map(|actor| (actor.name.to_owned(), words(actor.words))).collect();
+        Ok(Listing { actors, rules: self.injector.accounts().iter().map(account).collect() })
+    }
+}
+
+fn hear(stream: &mut UnixStream) -> Result<Question, Error> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut text = Vec::new();
+    stream.take(MOST).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+fn account(account: &Account) -> RuleAccount {
+    let rule = &account.rule;
+    let word = rule.word.as_deref().unwrap_or("any message");
+    let text = format!("{}: {word}: {:?} {:?}, {:?}", rule.actor, rule.wrong, rule.point, rule.when);
+    RuleAccount { rule: text, seen: account.seen, struck: account.struck, impossible: account.impossible }
+}
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of the longest question.
+const MOST: u64 = 1 << 20;
