@@ -21,7 +21,19 @@ const GAP: usize = 12;
 /// What is seen between them.
 const GROUND: [u8; 3] = [24, 26, 32];
 
+impl std::fmt::Display for Picture {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let colours: std::collections::BTreeSet<&[u8]> = self.bytes.chunks_exact(3).collect();
+        write!(formatter, "{} x {}, {} colours", self.width, self.height, colours.len())
+    }
+}
+
 impl Picture {
+    /// One of these bytes: red, green, blue for each pixel.
+    pub(crate) fn of(width: usize, height: usize, bytes: Vec<u8>) -> Self {
+        Self { width, height, bytes }
+    }
+
     /// Reads a PNG file of eight bits a channel; what shines through is dropped.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let doing = || format!("cannot read {}", path.display());

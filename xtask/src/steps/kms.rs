@@ -78,14 +78,7 @@ fn is_under_pointer(pixel: [u8; 3]) -> bool {
 /// GL on the screen: a cube of many colours on grey, at the pace of the screen and no faster.
 fn kmscube(daemon: &Daemon) -> Result<f64> {
     let mut program = Showing::start(daemon, "kmscube", SHORTLY, "kmscube -D /dev/dri/card0")?;
-    program.until(daemon, "a cube on grey", |seen| {
-        let near = |side: u8| side.abs_diff(0x80) <= 1;
-        let grey = seen.pixel(2, 2).is_some_and(|pixel| pixel.into_iter().all(near));
-        let mut colours: Vec<_> = seen.bytes().as_chunks::<3>().0.to_vec();
-        colours.sort_unstable();
-        colours.dedup();
-        grey && colours.len() > 500
-    })?;
+    program.until(daemon, "a cube on grey", is_a_cube)?;
     let rate = |text: &str| text.rsplit_once(" sec (")?.1.split_once(" fps")?.0.parse::<f64>().ok();
     let begin = Instant::now();
     while begin.elapsed() < PATIENCE {
@@ -98,6 +91,16 @@ fn kmscube(daemon: &Daemon) -> Result<f64> {
         std::thread::sleep(Duration::from_millis(200));
     }
     Err(Failure::new(format!("kmscube says no rate:\n{}", tail(&program.log(), 10))))
+}
+
+/// Whether this is what kmscube draws.
+pub(super) fn is_a_cube(seen: &Picture) -> bool {
+    let near = |side: u8| side.abs_diff(0x80) <= 1;
+    let grey = seen.pixel(2, 2).is_some_and(|pixel| pixel.into_iter().all(near));
+    let mut colours: Vec<_> = seen.bytes().as_chunks::<3>().0.to_vec();
+    colours.sort_unstable();
+    colours.dedup();
+    grey && colours.len() > 500
 }
 
 fn glmark2(daemon: &Daemon) -> Result<()> {

@@ -26,6 +26,7 @@ mod redox;
 mod session;
 mod vm;
 mod vm_faults;
+mod vm_screen;
 
 /// One thing that must hold.
 pub(crate) struct Step {
@@ -155,6 +156,12 @@ const STEPS: &[Step] = &[
     step("faults", GL, faults::run, "the device is killed, aborted and stopped under programs; others go on"),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
     step("vm", &[&DEVICE, &PROGRAMS, &VM], vm::run, "the pixel checks on a PCI device, in a virtual machine"),
+    step(
+        "vm-screen",
+        &[&DEVICE, &PROGRAMS, &VM],
+        vm_screen::run,
+        "what programs show on the PCI device is what QEMU's viewers see; another size is noticed",
+    ),
     step(
         "vm-faults",
         &[&DEVICE, &PROGRAMS, &VM],

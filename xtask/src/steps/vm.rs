@@ -20,7 +20,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let folder = programs.parent().unwrap_or(Path::new("/"));
     let script = format!("cd {}\n{SCRIPT}", folder.display());
     let limit = Duration::from_secs(300);
-    let machine = Machine { image: &image, gpu: GPU, words: "", script: &script, limit };
+    let machine = Machine { image: &image, gpu: GPU, words: "", script: &script, limit, screen: false };
     let guest = machine.run()?;
     let seconds = guest.took.as_secs_f64();
     if guest.code == 0 {

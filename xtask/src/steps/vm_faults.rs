@@ -24,7 +24,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let script = format!("cd {}\n{SCRIPT}", folder.display());
     let gpu = format!("{GPU},vectors=1,bus=slot1");
     let limit = Duration::from_secs(240);
-    let machine = Machine { image: &image, gpu: &gpu, words: "", script: &script, limit };
+    let machine = Machine { image: &image, gpu: &gpu, words: "", script: &script, limit, screen: false };
     let guest = machine.run()?;
     let seconds = guest.took.as_secs_f64();
     if guest.code == 0 {

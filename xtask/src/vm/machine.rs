@@ -1,7 +1,7 @@
 //! Starting the guest and hearing what became of it.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -22,10 +22,12 @@ pub(crate) struct Machine<'a> {
     pub(crate) script: &'a str,
     /// How long it may take from power on to power off.
     pub(crate) limit: Duration,
+    /// Whether its screen can be looked at.
+    pub(crate) screen: bool,
 }
 
 /// A machine that runs; it is switched off when this is dropped.
-struct Booted {
+pub(crate) struct Booted {
     folder: TempDir,
     process: Running,
     since: Instant,
@@ -50,7 +52,8 @@ impl Machine<'_> {
         self.start()?.finish()
     }
 
-    fn start(&self) -> Result<Booted> {
+    /// Switches it on.
+    pub(crate) fn start(&self) -> Result<Booted> {
         let folder =
             tempfile::Builder::new().prefix("virgld-vm-").tempdir().context(|| "no folder".into())?;
         fs::write(folder.path().join("script"), self.script).context(|| "cannot write the script".into())?;
@@ -63,7 +66,7 @@ impl Machine<'_> {
         let share = |path: &Path, tag, more| {
             format!("local,path={},mount_tag={tag},security_model=none,multidevs=remap{more}", path.display())
         };
-        Task::new("qemu-system-x86_64")
+        let task = Task::new("qemu-system-x86_64")
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-M", "q35", "-cpu", "max"])
             .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048"])
             .arg("-kernel")
@@ -82,12 +85,40 @@ impl Machine<'_> {
             // What the system says of QEMU itself: the guest reads there what it costs.
             .args(["-virtfs", &share(Path::new("/proc/self/"), "machine", ",readonly=on")])
             .args(["-serial", "stdio", "-monitor", "none"])
-            .limit(self.limit)
+            .limit(self.limit);
+        if !self.screen {
+            return task;
+        }
+        task.args(["-vnc", &format!("unix:{}", folder.join(SCREEN).display())])
     }
 }
 
 impl Booted {
-    fn finish(mut self) -> Result<Guest> {
+    /// The folder that it can write.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where its screen is to be seen, by RFB.
+    pub(crate) fn screen(&self) -> PathBuf {
+        self.folder.path().join(SCREEN)
+    }
+
+    /// Waits until the guest has written this file into its folder; gives what it holds.
+    pub(crate) fn await_file(&self, name: &str) -> Result<String> {
+        loop {
+            if let Ok(text) = fs::read_to_string(self.folder.path().join(name)) {
+                return Ok(text);
+            }
+            if self.process.has_ended() || self.since.elapsed() > self.limit {
+                return Err(self.failure(&format!("did not come as far as `{name}`")));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until it powers off. Fails if it did not come as far as its script's end.
+    pub(crate) fn finish(mut self) -> Result<Guest> {
         let left = self.limit.saturating_sub(self.since.elapsed());
         self.process.wait(left)?;
         let output = self.read("output");
@@ -97,7 +128,8 @@ impl Booted {
         }
     }
 
-    fn failure(&self, what: &str) -> Failure {
+    /// What went wrong, with what the guest wrote.
+    pub(crate) fn failure(&self, what: &str) -> Failure {
         Failure::new(format!(
             "the guest {what}; its script wrote:\n{}\nand its console:\n{}",
             tail(&self.read("output"), 40),
@@ -111,6 +143,7 @@ impl Booted {
 }
 
 const CONSOLE: &str = "console";
+const SCREEN: &str = "screen";
 /// The kernel checks that the timer interrupts within a moment, and panics on a busy machine where it does later.
 const COMMAND_LINE: &str =
     "console=ttyS0 quiet loglevel=4 tsc=reliable no_timer_check mitigations=off intel_iommu=on panic=-1";

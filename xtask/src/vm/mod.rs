@@ -9,6 +9,7 @@ pub(crate) mod bench;
 mod image;
 mod kernel;
 mod machine;
+pub(crate) mod screen;
 
 pub(crate) use image::Image;
 pub(crate) use machine::Machine;

@@ -53,14 +53,11 @@ pub(super) const CASES: &[Case] = &[
     rate("texture-churn", "textures/s"),
     latency("first-pixel", "ms"),
     off_screen("off-build", "build:use-vbo=true"),
-    off_screen("off-build-arrays", "build:use-vbo=false"),
     off_screen("off-texture", "texture"),
     off_screen("off-shading", "shading:shading=phong"),
     off_screen("off-desktop", "desktop"),
-    off_screen("off-buffer", "buffer"),
     on_screen("on-build", "build:use-vbo=true"),
     on_screen("on-texture", "texture"),
-    on_screen("on-desktop", "desktop"),
     Case { name: "kmscube", kind: Kind::Kmscube },
 ];
 
@@ -69,16 +66,16 @@ impl Case {
     pub(super) fn line(&self) -> String {
         let command = match &self.kind {
             Kind::Glbench { .. } => {
-                format!("env EGL_PLATFORM=surfaceless $run ./glbench --json --seconds 2.5 {}", self.name)
+                format!("env EGL_PLATFORM=surfaceless $run ./glbench --json --seconds 1.5 {}", self.name)
             }
             Kind::Glmark { scene, off_screen } => {
                 let off_screen = if *off_screen { "--off-screen" } else { "" };
                 let node = "--winsys-options=drm-device=/dev/dri/card0";
-                format!("$run glmark2-es2-drm {node} {off_screen} -b {scene}:duration=3")
+                format!("$run glmark2-es2-drm {node} {off_screen} -b {scene}:duration=2")
             }
             // It says how fast it was when its input ends.
             Kind::Kmscube => "sh -c \"sleep 10 | $run kmscube -D /dev/dri/card0\"".into(),
-            Kind::Idle => "sleep 3".into(),
+            Kind::Idle => "sleep 2".into(),
         };
         format!("measure {} {command}\n", self.name)
     }
@@ -90,7 +87,7 @@ impl Case {
         let cost = fs::read_to_string(file("cost")).context(|| format!("{}: no cost", self.name))?;
         let value = self.kind.value(self.name, &text);
         let value = value.ok_or_else(|| {
-            Failure::new(format!("{} with {side}: no figure in\n{}", self.name, tail(&text, 20)))
+            Failure::new(format!("{} with {side}: no figure in\n{}", self.name, tail(&text, 3)))
         })?;
         let mut cost = cost.split_whitespace().filter_map(|word| word.parse::<f64>().ok());
         let mut next = || cost.next().ok_or_else(|| Failure::new(format!("{}: no cost", self.name)));

@@ -84,7 +84,7 @@ fn boot(image: &Image, programs: &Path, cases: &[&Case], side: Side) -> Result<V
     let gpu = format!("{GPU},xres=800,yres=600");
     let words = "drm.edid_firmware=edid/800x600.bin";
     let limit = Duration::from_secs(400);
-    let machine = Machine { image, gpu: &gpu, words, script: &script, limit };
+    let machine = Machine { image, gpu: &gpu, words, script: &script, limit, screen: false };
     let guest = machine.run()?;
     if guest.code != 0 {
         return Err(Failure::new(format!("the guest's script failed:\n{}", tail(&guest.output, 40))));
