@@ -16,8 +16,9 @@ use rustix::net::{
     socket_with, socketpair,
 };
 use virgld_protocol::channel::{
-    ANSWERS_OFFSET, Answer, Attachment, HEAD, Hello, KIND_IOCTL, KIND_SERVICE, MAGIC, RENDER, RING_BYTES,
-    RING_OFFSET, Record, SLOT_ANSWERED, SLOT_PENDING, SLOTS_OFFSET, Slot, TAIL, VERSION, Verdict, Welcome,
+    ANSWERS_OFFSET, Answer, Attachment, CARD, HEAD, Hello, KIND_IOCTL, KIND_SERVICE, MAGIC, RENDER,
+    RING_BYTES, RING_OFFSET, Record, SLOT_ANSWERED, SLOT_PENDING, SLOTS_OFFSET, Slot, TAIL, VERSION, Verdict,
+    Welcome,
 };
 use virgld_protocol::client::Ioctl;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -79,9 +80,13 @@ pub(crate) struct Reply {
 impl Door {
     /// Connects and hears the verdict; nothing more.
     pub(crate) fn connect(&self) -> Outcome<OwnedFd> {
+        self.connect_to(RENDER)
+    }
+
+    fn connect_to(&self, node: &str) -> Outcome<OwnedFd> {
         let flags = SocketFlags::CLOEXEC;
         let connection = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        connect(&connection, &SocketAddrUnix::new(self.path().as_path())?)?;
+        connect(&connection, &SocketAddrUnix::new(Path::new(&self.0).join(node).as_path())?)?;
         let mut verdict = Verdict::new_zeroed();
         let (bytes, _) = receive(connection.as_fd(), verdict.as_mut_bytes())?;
         match verdict.errno {
@@ -93,7 +98,16 @@ impl Door {
 
     /// Opens a file with a channel.
     pub(crate) fn open(&self) -> Outcome<Client> {
-        let connection = self.connect()?;
+        self.open_node(RENDER)
+    }
+
+    /// The same on the node that has screens.
+    pub(crate) fn open_card(&self) -> Outcome<Client> {
+        self.open_node(CARD)
+    }
+
+    fn open_node(&self, node: &str) -> Outcome<Client> {
+        let connection = self.connect_to(node)?;
         let (line, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let hello = Hello { magic: MAGIC, version: VERSION };
@@ -103,10 +117,6 @@ impl Door {
         let (_, descriptors) = receive(line.as_fd(), welcome.as_mut_bytes())?;
         let [memory, bell] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| Failed::CutOff)?;
         Ok(Client { connection, line, memory, bell, tail: 0, serial: 0 })
-    }
-
-    fn path(&self) -> PathBuf {
-        Path::new(&self.0).join(RENDER)
     }
 }
 

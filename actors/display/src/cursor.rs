@@ -24,6 +24,7 @@ impl State {
         const FLAGS: Refusal = Refusal::new(Errno::EINVAL, "unknown flags, or none");
         const LARGE: Refusal = Refusal::new(Errno::EINVAL, "the image is larger than 64 by 64");
         const UNKNOWN: Refusal = Refusal::new(Errno::EINVAL, "the file has no such handle");
+        const FAR: Refusal = Refusal::new(Errno::ERANGE, "the pointer would end beyond all numbers");
         if call.flags == 0 || call.flags & !(IMAGE | MOVE) != 0 {
             return Err(FLAGS);
         }
@@ -59,6 +60,10 @@ impl State {
                 }
             };
         }
+        // Otherwise every commit after it would be refused for this.
+        if plane.joined && !fits(&plane) {
+            return Err(FAR);
+        }
         let output = &mut self.outputs[index];
         output.config.cursor = plane.clone();
         output.shown.cursor = plane;
@@ -68,4 +73,10 @@ impl State {
         }
         DONE
     }
+}
+
+/// Whether right and bottom edge have a number.
+fn fits(plane: &Plane) -> bool {
+    let ends = [(plane.position.0, plane.size.0), (plane.position.1, plane.size.1)];
+    ends.into_iter().all(|(start, length)| start.checked_add_unsigned(length).is_some())
 }

@@ -5,6 +5,7 @@ mod ends;
 mod exhaustion;
 mod handles;
 mod memory;
+mod screens;
 mod sharing;
 mod streams;
 
@@ -23,6 +24,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
         memory::CASES,
         sharing::CASES,
         streams::CASES,
+        screens::CASES,
         channel::CASES,
         exhaustion::CASES,
         ends::CASES,

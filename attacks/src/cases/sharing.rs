@@ -25,12 +25,12 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("fences-strange-descriptors", strange_fences),
 ];
 
-fn import(client: &mut Client, descriptor: BorrowedFd<'_>) -> Outcome<u32> {
+pub(super) fn import(client: &mut Client, descriptor: BorrowedFd<'_>) -> Outcome<u32> {
     let asked = PrimeFdToHandle { handle: 0, flags: 0, fd: 0 };
     client.ioctl_with(&asked, &[], &[descriptor]).map(|(made, _)| made.handle)
 }
 
-fn export(client: &mut Client, handle: u32) -> Outcome<OwnedFd> {
+pub(super) fn export(client: &mut Client, handle: u32) -> Outcome<OwnedFd> {
     let (_, descriptors) = client.ioctl_with(&PrimeHandleToFd { handle, flags: 2, fd: -1 }, &[], &[])?;
     descriptors.into_iter().next().ok_or(Failed::Setup("no descriptor came".into()))
 }
