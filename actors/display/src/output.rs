@@ -66,6 +66,11 @@ impl Config {
         self.lit().map(|mode| (u32::from(mode.hdisplay), u32::from(mode.vdisplay)))
     }
 
+    /// Where the pointer is, if it is shown.
+    pub(crate) fn pointer(&self) -> Option<(i32, i32)> {
+        self.cursor.framebuffer.and(self.lit()).map(|_| self.cursor.position)
+    }
+
     /// Both planes.
     pub(crate) fn planes(&self) -> [&Plane; 2] {
         [&self.primary, &self.cursor]
@@ -93,6 +98,11 @@ impl Plane {
 }
 
 impl Monitor {
+    /// Width and height of the best mode.
+    pub(crate) fn preferred(&self) -> Option<(u32, u32)> {
+        self.modes.first().map(|it| (u32::from(it.hdisplay), u32::from(it.vdisplay)))
+    }
+
     /// What GET_DISPLAY_INFO tells.
     pub(crate) fn resize(&mut self, extent: Option<(u32, u32)>) {
         self.connected = extent.is_some();

@@ -39,7 +39,7 @@ impl State {
         let Some(output) = self.outputs.get(index) else {
             return effects.push(Effect::Show { look, picture: Err(Errno::ENODEV) });
         };
-        let own = output.monitor.modes.first().map(|it| (u32::from(it.hdisplay), u32::from(it.vdisplay)));
+        let own = output.monitor.preferred();
         let lit = output.shown.extent();
         let (width, height) = lit.or(own).unwrap_or((640, 480));
         let bytes = usize::try_from(u64::from(width) * u64::from(height) * 4).unwrap_or(0);

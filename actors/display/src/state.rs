@@ -177,12 +177,14 @@ impl State {
     pub fn report(&self) -> Report {
         let outputs = self.outputs.iter().map(|output| OutputReport {
             mode: output.shown.extent(),
+            connected: output.monitor.preferred(),
             millihertz: match output.clock.period() {
                 0 => 0,
                 period => u32::try_from(1_000_000_000_000 / period).unwrap_or(u32::MAX),
             },
             flips: output.flips,
         });
+            pointer: output.shown.pointer(),
         Report {
             outputs: outputs.collect(),
             framebuffers: self.framebuffers.len(),

@@ -17,6 +17,8 @@ pub(crate) struct Report {
     pub(crate) daemon: Daemon,
     /// The device and its queues.
     pub(crate) device: Device,
+    /// What is on the screens.
+    pub(crate) display: Display,
     /// Open files.
     pub(crate) clients: Vec<Client>,
     /// GL contexts on the device.
@@ -79,6 +81,30 @@ pub(crate) struct Device {
     pub(crate) lost: u64,
     /// Commands whose answer claimed more bytes than its buffer has.
     pub(crate) exaggerations: u64,
+}
+
+/// What is on the screens.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Display {
+    /// The file that may change it.
+    pub(crate) master: Option<u64>,
+    pub(crate) framebuffers: usize,
+    pub(crate) outputs: Vec<Output>,
+}
+
+/// One screen.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Output {
+    /// Width and height that the display says it has, if one is connected.
+    pub(crate) connected: Option<(u32, u32)>,
+    /// Width and height of the mode that is set, if it is on.
+    pub(crate) mode: Option<(u32, u32)>,
+    /// Refreshes in a thousand seconds.
+    pub(crate) millihertz: u32,
+    /// Flips that were shown.
+    pub(crate) flips: u64,
+    /// Where the pointer is, if it is shown.
+    pub(crate) pointer: Option<(i32, i32)>,
 }
 
 /// An open file.
@@ -144,6 +170,7 @@ impl Accounts {
         Some(Report {
             daemon: Daemon::of_this_process(),
             device: Device::new(transport, control, self.keeper.as_ref()?),
+            display: Display::of(self.display.as_ref()?),
             clients,
             contexts: control.contexts,
             resources: resource.resources.len(),
@@ -179,6 +206,49 @@ impl Device {
             lost: control.lost,
             exaggerations: transport.exaggerations,
         }
+    }
+}
+
+impl Display {
+    fn of(report: &display::Report) -> Self {
+        let outputs = report.outputs.iter().map(|it| Output {
+            connected: it.connected,
+            mode: it.mode,
+            millihertz: it.millihertz,
+            flips: it.flips,
+            pointer: it.pointer,
+        });
+        Self {
+            master: report.master.map(|file| file.0),
+            framebuffers: report.framebuffers,
+            outputs: outputs.collect(),
+        }
+    }
+}
+
+impl fmt::Display for Display {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let master = self.master.map_or("nobody".into(), |file| format!("file {file}"));
+        writeln!(to, "display    master: {master}; {} framebuffers", self.framebuffers)?;
+        for (number, output) in self.outputs.iter().enumerate() {
+            let connected = output
+                .connected
+                .map_or("nothing connected".into(), |(width, height)| format!("{width}x{height}"));
+            write!(to, "  output {number}: {connected}; ")?;
+            match output.mode {
+                None => write!(to, "off")?,
+                Some((width, height)) => {
+                    let hertz = f64::from(output.millihertz) / 1e3;
+                    write!(to, "shows {width}x{height} at {hertz:.2} Hz")?;
+                }
+            }
+            write!(to, ", {} flips", output.flips)?;
+            match output.pointer {
+                None => writeln!(to)?,
+                Some((x, y)) => writeln!(to, ", pointer at {x},{y}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -248,6 +318,7 @@ impl fmt::Display for Report {
         writeln!(to, "resources  {}, {total:.1} MiB in {} regions", self.resources, self.regions)?;
         writeln!(to, "fences     {} pending; {} synchronisation objects", self.fences, self.syncobjs)?;
         writeln!(to, "contexts   {}", self.contexts)?;
+        self.display.fmt(to)?;
         writeln!(to, "clients    {}", self.clients.len())?;
         for client in &self.clients {
             writeln!(

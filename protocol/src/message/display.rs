@@ -644,12 +644,16 @@ impl Interface for FromScheme {
 pub struct FromControl;
 
 impl Interface for FromControl {
+    /// Width and height that the display says it has, if one is connected.
+    pub connected: Option<(u32, u32)>,
     type Message = ControlEvent;
     type Whole = Message;
     const NAME: &'static str = "display::FromControl";
 
     fn widen(message: ControlEvent) -> Message {
         Message::Control(message)
+    /// Where the pointer is, if it is shown.
+    pub pointer: Option<(i32, i32)>,
     }
 }
 
