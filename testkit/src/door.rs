@@ -150,6 +150,30 @@ impl FakeDoor {
         token
     }
 
+    /// Makes a call that has a fence signalled.
+    pub fn call_signalling<T: Ioctl>(
+        &mut self,
+        file: FileId,
+        fixed: &T,
+        arrays: &[&[u8]],
+        attached: Option<Attached>,
+    ) -> (Token, FenceKey) {
+        let bytes = [&[fixed.as_bytes()], arrays].concat().concat();
+        let (token, serial, fence) = (self.token(file), self.serial(file), self.fence());
+        let call = Call { number: T::TABLE.number, bytes };
+        let event = CallEvent {
+            file,
+            call,
+            bulk: None,
+            token: Some(token),
+            serial,
+            attached,
+            fence_out: Some(fence),
+        };
+        self.say(DoorEvent::Call(event));
+        (token, fence)
+    }
+
     /// Submits a command stream. As a real door does, it waits for memory first: `None` while there is none.
     pub fn submit(&mut self, file: FileId, what: &Submission<'_>) -> Option<Submitted> {
         let bulk = match what.stream {

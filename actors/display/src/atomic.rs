@@ -1,8 +1,9 @@
 //! Atomic mode setting: properties of many objects, all or none of them.
 
 use virgld_protocol::errno::{Errno, Refusal};
+use virgld_protocol::message::display::Notice;
 
-use crate::commit::Commit;
+use crate::commit::{Commit, Fences};
 use crate::object::Object;
 use crate::output::{Config, Plane};
 use crate::property as is;
@@ -25,6 +26,7 @@ impl State {
         flags: u32,
         sets: &[(u32, u32, u64)],
         user_data: u64,
+        fences: Fences,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
         const NOT_ATOMIC: Refusal =
@@ -65,10 +67,20 @@ impl State {
             return Err(MODESET);
         }
         if flags & TEST_ONLY != 0 {
+            if fences.out.is_some() {
+                return Err(Refusal::new(Errno::EINVAL, "what is only tried signals no fence"));
+            }
             return DONE;
         }
+        // A fence that no CRTC was asked for means that all is shown already.
+        if changes.is_empty()
+            && let Some(fence) = fences.out
+        {
+            effects.push(Effect::Scheme(Notice::Signal { fence, result: Ok(()) }));
+        }
         let event = (flags & EVENT != 0).then_some(user_data);
-        self.commit(caller, Commit { changes, event, blocking: flags & NONBLOCK == 0 }, effects)
+        let blocking = flags & NONBLOCK == 0;
+        self.commit(caller, Commit { changes, event, blocking, fences }, effects)
     }
 
     /// Sets one property in a configuration to be.
@@ -79,6 +91,8 @@ impl State {
             (Object::Crtc(_), is::MODE_ID) => {
                 config.mode = self.mode_of(u32::try_from(value).map_err(|_| VALUE)?)?;
             }
+            // Which fence it is has been seen to; that there may be one is for the commit.
+            (Object::Crtc(_), is::OUT_FENCE_PTR) if value <= 1 => {}
             (Object::Connector(_), is::CRTC_ID) => config.joined = joins(crtc, value)?,
             (Object::Connector(_), is::LINK_STATUS) if value <= 1 => {}
             (Object::Primary(_), is::DAMAGE) => config.primary.damage = self.damage(value)?,
@@ -90,6 +104,7 @@ impl State {
             (Object::Connector(_), is::EDID | is::DPMS | is::NON_DESKTOP | is::LINK_STATUS) => {
                 return Err(VALUE);
             }
+            (Object::Crtc(_), is::OUT_FENCE_PTR) => return Err(VALUE),
             _ => return Err(NO_PROPERTY),
         }
         Ok(())
@@ -122,7 +137,8 @@ impl State {
             is::SRC_Y => plane.source[1] = unsigned()?,
             is::SRC_W => plane.source[2] = unsigned()?,
             is::SRC_H => plane.source[3] = unsigned()?,
-            is::TYPE => return Err(VALUE),
+            is::IN_FENCE_FD if value.cast_signed() == -1 || value == 0 => {}
+            is::TYPE | is::IN_FENCE_FD => return Err(VALUE),
             _ => return Err(NO_PROPERTY),
         }
         Ok(())
@@ -160,12 +176,15 @@ impl State {
                 }
                 config.active = value == 0 && config.mode.is_some();
             }
+            // Fences come with atomic commits alone.
+            (_, is::IN_FENCE_FD) if value.cast_signed() != -1 => return Err(VALUE),
+            (_, is::OUT_FENCE_PTR) if value != 0 => return Err(VALUE),
             _ => self.set(&mut config, object, property, value)?,
         }
         if config == self.outputs[index].config {
             return DONE;
         }
-        self.commit(caller, Commit { changes: vec![(index, config)], event: None, blocking: true }, effects)
+        self.commit(caller, Commit::blocking(index, config), effects)
     }
 
     /// The clips of a plane's damage as rectangles within 16 bits; everything if it has none.

@@ -1,7 +1,7 @@
 //! Changes of what is shown: checked as a whole, shown as a whole, at a refresh.
 
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FileId, Token};
+use virgld_protocol::ids::{FenceKey, FileId, Token};
 use virgld_protocol::message::display::{Answer, Event, Moment, Notice, Pixels};
 use virgld_runtime::Time;
 
@@ -20,6 +20,16 @@ pub(crate) struct Commit {
     pub(crate) event: Option<u64>,
     /// Whether the call is answered when all is shown, rather than at once.
     pub(crate) blocking: bool,
+    pub(crate) fences: Fences,
+}
+
+/// The fences of a commit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Fences {
+    /// Nothing is shown before it has signalled.
+    pub(crate) within: Option<FenceKey>,
+    /// Signals when all is shown.
+    pub(crate) out: Option<FenceKey>,
 }
 
 /// A change that waits for its refresh.
@@ -31,6 +41,14 @@ pub(crate) struct Flip {
     target: Option<u64>,
     event: Option<(FileId, u64)>,
     blocked: Option<Token>,
+    fence: Option<FenceKey>,
+}
+
+impl Commit {
+    /// One output, waited for.
+    pub(crate) fn blocking(index: usize, config: Config) -> Self {
+        Self { changes: vec![(index, config)], blocking: true, ..Self::default() }
+    }
 }
 
 impl Flip {
@@ -54,11 +72,12 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
         const BUSY: Refusal = Refusal::new(Errno::EBUSY, "an earlier flip is not shown yet");
-        const OFF: Refusal = Refusal::new(Errno::EINVAL, "an event is wanted of a CRTC that is off");
+        const OFF: Refusal =
+            Refusal::new(Errno::EINVAL, "an event or a fence is wanted of a CRTC that is off");
         for (index, config) in &commit.changes {
             self.check(config)?;
-            if commit.event.is_some() && config.lit().is_none() && self.outputs[*index].config.lit().is_none()
-            {
+            let heard = commit.event.is_some() || commit.fences.out.is_some();
+            if heard && config.lit().is_none() && self.outputs[*index].config.lit().is_none() {
                 return Err(OFF);
             }
         }
@@ -71,12 +90,18 @@ impl State {
         }
         let nothing = commit.changes.is_empty();
         for (index, config) in commit.changes {
-            let gates = self.gates(&config, effects);
+            let mut gates = self.gates(&config, effects);
+            if let Some(fence) = commit.fences.within {
+                let gate = self.fresh_token();
+                effects.push(Effect::Scheme(Notice::AwaitFence { gate, fence }));
+                gates.push(gate);
+            }
             let event = commit.event.map(|data| (caller.file, data));
             self.outputs[index].config = config;
             self.outputs[index].keep_pace(caller.now);
             let target = self.next_refresh(index, caller.now).filter(|_| gates.is_empty());
-            self.flips[index] = Some(Flip { gates, target, event, blocked });
+            let fence = commit.fences.out;
+            self.flips[index] = Some(Flip { gates, target, event, blocked, fence });
         }
         if commit.blocking && !nothing { Ok(Outcome::Later) } else { DONE }
     }
@@ -211,11 +236,21 @@ impl State {
                 let event = Event::Flip(Moment { user_data, crtc, sequence, time: time.0 });
                 effects.push(Effect::Scheme(Notice::Event { file, event }));
             }
+            if let Some(fence) = flip.fence {
+                self.signal_when_last(fence, effects);
+            }
             if let Some(token) = flip.blocked {
                 self.unblock(token, effects);
             }
         }
         self.present(index, effects);
+    }
+
+    /// A fence stands for all outputs of its commit.
+    fn signal_when_last(&self, fence: FenceKey, effects: &mut Vec<Effect>) {
+        if !self.flips.iter().flatten().any(|flip| flip.fence == Some(fence)) {
+            effects.push(Effect::Scheme(Notice::Signal { fence, result: Ok(()) }));
+        }
     }
 
     fn unblock(&mut self, token: Token, effects: &mut Vec<Effect>) {

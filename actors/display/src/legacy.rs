@@ -36,7 +36,7 @@ impl State {
                 return Err(CONNECTORS);
             }
             let off = Config { cursor, ..Config::default() };
-            return self.commit(caller, blocking(index, off), effects);
+            return self.commit(caller, Commit::blocking(index, off), effects);
         };
         let current = self.outputs[index].config.primary.framebuffer;
         let id = match it.framebuffer {
@@ -70,7 +70,7 @@ impl State {
         let blob = self.blob_of(mode);
         let primary = Plane::covering(id, it.position, extent);
         let config = Config { joined: true, active: true, mode: Some((blob, *mode)), primary, cursor };
-        self.commit(caller, blocking(index, config), effects)
+        self.commit(caller, Commit::blocking(index, config), effects)
     }
 
     pub(crate) fn page_flip(
@@ -106,7 +106,8 @@ impl State {
         config.primary.framebuffer = Some(framebuffer);
         config.primary.damage = 0;
         let event = (flags & FLIP_EVENT != 0).then_some(user_data);
-        self.commit(caller, Commit { changes: vec![(index, config)], event, blocking: false }, effects)
+        let changes = vec![(index, config)];
+        self.commit(caller, Commit { changes, event, ..Commit::default() }, effects)
     }
 
     pub(crate) fn set_plane(
@@ -140,7 +141,7 @@ impl State {
                 ..Plane::default()
             };
         }
-        self.commit(caller, blocking(index, config), effects)
+        self.commit(caller, Commit::blocking(index, config), effects)
     }
 
     /// DIRTYFB: what is written into a framebuffer that is shown is to be seen.
@@ -186,8 +187,4 @@ impl State {
             _ => Err(NO_CRTC),
         }
     }
-}
-
-fn blocking(index: usize, config: Config) -> Commit {
-    Commit { changes: vec![(index, config)], event: None, blocking: true }
 }

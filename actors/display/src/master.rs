@@ -3,8 +3,10 @@
 //! As in Linux (`drm_auth.c`): the first file of `card0` becomes master; one that is privileged, or was master before, may
 //! become it again when there is none.
 
+use std::collections::VecDeque;
+
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::FileId;
+use virgld_protocol::ids::{FileId, Token};
 use virgld_protocol::message::display::Call;
 use virgld_runtime::Time;
 
@@ -36,7 +38,12 @@ impl State {
             return;
         }
         self.waiters.retain(|waiter| waiter.file != file);
-        self.deferred.retain(|(it, ..)| *it != file);
+        let (gone, left) = std::mem::take(&mut self.deferred).into_iter().partition(|(it, ..)| *it == file);
+        self.deferred = left;
+        let gone: VecDeque<(FileId, Token, Call)> = gone;
+        for (.., call) in gone {
+            self.give_up(&call, Errno::ECANCELED, effects);
+        }
         for flip in self.flips.iter_mut().flatten() {
             flip.forget(file);
         }

@@ -37,6 +37,8 @@ properties! {
     NON_DESKTOP = 20;
 }
 
+pub(crate) use virgld_protocol::client::kms::{IN_FENCE_FD, OUT_FENCE_PTR};
+
 /// `DRM_MODE_PROP_*`.
 const RANGE: u32 = 1 << 1;
 const IMMUTABLE: u32 = 1 << 2;
@@ -82,6 +84,8 @@ fn describe(id: u32) -> Option<Property> {
         DPMS => property("DPMS", ENUM, &[], &[(0, "On"), (1, "Standby"), (2, "Suspend"), (3, "Off")]),
         LINK_STATUS => property("link-status", ENUM, &[], &[(0, "Good"), (1, "Bad")]),
         NON_DESKTOP => property("non-desktop", RANGE | IMMUTABLE, &[0, 1], &[]),
+        IN_FENCE_FD => property("IN_FENCE_FD", SIGNED | ATOMIC, &[u64::MAX, INT], &[]),
+        OUT_FENCE_PTR => unsigned("OUT_FENCE_PTR", u64::MAX),
         _ => None,
     }
 }
@@ -127,7 +131,7 @@ impl State {
             Object::Crtc(index) => {
                 let config = &self.outputs[index].config;
                 let mode = config.mode.as_ref().map_or(0, |(blob, _)| u64::from(*blob));
-                vec![(ACTIVE, config.active.into()), (MODE_ID, mode)]
+                vec![(ACTIVE, config.active.into()), (MODE_ID, mode), (OUT_FENCE_PTR, 0)]
             }
             Object::Primary(index) => {
                 let mut values = self.plane_values(index, 1, &self.outputs[index].config.primary);
@@ -171,6 +175,7 @@ impl State {
             (SRC_Y, y),
             (SRC_W, width),
             (SRC_H, height),
+            (IN_FENCE_FD, u64::MAX),
         ]
     }
 }

@@ -13,7 +13,7 @@ use virgld_protocol::message::live::{Live, Owner};
 use virgld_runtime::Time;
 
 use crate::blob::Blob;
-use crate::commit::Flip;
+use crate::commit::{Fences, Flip};
 use crate::framebuffer::Framebuffer;
 use crate::master::Rights;
 use crate::object::FIRST_MADE;
@@ -176,15 +176,15 @@ impl State {
     /// The display's account.
     pub fn report(&self) -> Report {
         let outputs = self.outputs.iter().map(|output| OutputReport {
-            mode: output.shown.extent(),
             connected: output.monitor.preferred(),
+            mode: output.shown.extent(),
             millihertz: match output.clock.period() {
                 0 => 0,
                 period => u32::try_from(1_000_000_000_000 / period).unwrap_or(u32::MAX),
             },
             flips: output.flips,
-        });
             pointer: output.shown.pointer(),
+        });
         Report {
             outputs: outputs.collect(),
             framebuffers: self.framebuffers.len(),
@@ -232,7 +232,10 @@ impl State {
             Ok(Outcome::Later) => return,
             Ok(Outcome::Again) => return self.deferred.push_back((file, token, call)),
             Ok(Outcome::Answer(answer)) => Ok(answer),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                self.give_up(&call, refusal.errno, effects);
+                Err(refusal)
+            }
         };
         effects.push(Effect::Scheme(Notice::Answered { token, result }));
     }
@@ -276,7 +279,10 @@ impl State {
             Call::SetProperty { object, kind, property, value } => {
                 self.set_property(caller, (*object, *kind), *property, *value, effects)
             }
-            Call::Atomic { flags, sets, user_data } => self.atomic(caller, *flags, sets, *user_data, effects),
+            Call::Atomic { flags, sets, user_data, fence_in, fence_out } => {
+                let fences = Fences { within: *fence_in, out: *fence_out };
+                self.atomic(caller, *flags, sets, *user_data, fences, effects)
+            }
             Call::WaitVblank { kind, sequence, user_data } => {
                 self.wait_vblank(caller, *kind, *sequence, *user_data)
             }
@@ -285,6 +291,13 @@ impl State {
                 self.queue_sequence(caller, *crtc, *flags, *sequence, *user_data)
             }
             Call::Lease(what) => lease(*what),
+        }
+    }
+
+    /// A call will not happen: a fence that was to signal when it has says so.
+    pub(crate) fn give_up(&self, call: &Call, errno: Errno, effects: &mut Vec<Effect>) {
+        if let Call::Atomic { fence_out: Some(fence), .. } = call {
+            effects.push(Effect::Scheme(Notice::Signal { fence: *fence, result: Err(errno) }));
         }
     }
 

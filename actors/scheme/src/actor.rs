@@ -88,7 +88,7 @@ impl Actor for Scheme {
             Message::Context(notice) => {
                 self.state.context(FileId(turn.badge.0), notice, &mut self.effects);
             }
-            Message::Display(notice) => self.state.display(notice, &mut self.effects),
+            Message::Display(notice) => self.state.display(now, notice, &mut self.effects),
             Message::Resource(notice) => self.state.resource(notice, &mut self.effects),
             Message::Service(Service::ContextDied { file }) => {
                 self.state.context_died(file, &mut self.effects);

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use virgld_protocol::client::Reply;
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FenceKey, FileId, Serial, UserId};
+use virgld_protocol::ids::{FenceKey, FileId, Serial, Token, UserId};
 use virgld_protocol::message::context::Request;
+use virgld_protocol::message::display;
 use virgld_protocol::message::door::{Attach, Command};
 use virgld_protocol::message::live::{Live, Owner};
 use virgld_protocol::message::scheme::Attached;
@@ -42,12 +43,18 @@ enum Waiter {
     Syncobj(SyncobjId),
 }
 
-/// A submit that waits for fences.
+/// Something that waits for fences.
 struct Hold {
-    file: FileId,
-    serial: Serial,
+    what: Held,
     remaining: usize,
     deadline: Time,
+}
+
+#[derive(Clone, Copy)]
+enum Held {
+    Submit(FileId, Serial),
+    /// What the display is about to show.
+    Flip(Token),
 }
 
 /// A fence that signals when others have.
@@ -56,6 +63,16 @@ struct Merge {
     user: UserId,
     remaining: usize,
     result: Result<(), Errno>,
+}
+
+impl Held {
+    /// A submit whose wait failed is not executed; what is on the screen is no worse for being late.
+    fn go_on(self, result: Result<(), Errno>, effects: &mut Vec<Effect>) {
+        effects.push(match self {
+            Self::Submit(file, serial) => Effect::Context(file, Request::Release { serial, result }),
+            Self::Flip(gate) => Effect::Display(display::Request::Ready { gate }),
+        });
+    }
 }
 
 impl Fences {
@@ -116,19 +133,31 @@ impl Fences {
         Attach::Fence { fence, result: None }
     }
 
-    /// When the first held submit has waited long enough.
+    /// When the first of what is held has waited long enough.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.holds.values().map(|hold| hold.deadline).min()
     }
 
     pub(crate) fn forget_holds(&mut self, file: FileId) {
-        self.holds.retain(|_, hold| hold.file != file);
+        self.holds.retain(|_, hold| !matches!(hold.what, Held::Submit(of, _) if of == file));
     }
 }
 
 impl State {
     /// Makes a submit wait for `gates`. Says whether it has to.
     pub(crate) fn hold(&mut self, file: FileId, serial: Serial, now: Time, gates: Vec<FenceKey>) -> bool {
+        self.hold_back(Held::Submit(file, serial), now, gates)
+    }
+
+    /// The display is about to show something: it is told when the fence has signalled. One that does not is not
+    /// waited for beyond what a submit would wait.
+    pub(crate) fn await_fence(&mut self, now: Time, gate: Token, fence: FenceKey, effects: &mut Vec<Effect>) {
+        if !self.hold_back(Held::Flip(gate), now, vec![fence]) {
+            effects.push(Effect::Display(display::Request::Ready { gate }));
+        }
+    }
+
+    fn hold_back(&mut self, what: Held, now: Time, gates: Vec<FenceKey>) -> bool {
         if gates.is_empty() {
             return false;
         }
@@ -142,7 +171,7 @@ impl State {
             }
         }
         if remaining > 0 {
-            self.fences.holds.insert(id, Hold { file, serial, remaining, deadline });
+            self.fences.holds.insert(id, Hold { what, remaining, deadline });
         }
         remaining > 0
     }
@@ -177,8 +206,8 @@ impl State {
         if hold.remaining > 0 {
             return;
         }
-        if let Some(Hold { file, serial, .. }) = self.fences.holds.remove(&id) {
-            effects.push(Effect::Context(file, Request::Release { serial, result: Ok(()) }));
+        if let Some(hold) = self.fences.holds.remove(&id) {
+            hold.what.go_on(Ok(()), effects);
         }
     }
 
@@ -197,9 +226,8 @@ impl State {
     }
 
     pub(crate) fn expire_holds(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        for (_, Hold { file, serial, .. }) in self.fences.holds.extract_if(|_, hold| hold.deadline <= now) {
-            let result = Err(Errno::ETIMEDOUT);
-            effects.push(Effect::Context(file, Request::Release { serial, result }));
+        for (_, hold) in self.fences.holds.extract_if(|_, hold| hold.deadline <= now) {
+            hold.what.go_on(Err(Errno::ETIMEDOUT), effects);
         }
     }
 

@@ -10,10 +10,13 @@ use virgld_protocol::ids::{FileId, ResourceId, Token};
 use virgld_protocol::message::display::{self, Answer, Event, Image, Moment, Notice, Pixels};
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::resource::Shape;
+use virgld_protocol::message::scheme::CallEvent;
 use virgld_protocol::rights::Rights;
+use virgld_runtime::Time;
 use zerocopy::IntoBytes;
 
 use crate::file::Origin;
+use crate::kms_calls::Fences;
 use crate::state::{Caller, Effect, Outcome, State, answer};
 
 /// A call that the display has.
@@ -42,10 +45,11 @@ impl State {
     pub(crate) fn ask_display(
         &mut self,
         caller: Caller,
-        call: Call,
+        event: CallEvent,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
-        let asked = self.decode(caller.file, &call)?;
+        let CallEvent { call, attached, fence_out: out, .. } = event;
+        let asked = self.decode(caller.file, &call, Fences { attached, out })?;
         let token = Token(self.fresh());
         let held = image_in(&asked);
         if let Some(buffer) = held.and_then(|it| self.buffers.get_mut(&it)) {
@@ -58,7 +62,7 @@ impl State {
     }
 
     /// Takes what the display tells.
-    pub fn display(&mut self, notice: Notice, effects: &mut Vec<Effect>) {
+    pub fn display(&mut self, now: Time, notice: Notice, effects: &mut Vec<Effect>) {
         match notice {
             Notice::Answered { token, result } => self.display_answered(token, result, effects),
             Notice::Event { file, event } => {
@@ -67,6 +71,8 @@ impl State {
                 }
             }
             Notice::Await { gate, resource } => self.await_work(gate, resource, effects),
+            Notice::AwaitFence { gate, fence } => self.await_fence(now, gate, fence, effects),
+            Notice::Signal { fence, result } => self.signal(fence, result, effects),
             Notice::Held { resource } => {
                 if let Some(buffer) = self.buffers.get_mut(&resource) {
                     buffer.framebuffers += 1;

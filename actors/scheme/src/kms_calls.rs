@@ -4,20 +4,30 @@ use virgld_protocol::client::kms::{
     AddFb, AddFb2, Atomic, AuthMagic, Clip, CloseFb, CreateLease, CreatePropBlob, CrtcGetSequence,
     CrtcQueueSequence, Cursor, Cursor2, DestroyPropBlob, DirtyFb, DropMaster, GetConnector, GetCrtc,
     GetEncoder, GetFb, GetFb2, GetGamma, GetLease, GetPlane, GetPlaneResources, GetPropBlob, GetProperty,
-    GetResources, ListLessees, ModeInfo, ObjGetProperties, ObjSetProperty, ObjectType, PageFlip, RevokeLease,
-    RmFb, SetCrtc, SetGamma, SetMaster, SetPlane, SetProperty, WaitVblank,
+    GetResources, IN_FENCE_FD, ListLessees, ModeInfo, ObjGetProperties, ObjSetProperty, ObjectType, PageFlip,
+    RevokeLease, RmFb, SetCrtc, SetGamma, SetMaster, SetPlane, SetProperty, WaitVblank,
 };
 use virgld_protocol::client::{Call, Ioctl, SetClientCap};
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::FileId;
+use virgld_protocol::ids::{FenceKey, FileId};
 use virgld_protocol::message::display::{self, Call as Ask, CursorCall, LeaseCall, NewFramebuffer};
+use virgld_protocol::message::scheme::Attached;
 use zerocopy::FromBytes;
 
 use crate::state::State;
 
+/// The fences that came with a call.
+#[derive(Default)]
+pub(crate) struct Fences {
+    /// A descriptor.
+    pub(crate) attached: Option<Attached>,
+    /// To be signalled.
+    pub(crate) out: Option<FenceKey>,
+}
+
 impl State {
     /// What the display is asked.
-    pub(crate) fn decode(&mut self, file: FileId, call: &Call) -> Result<Ask, Refusal> {
+    pub(crate) fn decode(&mut self, file: FileId, call: &Call, fences: Fences) -> Result<Ask, Refusal> {
         Ok(match call.number {
             0x0d => {
                 let SetClientCap { capability, value } = call.parse()?.fixed;
@@ -84,7 +94,7 @@ impl State {
                 let plain = Cursor { flags, crtc_id, x, y, width, height, handle };
                 self.cursor(file, plain, (it.hot_x, it.hot_y))?
             }
-            0xbc => atomic(call)?,
+            0xbc => self.atomic(call, fences)?,
             0xbd => Ask::CreateBlob(call.parse::<CreatePropBlob>()?.arrays[0].to_vec()),
             0xbe => Ask::DestroyBlob(call.parse::<DestroyPropBlob>()?.fixed.blob_id),
             0xc6 => checked::<CreateLease>(call, Ask::Lease(LeaseCall::Create))?,
@@ -161,6 +171,33 @@ impl State {
             hotspot,
         }))
     }
+
+    fn atomic(&mut self, call: &Call, fences: Fences) -> Result<Ask, Refusal> {
+        const RESERVED: Refusal = Refusal::new(Errno::EINVAL, "the reserved field is filled");
+        const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "IN_FENCE_FD is no fence");
+        let wire = call.parse::<Atomic>()?;
+        if wire.fixed.reserved != 0 {
+            return Err(RESERVED);
+        }
+        let changes = wire.changes()?;
+        // A value other than none: its fence is what came with the call.
+        let waits = changes.iter().any(|it| it.property == IN_FENCE_FD && it.value.cast_signed() != -1);
+        let fence_in = match waits {
+            true => Some(self.fence_of(fences.attached).ok_or(NO_FENCE)?),
+            false => None,
+        };
+        if let Some(fence) = fences.out {
+            // Work of any file may wait for it, also of the one that commits.
+            self.fences.expect(fence, None);
+        }
+        Ok(Ask::Atomic {
+            flags: wire.fixed.flags,
+            sets: changes.into_iter().map(|it| (it.object, it.property, it.value)).collect(),
+            user_data: wire.fixed.user_data,
+            fence_in: fence_in.filter(|fence| self.fences.is_pending(*fence)),
+            fence_out: fences.out,
+        })
+    }
 }
 
 /// A call whose words do not matter, but which must be as long as it says.
@@ -211,14 +248,4 @@ fn set_plane(call: &Call) -> Result<Ask, Refusal> {
         size: (it.crtc_w, it.crtc_h),
         source: [it.src_x, it.src_y, it.src_w, it.src_h],
     }))
-}
-
-fn atomic(call: &Call) -> Result<Ask, Refusal> {
-    const RESERVED: Refusal = Refusal::new(Errno::EINVAL, "the reserved field is filled");
-    let wire = call.parse::<Atomic>()?;
-    if wire.fixed.reserved != 0 {
-        return Err(RESERVED);
-    }
-    let changes = wire.changes()?.into_iter().map(|it| (it.object, it.property, it.value));
-    Ok(Ask::Atomic { flags: wire.fixed.flags, sets: changes.collect(), user_data: wire.fixed.user_data })
 }

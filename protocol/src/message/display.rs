@@ -8,7 +8,7 @@ use super::resource::Backing;
 use super::spoil;
 use crate::client::kms::ModeInfo as Mode;
 use crate::errno::{Errno, Refusal};
-use crate::ids::{FileId, ResourceId, Token};
+use crate::ids::{FenceKey, FileId, ResourceId, Token};
 
 /// Everything the display hears.
 #[derive(Debug)]
@@ -224,6 +224,10 @@ pub enum Call {
         sets: Vec<(u32, u32, u64)>,
         /// Comes back with the event.
         user_data: u64,
+        /// The fence that came with IN_FENCE_FD: nothing is shown before it has signalled.
+        fence_in: Option<FenceKey>,
+        /// The fence for OUT_FENCE_PTR, which is the display's to signal from now on ([`Notice::Signal`]).
+        fence_out: Option<FenceKey>,
     },
     /// WAIT_VBLANK.
     WaitVblank {
@@ -379,6 +383,20 @@ pub enum Notice {
         gate: Token,
         /// Which.
         resource: ResourceId,
+    },
+    /// Tell me by [`Request::Ready`] when this fence has signalled, whether with an error or not.
+    AwaitFence {
+        /// Comes back.
+        gate: Token,
+        /// Which.
+        fence: FenceKey,
+    },
+    /// What was to happen before this fence signals has happened, or will not.
+    Signal {
+        /// Which.
+        fence: FenceKey,
+        /// Whether it happened.
+        result: Result<(), Errno>,
     },
     /// A framebuffer or a pointer names this resource from now on: it must not be released.
     Held {
@@ -619,12 +637,16 @@ pub struct Report {
 /// One scanout.
 #[derive(Debug, Clone, Default)]
 pub struct OutputReport {
+    /// Width and height that the display says it has, if one is connected.
+    pub connected: Option<(u32, u32)>,
     /// Width and height of the mode that is set, if it is on.
     pub mode: Option<(u32, u32)>,
     /// Refreshes in a thousand seconds.
     pub millihertz: u32,
     /// Flips that were shown.
     pub flips: u64,
+    /// Where the pointer is, if it is shown.
+    pub pointer: Option<(i32, i32)>,
 }
 
 /// What the scheme may say.
@@ -644,16 +666,12 @@ impl Interface for FromScheme {
 pub struct FromControl;
 
 impl Interface for FromControl {
-    /// Width and height that the display says it has, if one is connected.
-    pub connected: Option<(u32, u32)>,
     type Message = ControlEvent;
     type Whole = Message;
     const NAME: &'static str = "display::FromControl";
 
     fn widen(message: ControlEvent) -> Message {
         Message::Control(message)
-    /// Where the pointer is, if it is shown.
-    pub pointer: Option<(i32, i32)>,
     }
 }
 

@@ -51,6 +51,8 @@ words!(Message {
     "Display.Answered" => Self::Display(DisplayNotice::Answered { .. }),
     "Display.Event" => Self::Display(DisplayNotice::Event { .. }),
     "Display.Await" => Self::Display(DisplayNotice::Await { .. }),
+    "Display.AwaitFence" => Self::Display(DisplayNotice::AwaitFence { .. }),
+    "Display.Signal" => Self::Display(DisplayNotice::Signal { .. }),
     "Display.Held" => Self::Display(DisplayNotice::Held { .. }),
     "Display.Let" => Self::Display(DisplayNotice::Let { .. }),
     "Service.ContextDied" => Self::Service(Service::ContextDied { .. }),

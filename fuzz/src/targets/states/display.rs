@@ -6,7 +6,7 @@ use std::time::Duration;
 use virgld_display::{Effect, Presentation, State};
 use virgld_protocol::client::kms::ModeInfo;
 use virgld_protocol::errno::Errno;
-use virgld_protocol::ids::{FileId, ResourceId, Token};
+use virgld_protocol::ids::{FenceKey, FileId, ResourceId, Token};
 use virgld_protocol::message::display::{
     Answer, Call, ControlEvent, CursorCall, Event, Image, LeaseCall, NewFramebuffer, Notice, Pixels,
     ReadBack, Request, SetCrtc, SetPlane,
@@ -220,7 +220,9 @@ impl Desk {
                 let set = |_| (self.object(input), self.object(input), u64::from(self.object(input)));
                 let sets = (0..12).map(set).collect::<Vec<_>>();
                 let most = input.below(13);
-                Call::Atomic { flags: input.number(), sets: sets[..most].to_vec(), user_data: 0 }
+                let (flags, sets) = (input.number(), sets[..most].to_vec());
+                let fence_out = input.flag().then_some(FenceKey(7));
+                Call::Atomic { flags, sets, user_data: 0, fence_in: None, fence_out }
             }
             33 => Call::WaitVblank { kind: input.number(), sequence: input.number(), user_data: 0 },
             34 => {

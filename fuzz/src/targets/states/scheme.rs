@@ -78,7 +78,7 @@ impl Desk {
             }
             17 => {
                 let notice = self.about_display(input);
-                self.state.display(notice, &mut self.effects);
+                self.state.display(now, notice, &mut self.effects);
             }
             18 if input.chance(64) => self.state.context_died(file(input), &mut self.effects),
             _ => {

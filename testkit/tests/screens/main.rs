@@ -1,6 +1,8 @@
 //! What clients draw is what the device shows, when it is to be shown, and for as long as it may be.
 #![allow(clippy::unwrap_used, reason = "a test, helpers included: clippy knows only the functions marked so")]
 
+mod fences;
+
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -442,22 +444,23 @@ const ALLOW_MODESET: u32 = 0x400;
 
 impl Desk {
     fn atomic(&mut self, file: FileId, flags: u32, sets: &[(u32, u32, u64)]) -> Result<(), Errno> {
-        let words = |of: fn(&(u32, u32, u64)) -> u32| {
-            sets.iter().flat_map(|set| of(set).to_le_bytes()).collect::<Vec<u8>>()
-        };
-        let (objects, properties) = (words(|set| set.0), words(|set| set.1));
-        let values: Vec<u8> = sets.iter().flat_map(|set| set.2.to_le_bytes()).collect();
-        let count = u32::try_from(sets.len()).unwrap();
-        let fixed = Atomic {
-            flags,
-            count_objs: count,
-            count_changes: count,
-            fence_out: NO_FENCE,
-            ..Atomic::default()
-        };
-        let each = 1_u32.to_le_bytes().repeat(sets.len());
-        self.ask(file, &fixed, &[&objects, &each, &properties, &values]).map(drop)
+        let (fixed, arrays) = commit(flags, sets);
+        let [objects, each, properties, values] = &arrays;
+        self.ask(file, &fixed, &[objects, each, properties, values]).map(drop)
     }
+}
+
+/// What an ATOMIC says: objects, properties per object, properties, values.
+fn commit(flags: u32, sets: &[(u32, u32, u64)]) -> (Atomic, [Vec<u8>; 4]) {
+    let words = |of: fn(&(u32, u32, u64)) -> u32| {
+        sets.iter().flat_map(|set| of(set).to_le_bytes()).collect::<Vec<u8>>()
+    };
+    let count = u32::try_from(sets.len()).unwrap();
+    let fixed =
+        Atomic { flags, count_objs: count, count_changes: count, fence_out: NO_FENCE, ..Atomic::default() };
+    let each = 1_u32.to_le_bytes().repeat(sets.len());
+    let values = sets.iter().flat_map(|set| set.2.to_le_bytes()).collect();
+    (fixed, [words(|set| set.0), each, words(|set| set.1), values])
 }
 
 #[test]
