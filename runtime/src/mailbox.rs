@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::actor::Badge;
 use crate::cap::{Cap, Interface};
 use crate::outbox;
-use crate::stage::{SlotId, StageShared};
+use crate::stage::{SlotId, StageShared, take};
 
 /// A message and the badge of who sent it.
 pub(crate) struct Envelope<M> {
@@ -95,7 +95,7 @@ impl<M: Send + 'static> Mailbox<M> {
     }
 
     pub(crate) fn take(&self) -> Option<Envelope<M>> {
-        self.receiver.try_recv().ok()
+        take(&self.receiver)
     }
 }
 

@@ -3,12 +3,13 @@
 //! A message between two actors of one stage costs no thread switch and no system call; a message to another
 //! stage wakes its thread if that sleeps. Which actors share a stage is decided at wiring.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use foldhash::HashMap;
 
 use crate::actor::{Actor, Fault, Time};
 use crate::cell::{Cell, Hung, Round, Run};
@@ -32,6 +33,8 @@ pub(crate) struct StageShared {
     ready: Sender<SlotId>,
     arrivals: Sender<Arrival>,
     departures: Sender<SlotId>,
+    /// Whether there are arrivals or departures that the stage has not looked at.
+    changed: AtomicBool,
     asleep: AtomicBool,
     next: AtomicU64,
     waker: Arc<dyn Wake>,
@@ -107,6 +110,7 @@ impl Spawner {
         let slot = mailbox.slot();
         let cell = Box::new(Cell::new(actor, mailbox, restarts.is_some()));
         let _ = self.shared.arrivals.send(Arrival { slot, name, cell, restarts });
+        self.shared.changed.store(true, Ordering::Release);
         // What was sent before it ran must be looked at.
         self.shared.schedule(slot);
         slot
@@ -115,6 +119,7 @@ impl Spawner {
     /// Ends an actor, after the message that it may be handling now.
     pub fn stop(&self, slot: SlotId) {
         let _ = self.shared.departures.send(slot);
+        self.shared.changed.store(true, Ordering::Release);
         self.shared.schedule(slot);
     }
 
@@ -179,6 +184,7 @@ impl Stage {
             ready: ready_sender,
             arrivals: arrivals_sender,
             departures: departures_sender,
+            changed: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             next: AtomicU64::new(1),
             waker,
@@ -189,7 +195,7 @@ impl Stage {
             ready,
             arrivals,
             departures,
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             settlers: Vec::new(),
             deadlines: BTreeSet::new(),
             casualties: Vec::new(),
@@ -214,15 +220,15 @@ impl Stage {
     pub fn run(&mut self, now: Time) -> bool {
         let mut ran = false;
         loop {
-            self.admit();
+            self.change();
             let mut any = self.wake_due(now);
             while self.hung.is_none()
-                && let Ok(slot) = self.ready.try_recv()
+                && let Some(slot) = take(&self.ready)
             {
-                self.admit();
+                self.change();
                 any |= self.step(now, slot, |cell, round| cell.run(round));
-                self.dismiss();
             }
+            self.change();
             if self.hung.is_some() {
                 return true;
             }
@@ -277,16 +283,19 @@ impl Stage {
         std::mem::take(&mut self.casualties)
     }
 
-    fn admit(&mut self) {
+    /// Lets in and out whoever came and whoever is to go.
+    fn change(&mut self) {
+        // Looked at before every step; set for very few.
+        if !self.shared.changed.load(Ordering::Acquire) || !self.shared.changed.swap(false, Ordering::AcqRel)
+        {
+            return;
+        }
         while let Ok(Arrival { slot, name, cell, restarts }) = self.arrivals.try_recv() {
             if cell.settles() {
                 self.settlers.push(slot);
             }
             self.slots.insert(slot, Slot { name, cell, deadline: None, restarts });
         }
-    }
-
-    fn dismiss(&mut self) {
         while let Ok(slot) = self.departures.try_recv() {
             self.stop(slot);
         }
@@ -386,6 +395,12 @@ impl Stage {
         }
         self.casualties.push(Casualty { slot: id, name, fault, death });
     }
+}
+
+/// The next of what waits. Looking costs less than trying to receive where nothing is there, which is what ends
+/// every turn.
+pub(crate) fn take<T>(receiver: &Receiver<T>) -> Option<T> {
+    if receiver.is_empty() { None } else { receiver.try_recv().ok() }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

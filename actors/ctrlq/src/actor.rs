@@ -1,6 +1,6 @@
 //! The mailbox's end: turns effects into sends, and decides nothing.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::time::Duration;
 
 use virgld_protocol::ids::ContextId;
@@ -46,7 +46,7 @@ impl ControlQueue {
             complaints,
             resource,
             display,
-            contexts: HashMap::new(),
+            contexts: HashMap::default(),
             stepping: false,
         }
     }

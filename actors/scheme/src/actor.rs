@@ -1,6 +1,6 @@
 //! The mailbox's end: turns effects into sends, and decides nothing.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::door::Command;
@@ -43,7 +43,7 @@ impl Scheme {
             resource,
             display,
             start_context,
-            contexts: HashMap::new(),
+            contexts: HashMap::default(),
             serving: None,
         }
     }

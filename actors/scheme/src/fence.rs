@@ -3,7 +3,7 @@
 //! A fence that is not pending has signalled. Errors travel with the signal: a fence never reports success for
 //! work that was not executed.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use virgld_protocol::client::Reply;
 use virgld_protocol::errno::{Errno, Refusal};

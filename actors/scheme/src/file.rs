@@ -1,6 +1,6 @@
 //! An open DRM file: its table of capabilities and its place in time.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use slab::Slab;
 use virgld_protocol::errno::{Errno, Refusal};
@@ -92,11 +92,11 @@ impl File {
             context: GlContext::None,
             lost: false,
             entries: Slab::new(),
-            by_resource: HashMap::new(),
+            by_resource: HashMap::default(),
             syncobjs: Slab::new(),
             latest: Serial(0),
             reached: Reached::default(),
-            signals: HashMap::new(),
+            signals: HashMap::default(),
             arena: None,
             versioned: false,
             errors: 0,

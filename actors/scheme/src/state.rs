@@ -1,6 +1,8 @@
 //! All open files, and the way of a call through them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 use std::time::Duration;
 
 use virgld_protocol::client::{Reply, is_asynchronous};
@@ -125,15 +127,15 @@ impl State {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            files: HashMap::new(),
+            files: HashMap::default(),
             departed: VecDeque::new(),
-            buffers: HashMap::new(),
-            distant: HashMap::new(),
-            orphans: HashMap::new(),
-            exports: HashMap::new(),
-            parked: HashMap::new(),
+            buffers: HashMap::default(),
+            distant: HashMap::default(),
+            orphans: HashMap::default(),
+            exports: HashMap::default(),
+            parked: HashMap::default(),
             waits: Vec::new(),
-            shown: HashMap::new(),
+            shown: HashMap::default(),
             fences: Fences::default(),
             syncobjs: Syncobjs::default(),
             sync_waits: Vec::new(),

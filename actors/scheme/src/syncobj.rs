@@ -1,6 +1,6 @@
 //! Synchronisation objects: a name for a fence, or for the fences at the points of a timeline.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use virgld_protocol::ids::{FenceKey, UserId};
 use virgld_protocol::message::live::{Live, Owner};

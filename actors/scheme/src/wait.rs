@@ -1,6 +1,6 @@
 //! WAIT: until the device is done with a buffer.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use virgld_protocol::client::{Call, Reply, Wait};
 use virgld_protocol::errno::{Errno, Refusal};

@@ -1,6 +1,6 @@
 //! The door as an actor: what it holds, what it hears, and its turns.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -87,14 +87,14 @@ impl Door {
             limits: config.limits,
             access: config.access,
             rivals: (0, None),
-            loads: HashMap::new(),
+            loads: HashMap::default(),
             listeners,
             again: sinks(),
             registrar,
             sinks,
             pool,
-            files: HashMap::new(),
-            channels: HashMap::new(),
+            files: HashMap::default(),
+            channels: HashMap::default(),
             fences: Fences::default(),
             exports: Exports::default(),
             now: Time::default(),

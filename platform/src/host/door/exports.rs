@@ -8,7 +8,7 @@
 //!
 //! Whoever opens a buffer in the moment of the lease breaks it, and the kernel tells us by SIGIO.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 //! end, so a fence that nobody holds costs one descriptor until it signals. Writing never blocks: four bytes
 //! always fit, unless the client filled its own pipe, and then the end alone is the signal.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! An open DRM file.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +57,7 @@ impl File {
             channels: Vec::new(),
             closing: false,
             watched: Vec::new(),
-            stock: HashMap::new(),
+            stock: HashMap::default(),
             next_token: 0,
             serial: 0,
             in_flight: VecDeque::new(),
