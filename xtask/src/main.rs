@@ -21,6 +21,7 @@ mod redox_toolchain;
 mod report;
 mod setup;
 mod sheet;
+mod soak;
 mod steps;
 mod vm;
 mod workspace;
@@ -93,6 +94,19 @@ enum Command {
         /// The targets: `cargo run --package virgld-fuzz -- list` names them.
         targets: Vec<String>,
     },
+    /// Endurance: clients come, go and are killed at random, the device is killed at random; memory and descriptors of
+    /// the daemon must stay as they are, and its leak report empty.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// What decides the order of events.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where the picture goes; without it, target/soak/soak.svg.
+        #[arg(long, value_name = "FILE.svg")]
+        picture: Option<std::path::PathBuf>,
+    },
     /// Find the files and functions that docs/follow-execbuffer.md names and that are gone.
     Follow,
 }
@@ -123,6 +137,10 @@ fn run(command: Command) -> Result<bool> {
         Command::Bench { vm: true, arguments } => vm::bench::run(&arguments)?,
         Command::Bench { vm: false, arguments } => bench(&arguments)?,
         Command::Fuzz { minutes, targets } => return fuzz::run(&Workspace::load()?, minutes, &targets),
+        Command::Soak { minutes, seed, picture } => {
+            setup::ensure(&[&DEVICE, &PROGRAMS])?;
+            return soak::run(&Workspace::load()?, &soak::Plan { minutes, seed, picture });
+        }
         Command::Follow => follow::run(&Workspace::load()?.root)?,
     }
     Ok(true)

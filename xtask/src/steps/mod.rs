@@ -28,6 +28,8 @@ mod vm;
 mod vm_faults;
 mod vm_screen;
 
+pub(crate) use churn::settled;
+
 /// One thing that must hold.
 pub(crate) struct Step {
     name: &'static str,
