@@ -13,4 +13,5 @@ pub mod ids;
 pub mod message;
 pub mod pci;
 pub mod rights;
+pub mod virgl;
 pub mod virtio_pci;

@@ -494,7 +494,7 @@ fn context_starter(parts: ContextParts) -> virgld_scheme::StartContext {
             locked(&contexts).remove(&slot);
             spawner.stop(slot);
         });
-        parts.spawner.start("context", mailbox, Context::new(commands, notices, finish));
+        parts.spawner.start("context", mailbox, Context::new(commands, notices, None, finish));
         cap
     })
 }

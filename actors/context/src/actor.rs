@@ -16,13 +16,16 @@ pub struct Context {
 }
 
 impl Context {
-    /// An actor for the context that `control` is badged for. `finish` is called when its work is over.
+    /// An actor for the context that `control` is badged for. `finish` is called when its work is over. With a `journal`
+    /// of at most so many bytes the context is made anew when the device is lost.
     pub fn new(
         control: Cap<ctrlq::ContextCommands>,
         scheme: Cap<scheme::FromContext>,
+        journal: Option<usize>,
         finish: Box<dyn FnOnce() + Send>,
     ) -> Self {
-        Self { state: State::default(), effects: Vec::new(), control, scheme, finish: Some(finish) }
+        let state = journal.map_or_else(State::default, State::journaled);
+        Self { state, effects: Vec::new(), control, scheme, finish: Some(finish) }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {

@@ -4,11 +4,14 @@
 //! * Speaks: to the control queue, through a capability whose badge is this context, so that it cannot even
 //!   pronounce another; to the scheme, through one whose badge is the file.
 //! * Hears: [`virgld_protocol::message::context::Message`].
+//! * Keeps, where contexts are to survive: a journal of what the context is, to make it anew on the next device.
 //! * Never: submits for another context. Every piece of work is reported complete exactly once.
 #![forbid(unsafe_code)]
 
 mod actor;
+mod journal;
 mod state;
+mod survive;
 mod timeline;
 
 pub use actor::Context;

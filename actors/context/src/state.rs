@@ -7,9 +7,11 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{ResourceId, Serial};
 use virgld_protocol::message::context::{Request, Submit};
 use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, Transfer};
+use virgld_protocol::message::resource::Backing;
 use virgld_protocol::message::scheme::{ContextNotice, Reached};
 use virgld_runtime::Time;
 
+use crate::survive::Survival;
 use crate::timeline::Timeline;
 
 /// A fence comes behind this many submits, though nobody waits, so that a client always learns how far it is: a
@@ -30,7 +32,7 @@ pub enum Effect {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
+pub(crate) enum Life {
     New,
     Live,
     /// The device does not know the context any more: its work fails.
@@ -43,14 +45,14 @@ enum Life {
 enum Work {
     Submit(Submit),
     Transfer(Transfer),
-    Attach(ResourceId),
+    Attach(ResourceId, Option<Backing>),
     Detach(ResourceId),
     Skip(Serial),
 }
 
 /// Work that went out without a fence, and has none behind it.
 #[derive(Debug, Clone, Copy)]
-struct Unfenced {
+pub(crate) struct Unfenced {
     last: Serial,
     count: u32,
     deadline: Time,
@@ -59,14 +61,18 @@ struct Unfenced {
 /// One context.
 #[derive(Debug)]
 pub struct State {
-    life: Life,
+    pub(crate) life: Life,
     waiting: VecDeque<Work>,
-    timeline: Timeline,
-    unfenced: Option<Unfenced>,
+    pub(crate) timeline: Timeline,
+    pub(crate) unfenced: Option<Unfenced>,
     /// The last work behind which a fence went out.
     fenced: Serial,
     /// Somebody waits for all work up to here.
     awaited: Serial,
+    /// The last work that was asked for.
+    pub(crate) last: Serial,
+    /// How to make the context anew, if it is to outlive its device.
+    pub(crate) survival: Option<Survival>,
 }
 
 impl Default for State {
@@ -78,6 +84,8 @@ impl Default for State {
             unfenced: None,
             fenced: Serial(0),
             awaited: Serial(0),
+            last: Serial(0),
+            survival: None,
         }
     }
 }
@@ -88,20 +96,23 @@ impl State {
         match request {
             Request::Open { name, capset } => {
                 self.life = Life::Live;
+                self.begin_journal(name, capset, effects);
                 effects.push(Effect::Control(ContextCommand::Create { name, capset }));
             }
-            Request::Attach { resource } => self.enqueue(now, Work::Attach(resource), effects),
+            Request::Attach { resource, backing } => {
+                self.enqueue(now, Work::Attach(resource, backing), effects);
+            }
             Request::Detach { resource } => self.enqueue(now, Work::Detach(resource), effects),
             Request::Submit(submit) => {
-                self.timeline.begin(submit.serial);
+                self.begin(submit.serial);
                 self.enqueue(now, Work::Submit(submit), effects);
             }
             Request::Transfer(transfer) => {
-                self.timeline.begin(transfer.serial);
+                self.begin(transfer.serial);
                 self.enqueue(now, Work::Transfer(transfer), effects);
             }
             Request::Skip { serial } => {
-                self.timeline.begin(serial);
+                self.begin(serial);
                 self.enqueue(now, Work::Skip(serial), effects);
             }
             Request::Release { serial, result } => self.release(now, serial, result, effects),
@@ -116,7 +127,11 @@ impl State {
             ContextEvent::Completed { serial, result } => self.completed(now, serial, result, effects),
             ContextEvent::Executed { serial, result } => self.executed(now, serial, result, effects),
             ContextEvent::Settled { serial, .. } => self.settle(serial, effects),
-            ContextEvent::Lost if self.life == Life::Live => self.lose(effects),
+            ContextEvent::Lost if self.life == Life::Live => {
+                if !self.revive(now, effects) {
+                    self.lose(effects);
+                }
+            }
             ContextEvent::Lost => {}
             ContextEvent::Destroyed => effects.push(Effect::Finish),
         }
@@ -132,6 +147,11 @@ impl State {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.fence(effects);
         }
+    }
+
+    fn begin(&mut self, serial: Serial) {
+        self.last = serial;
+        self.timeline.begin(serial);
     }
 
     /// Work goes on at once unless something before it is held.
@@ -157,13 +177,21 @@ impl State {
             Work::Submit(Submit { serial, .. }) | Work::Transfer(Transfer { serial, .. }) if !live => {
                 self.complete(serial, Err(Errno::EIO), effects);
             }
-            Work::Submit(submit) => self.submit(now, submit, effects),
-            Work::Transfer(transfer) => effects.push(Effect::Control(ContextCommand::Transfer(transfer))),
-            Work::Attach(resource) if live => {
+            Work::Submit(submit) => {
+                self.note_stream(&submit, effects);
+                self.submit(now, submit, effects);
+            }
+            Work::Transfer(transfer) => {
+                self.note(effects, |journal| journal.transfer(&transfer));
+                effects.push(Effect::Control(ContextCommand::Transfer(transfer)));
+            }
+            Work::Attach(resource, backing) if live => {
+                self.note(effects, |journal| journal.attach(resource, backing));
                 effects.push(Effect::Control(ContextCommand::Attach { resource }));
             }
-            Work::Attach(_) => {}
+            Work::Attach(..) => {}
             Work::Detach(resource) => {
+                self.note(effects, |journal| journal.detach(resource));
                 if live {
                     effects.push(Effect::Control(ContextCommand::Detach { resource }));
                 }
@@ -266,7 +294,7 @@ impl State {
     }
 
     /// What was executed up to here has taken effect.
-    fn settle(&mut self, through: Serial, effects: &mut Vec<Effect>) {
+    pub(crate) fn settle(&mut self, through: Serial, effects: &mut Vec<Effect>) {
         let before = self.timeline.reached();
         self.timeline.settle(through);
         self.tell(before, effects);
@@ -298,7 +326,7 @@ impl State {
                     self.complete(serial, Err(Errno::ECANCELED), effects);
                 }
                 Work::Detach(resource) => effects.push(Effect::Scheme(ContextNotice::Detached { resource })),
-                Work::Attach(_) => {}
+                Work::Attach(..) => {}
             }
         }
         if self.life == Life::New {

@@ -73,7 +73,9 @@ impl State {
         let Some(pending) = self.forget(cookie) else { return };
         self.report.lost += 1;
         // A resource that was on its way out has still to leave the next device, which is told of it.
-        if !pending.expired && !matches!(pending.meaning, Meaning::Unreferenced(_)) {
+        let told =
+            matches!(pending.meaning, Meaning::ContextCreated(context) if self.lost.contains(&context));
+        if !pending.expired && !told && !matches!(pending.meaning, Meaning::Unreferenced(_)) {
             self.fail(pending.meaning, Errno::EIO, effects);
         }
     }

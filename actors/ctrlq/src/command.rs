@@ -99,6 +99,10 @@ pub(crate) fn of_context(context: ContextId, command: &ContextCommand) -> Encode
         ContextCommand::Submit { length, fenced, .. } => {
             Encoded { fenced: *fenced, ..Encoded::new(context, &Submit3d { size: *length, padding: 0 }) }
         }
+        ContextCommand::Replay { stream } => {
+            let size = u32::try_from(stream.len() * 4).unwrap_or(u32::MAX);
+            Encoded::new(context, &Submit3d { size, padding: 0 })
+        }
         ContextCommand::Fence { .. } => {
             Encoded { fenced: true, ..Encoded::new(context, &Submit3d { size: 0, padding: 0 }) }
         }

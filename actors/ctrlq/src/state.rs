@@ -15,6 +15,7 @@ use virgld_protocol::message::live::{Live, Owner};
 use virgld_protocol::message::transport::{CONTROL_QUEUE, Complaint, Publish};
 use virgld_runtime::Time;
 use virgld_runtime::dma::{DmaPool, DmaSlice};
+use zerocopy::IntoBytes;
 
 use crate::command::{self, Encoded};
 
@@ -230,6 +231,10 @@ impl State {
     }
 
     fn command(&mut self, now: Time, command: Command, effects: &mut Vec<Effect>) {
+        if let Command::Context(context, ContextCommand::Create { .. }) = command {
+            // It outlives its device: from here on it is one that begins.
+            self.lost.remove(&context);
+        }
         if self.is_void(&command) {
             self.refuse(command, effects);
             return self.see_off(effects);
@@ -303,6 +308,7 @@ impl State {
         }
         // A slice that is too small for its command is a fault of whoever cut it: the command fails, nothing else.
         let fits = slice.write(REQUEST_OFFSET, encoded.bytes()).and(slice.write(response.0, &[0; 4]));
+        let fits = fits.and_then(|()| slice.write(STREAM_OFFSET, command.replayed()));
         if end > slice.size() || fits.is_err() {
             self.refuse(command, effects);
             return Ok(());
@@ -500,7 +506,9 @@ impl Command {
             Self::Context(context, command) => match command {
                 ContextCommand::Create { .. } => Meaning::ContextCreated(*context),
                 ContextCommand::Destroy => Meaning::ContextDestroyed(*context),
-                ContextCommand::Attach { .. } | ContextCommand::Detach { .. } => Meaning::Nothing,
+                ContextCommand::Attach { .. }
+                | ContextCommand::Detach { .. }
+                | ContextCommand::Replay { .. } => Meaning::Nothing,
                 ContextCommand::Submit { serial, fenced: true, .. } => {
                     Meaning::Work(*context, Work::Complete(*serial))
                 }
@@ -536,7 +544,16 @@ impl Command {
     fn stream_length(&self) -> usize {
         match self {
             Self::Context(_, ContextCommand::Submit { length, .. }) => *length as usize,
+            Self::Context(_, ContextCommand::Replay { stream }) => stream.len() * 4,
             _ => 0,
+        }
+    }
+
+    /// The stream that comes with the command itself.
+    fn replayed(&self) -> &[u8] {
+        match self {
+            Self::Context(_, ContextCommand::Replay { stream }) => stream.as_bytes(),
+            _ => &[],
         }
     }
 

@@ -159,9 +159,15 @@ impl State {
     /// Mesa looks for the result of a query until it is there, for ever if need be. A context that is lost has none: a
     /// result of nothing is put in its place.
     pub(crate) fn end_query(&self, file: FileId, resource: ResourceId) {
+        if self.files.get(&file).is_some_and(|file| file.lost) {
+            self.answer_query(resource);
+        }
+    }
+
+    /// Puts a result of nothing where that of a query is waited for.
+    pub(crate) fn answer_query(&self, resource: ResourceId) {
         const DONE: u32 = 1;
-        let lost = self.files.get(&file).is_some_and(|file| file.lost);
-        let Some(buffer) = self.buffers.get(&resource).filter(|buffer| lost && buffer.query) else { return };
+        let Some(buffer) = self.buffers.get(&resource).filter(|buffer| buffer.query) else { return };
         let Ok(offset) = usize::try_from(buffer.backing.offset) else { return };
         // `struct virgl_host_query_state`: the state, the size of the result, the result.
         let mut state = [0; 16];

@@ -3,7 +3,7 @@
 use virgld_protocol::client::{Call, ContextInit, ContextParameter, Reply};
 use virgld_protocol::device::Feature;
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::FileId;
+use virgld_protocol::ids::{FileId, ResourceId};
 use virgld_protocol::message::context::Request;
 use virgld_protocol::message::ctrlq::DebugName;
 use virgld_protocol::message::door::Command;
@@ -51,7 +51,8 @@ impl State {
         effects.push(Effect::StartContext(id));
         effects.push(Effect::Context(id, Request::Open { name, capset }));
         for resource in resources {
-            effects.push(Effect::Context(id, Request::Attach { resource }));
+            let attach = self.attach(resource);
+            effects.push(Effect::Context(id, attach));
         }
         Ok(())
     }
@@ -132,6 +133,28 @@ impl State {
         let resources = file.resources();
         for resource in resources {
             self.end_query(id, resource);
+        }
+    }
+
+    /// Lets a context name a buffer.
+    pub(crate) fn attach(&self, resource: ResourceId) -> Request {
+        let buffer = self.buffers.get(&resource).filter(|_| self.limits.journals);
+        Request::Attach { resource, backing: buffer.map(|buffer| buffer.backing.clone()) }
+    }
+
+    /// The device was lost, and the file's context is made anew on the next. What was under way has failed: queries
+    /// among it have no result.
+    pub(crate) fn context_revived(&mut self, id: FileId) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        file.revivals += 1;
+        for resource in file.resources() {
+            self.answer_query(resource);
+        }
+    }
+
+    pub(crate) fn context_unjournaled(&mut self, id: FileId, why: &'static str) {
+        if let Some(file) = self.files.get_mut(&id) {
+            file.unjournaled = Some(why);
         }
     }
 

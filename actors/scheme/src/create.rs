@@ -5,8 +5,8 @@ use virgld_protocol::client::{Call, Reply, ResourceCreate};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Token};
 use virgld_protocol::message::ctrlq::Description;
+use virgld_protocol::message::display;
 use virgld_protocol::message::resource::{Backing, Request, Shape};
-use virgld_protocol::message::{context, display};
 use virgld_protocol::rights::Rights;
 
 use crate::buffer::Buffer;
@@ -139,7 +139,7 @@ impl State {
         };
         self.buffers.insert(resource, buffer);
         if has_context {
-            effects.push(Effect::Context(id, context::Request::Attach { resource }));
+            effects.push(Effect::Context(id, self.attach(resource)));
         }
         answer(token, Ok(Outcome::Answer(reply)), effects);
     }

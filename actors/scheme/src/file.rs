@@ -58,6 +58,10 @@ pub(crate) struct File {
     pub(crate) context: GlContext,
     /// The device lost the context, or went with it: what the file draws comes to nothing.
     pub(crate) lost: bool,
+    /// How many devices the context has outlived.
+    pub(crate) revivals: u32,
+    /// Why it would not outlive another, though it was to.
+    pub(crate) unjournaled: Option<&'static str>,
     entries: Slab<Entry>,
     by_resource: HashMap<ResourceId, Handle>,
     pub(crate) syncobjs: Slab<SyncobjId>,
@@ -91,6 +95,8 @@ impl File {
             credentials,
             context: GlContext::None,
             lost: false,
+            revivals: 0,
+            unjournaled: None,
             entries: Slab::new(),
             by_resource: HashMap::default(),
             syncobjs: Slab::new(),

@@ -3,7 +3,6 @@
 use virgld_protocol::client::{Call, PrimeFdToHandle, PrimeHandleToFd, Reply};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::FileId;
-use virgld_protocol::message::context;
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, ExportKey};
 use virgld_protocol::rights::Rights;
@@ -76,7 +75,7 @@ impl State {
                 buffer.holders.push(id);
             }
             if usable {
-                effects.push(Effect::Context(id, context::Request::Attach { resource }));
+                effects.push(Effect::Context(id, self.attach(resource)));
             }
         }
         let fixed = PrimeFdToHandle { handle: handle.0, ..asked };

@@ -54,6 +54,8 @@ pub struct Limits {
     pub syncobjs: usize,
     /// What all files of one user may have together.
     pub user: UserLimits,
+    /// Contexts keep a journal, and so must know where the bytes of what they may name lie.
+    pub journals: bool,
 }
 
 /// What all files of one user may have together.
@@ -73,7 +75,13 @@ impl Default for Limits {
     fn default() -> Self {
         let user =
             UserLimits { contexts: 256, syncobjs: 262_144, exported_syncobjs: 1024, merged_fences: 1024 };
-        Self { wait: Duration::from_secs(15), hold: Duration::from_secs(10), syncobjs: 65_536, user }
+        Self {
+            wait: Duration::from_secs(15),
+            hold: Duration::from_secs(10),
+            syncobjs: 65_536,
+            user,
+            journals: false,
+        }
     }
 }
 
@@ -181,6 +189,8 @@ impl State {
             ContextNotice::Reached(reached) => self.reached(file, reached, effects),
             ContextNotice::Detached { resource } => self.dropped(file, resource, effects),
             ContextNotice::Lost => self.context_lost(file),
+            ContextNotice::Revived => self.context_revived(file),
+            ContextNotice::Unjournaled { why } => self.context_unjournaled(file, why),
             ContextNotice::Ended => self.context_ended(file, effects),
         }
     }
@@ -206,6 +216,8 @@ impl State {
             credentials: file.credentials,
             context: file.context.is_open(),
             lost: file.lost,
+            revivals: file.revivals,
+            unjournaled: file.unjournaled,
             handles: file.handles(),
             derived: file.derived(),
             syncobjs: file.syncobjs.len(),

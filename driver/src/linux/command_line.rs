@@ -93,9 +93,21 @@ pub(crate) struct Serve {
     /// What is to go wrong, for tests: a TOML file, explained in docs/faults.md.
     #[arg(long, value_name = "FILE")]
     pub(crate) faults: Option<PathBuf>,
+    /// Have GL contexts outlive a device that is lost: each keeps a journal of what it takes to make it anew on the next,
+    /// of at most so many MiB (64 if not said).
+    #[arg(long, value_name = "MIB", num_args = 0..=1, require_equals = true, default_missing_value = "64",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) survive: Option<u16>,
     /// End when no program has used the daemon for so many seconds.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle_exit: Option<u64>,
+}
+
+impl Serve {
+    /// How many bytes a context may keep to outlive its device.
+    pub(crate) fn journal(&self) -> Option<usize> {
+        self.survive.map(|mebibytes| usize::from(mebibytes) << 20)
+    }
 }
 
 #[derive(Debug, Args)]

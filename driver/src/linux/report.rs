@@ -117,6 +117,10 @@ pub(crate) struct Client {
     pub(crate) context: bool,
     /// The device has lost the GL context.
     pub(crate) lost: bool,
+    /// How many devices the GL context has outlived.
+    pub(crate) revivals: u32,
+    /// Why it would not outlive another, though it was to.
+    pub(crate) unjournaled: Option<String>,
     /// GEM handles.
     pub(crate) handles: usize,
     pub(crate) derived: usize,
@@ -264,6 +268,8 @@ fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
         },
         context: file.context,
         lost: file.lost,
+        revivals: file.revivals,
+        unjournaled: file.unjournaled.map(Into::into),
         handles: file.handles,
         derived: file.derived,
         syncobjs: file.syncobjs,
@@ -338,6 +344,12 @@ impl fmt::Display for Report {
                     (false, false) => "",
                 }
             )?;
+            if client.revivals > 0 {
+                writeln!(to, "    its GL context has outlived {} devices", client.revivals)?;
+            }
+            if let Some(why) = &client.unjournaled {
+                writeln!(to, "    its GL context would not outlive the device: {why}")?;
+            }
         }
         Ok(())
     }

@@ -34,7 +34,8 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     } else {
         sandbox::enter(&options.device, &directory)?;
     }
-    let system = wiring::wire(&options.device, &directory, options.command_deadline, &policy)?;
+    let system =
+        wiring::wire(&options.device, &directory, options.command_deadline, &policy, options.journal())?;
     let saboteur = Saboteur::new(system.injector.clone(), system.kept.clone());
     saboteur.inject(faults)?;
     saboteur.listen(&directory.join(FAULTS))?;

@@ -52,7 +52,12 @@ use super::starter::{Slot, Starter};
 use super::tree::supervise;
 
 /// Memory for commands but for streams: one for each command under way.
-const SMALL: [SizeClass; 2] = [SizeClass { size: 512, count: 1024 }, SizeClass { size: 80 << 10, count: 4 }];
+const SMALL: [SizeClass; 3] = [
+    SizeClass { size: 512, count: 1024 },
+    SizeClass { size: 80 << 10, count: 4 },
+    // The longest command of a stream that a journal has kept.
+    SizeClass { size: 320 << 10, count: 2 },
+];
 /// Memory for cursor commands.
 const CURSOR: [SizeClass; 1] = [SizeClass { size: 128, count: 8 }];
 /// Memory for command streams. Mesa's longest is 266,240 bytes; the last class takes what a call can carry.
@@ -124,6 +129,7 @@ pub(crate) fn wire(
     directory: &std::path::Path,
     command_deadline: Duration,
     policy: &Policy,
+    journal: Option<usize>,
 ) -> Result<System, Error> {
     let reactor = Reactor::new()?;
     let stage = Stage::new(reactor.waker());
@@ -181,6 +187,7 @@ pub(crate) fn wire(
         notices: scheme_box.minter(),
         registrar,
         contexts,
+        journal,
     });
 
     let door_ready = door_box.minter::<door::FromReactor>();
@@ -255,7 +262,7 @@ pub(crate) fn wire(
         resource_box.open(ANY),
     );
     let scheme = Scheme::new(
-        policy.scheme(),
+        virgld_scheme::Limits { journals: journal.is_some(), ..policy.scheme() },
         door_box.open(ANY),
         resource_box.open(ANY),
         display_box.open(ANY),
@@ -295,6 +302,8 @@ struct ContextParts {
     notices: Minter<scheme::FromContext>,
     registrar: Cap<ctrlq::Registrar>,
     contexts: Arc<Mutex<HashMap<SlotId, (FileId, ContextId)>>>,
+    /// How many bytes a context may keep to outlive its device.
+    journal: Option<usize>,
 }
 
 /// Starts the actor of each new context, with the authority to be that context and no other.
@@ -318,7 +327,7 @@ fn context_starter(parts: ContextParts) -> virgld_scheme::StartContext {
             locked(&contexts).remove(&slot);
             spawner.stop(slot);
         });
-        parts.spawner.start("context", mailbox, Context::new(commands, notices, finish));
+        parts.spawner.start("context", mailbox, Context::new(commands, notices, parts.journal, finish));
         cap
     })
 }

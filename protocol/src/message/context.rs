@@ -4,6 +4,7 @@ use virgld_runtime::dma::DmaSlice;
 use virgld_runtime::{Interface, words};
 
 use super::ctrlq::{ContextEvent, DebugName, Transfer};
+use super::resource::Backing;
 use super::spoil;
 use crate::errno::Errno;
 use crate::ids::{ResourceId, RingIndex, Serial};
@@ -62,6 +63,8 @@ pub enum Request {
     Attach {
         /// Which.
         resource: ResourceId,
+        /// Where its bytes lie, for a context that keeps a journal.
+        backing: Option<Backing>,
     },
     /// No longer, once all earlier work is on its way; answered by [`super::scheme::ContextNotice::Detached`].
     Detach {

@@ -45,6 +45,7 @@ pub enum Message {
 words!(Message {
     "Context.Create" => Self::Context(ContextCommand::Create { .. }),
     "Context.Destroy" => Self::Context(ContextCommand::Destroy),
+    "Context.Replay" => Self::Context(ContextCommand::Replay { .. }),
     "Context.Attach" => Self::Context(ContextCommand::Attach { .. }),
     "Context.Detach" => Self::Context(ContextCommand::Detach { .. }),
     "Context.Submit" => Self::Context(ContextCommand::Submit { .. }),
@@ -167,6 +168,11 @@ pub enum ContextCommand {
     },
     /// TRANSFER_TO_HOST_3D or TRANSFER_FROM_HOST_3D.
     Transfer(Transfer),
+    /// SUBMIT_3D of what the context's own journal says. Nobody is told when it is done.
+    Replay {
+        /// The stream.
+        stream: Vec<u32>,
+    },
 }
 
 /// A transfer between a resource and the memory behind it.

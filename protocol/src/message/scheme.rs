@@ -41,6 +41,8 @@ words!(Message {
     "Context.Reached" => Self::Context(ContextNotice::Reached(_)),
     "Context.Detached" => Self::Context(ContextNotice::Detached { .. }),
     "Context.Lost" => Self::Context(ContextNotice::Lost),
+    "Context.Revived" => Self::Context(ContextNotice::Revived),
+    "Context.Unjournaled" => Self::Context(ContextNotice::Unjournaled { .. }),
     "Context.Ended" => Self::Context(ContextNotice::Ended),
     "Resource.DeviceUp" => Self::Resource(ResourceNotice::DeviceUp { .. }),
     "Resource.DeviceDown" => Self::Resource(ResourceNotice::DeviceDown),
@@ -261,6 +263,14 @@ pub enum ContextNotice {
     },
     /// The context was lost: its work fails from now on.
     Lost,
+    /// The device was lost, and the context is being made anew on the next: what was under way has failed, what comes is
+    /// done.
+    Revived,
+    /// The context will not outlive its device after all.
+    Unjournaled {
+        /// Why.
+        why: &'static str,
+    },
     /// The last of its work is on its way, and it leaves the device.
     Ended,
 }
@@ -317,6 +327,10 @@ pub struct FileReport {
     pub context: bool,
     /// Whether the device has lost that: what the file draws comes to nothing.
     pub lost: bool,
+    /// How many devices its context has outlived.
+    pub revivals: u32,
+    /// Why it would not outlive another, though it was to.
+    pub unjournaled: Option<&'static str>,
     /// GEM handles.
     pub handles: usize,
     /// Of these, for buffers that another file made and shared.

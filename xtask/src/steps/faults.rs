@@ -1,5 +1,5 @@
 //! The device is killed, aborted and stopped in the middle of a program: that program ends, and one that starts
-//! afterwards, or while there is no device, passes its checks.
+//! afterwards, or while there is no device, passes its checks. Where contexts are to survive, that program goes on.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::daemon::{self, Daemon};
 use crate::failure::{Context, Failure, Result};
 use crate::process::{Finished, tail};
 use crate::report::Outcome;
-use crate::steps::Session;
+use crate::steps::{Session, survival};
 use crate::workspace::Workspace;
 
 /// What happens to the device.
@@ -37,6 +37,10 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         for (index, (name, signal)) in FAULTS.into_iter().enumerate() {
             seen.push(fault(workspace, daemon, name, signal, index as u64 + 1)?);
         }
+        Ok(seen)
+    })
+    .and_then(|mut seen: Vec<String>| {
+        seen.push(survival::run(workspace)?);
         Ok(Outcome::Passed(seen.join("; ")))
     })
 }
@@ -88,7 +92,7 @@ fn check(workspace: &Workspace, daemon: &Daemon) -> Result<Finished> {
 }
 
 /// The status as soon as it is as wanted.
-fn until(daemon: &Daemon, what: &str, is_so: impl Fn(&Value) -> Result<bool>) -> Result<Value> {
+pub(super) fn until(daemon: &Daemon, what: &str, is_so: impl Fn(&Value) -> Result<bool>) -> Result<Value> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let status = daemon.status()?;

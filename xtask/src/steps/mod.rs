@@ -24,6 +24,7 @@ mod piglit;
 mod programs;
 mod redox;
 mod session;
+mod survival;
 mod vm;
 mod vm_faults;
 mod vm_screen;
@@ -155,7 +156,12 @@ const STEPS: &[Step] = &[
         attacks::run,
         "a hostile client gets nothing, and a program beside it notices nothing",
     ),
-    step("faults", GL, faults::run, "the device is killed, aborted and stopped under programs; others go on"),
+    step(
+        "faults",
+        GL,
+        faults::run,
+        "the device is killed, aborted and stopped under programs; others go on, or survive",
+    ),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
     step("vm", &[&DEVICE, &PROGRAMS, &VM], vm::run, "the pixel checks on a PCI device, in a virtual machine"),
     step(

@@ -7,7 +7,7 @@ use virgld_protocol::message::ctrlq::{
 };
 use virgld_protocol::message::transport::Event;
 
-use crate::setup::{Desk, header};
+use crate::setup::{Desk, header, request};
 
 #[test]
 fn answers_come_in_any_order_and_each_goes_to_its_own() {
@@ -196,6 +196,25 @@ fn a_context_begun_without_a_device_waits_for_the_next_and_one_of_the_last_does_
     assert_eq!(codes(&mut desk), [ContextCreate::CODE, Submit3d::CODE]);
     desk.context(7, ContextCommand::Destroy);
     assert_eq!(desk.told(), ["context 7: Destroyed"]);
+}
+
+#[test]
+fn a_context_that_is_made_anew_comes_back_with_its_streams_before_its_work() {
+    let mut desk = Desk::new(5).made(7);
+    desk.tell(Event::Down { reason: String::new() });
+    assert!(desk.told().contains(&"context 7: Lost".to_owned()));
+    desk.context(7, ContextCommand::Create { name: DebugName::new("anew"), capset: 0 });
+    desk.context(7, ContextCommand::Replay { stream: vec![1, 2, 3] });
+    desk.submit(7, 4);
+    desk.come_up();
+    desk.furnished();
+    let published = desk.published();
+    let codes: Vec<_> = published.iter().map(|it| header(it).code).collect();
+    assert_eq!(codes, [ContextCreate::CODE, Submit3d::CODE, Submit3d::CODE]);
+    let replayed = request(&published[1]);
+    assert_eq!(replayed[24..28], 12_u32.to_le_bytes());
+    assert_eq!(replayed[32..], [1_u32, 2, 3].map(u32::to_le_bytes).concat());
+    assert!(desk.told().is_empty());
 }
 
 #[test]

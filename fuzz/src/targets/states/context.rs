@@ -108,7 +108,7 @@ fn chosen(input: &mut Input<'_>, last: u64) -> Serial {
 
 fn request(input: &mut Input<'_>, serial: Serial) -> Request {
     match input.below(8) {
-        0 => Request::Attach { resource: resource(input) },
+        0 => Request::Attach { resource: resource(input), backing: None },
         1 => Request::Detach { resource: resource(input) },
         2 => Request::Skip { serial },
         3 => Request::Transfer(transfer(input, serial)),
