@@ -28,10 +28,13 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     daemon::with(workspace, |daemon| {
         modeflip(workspace, daemon)?;
         modetest(daemon)?;
-        let rate = kmscube(daemon)?;
+        let rate = kmscube(daemon, "")?;
+        let fenced = kmscube(daemon, "-A")?;
         glmark2(daemon)?;
         nothing_left(daemon)?;
-        Ok(Outcome::Passed(format!("pictures are right; kmscube flips {rate:.0} times a second")))
+        Ok(Outcome::Passed(format!(
+            "pictures are right; kmscube flips {rate:.0} times a second, {fenced:.0} by atomic commits with fences"
+        )))
     })
 }
 
@@ -64,7 +67,24 @@ fn modetest(daemon: &Daemon) -> Result<()> {
         let bars = BARS.iter().all(|(x, colour)| seen.pixel(*x, 2) == Some(*colour));
         bars && seen.bytes().as_chunks::<3>().0.iter().filter(|pixel| is_under_pointer(**pixel)).count()
             >= 32 * 32
-    })
+    })?;
+    second_compositor(daemon, &format!("{connector}@{crtc}:640x480"))
+}
+
+/// Another program that would set a mode meanwhile: refused, and the picture stays.
+fn second_compositor(daemon: &Daemon, mode: &str) -> Result<()> {
+    let before = screenshot(daemon)?;
+    let said = daemon.run("modetest").args(["-M", "virtio_gpu", "-s", mode]).output()?;
+    if !said.contains("failed to set mode: Permission denied") {
+        let said = tail(&said, 10);
+        return Err(Failure::new(format!("a second compositor is not refused; it wrote:\n{said}")));
+    }
+    // The pointer of the first goes on moving; a mode of the second would make the picture smaller.
+    if screenshot(daemon)?.bytes().len() == before.bytes().len() {
+        Ok(())
+    } else {
+        Err(Failure::new("a second compositor changed the picture"))
+    }
 }
 
 /// Whether a colour is that of modetest's pointer, a grey that lets half through, over a colour of its pattern.
@@ -75,9 +95,11 @@ fn is_under_pointer(pixel: [u8; 3]) -> bool {
     pixel.iter().all(|part| parts.contains(&u32::from(*part)))
 }
 
-/// GL on the screen: a cube of many colours on grey, at the pace of the screen and no faster.
-fn kmscube(daemon: &Daemon) -> Result<f64> {
-    let mut program = Showing::start(daemon, "kmscube", SHORTLY, "kmscube -D /dev/dri/card0")?;
+/// GL on the screen: a cube of many colours on grey, at the pace of the screen and no faster. With `-A` by atomic
+/// commits, each of which waits for the fence of its frame; drawing the next waits for the fence of the commit.
+fn kmscube(daemon: &Daemon, option: &str) -> Result<f64> {
+    let command = format!("kmscube {option} -D /dev/dri/card0");
+    let mut program = Showing::start(daemon, "kmscube", SHORTLY, &command)?;
     program.until(daemon, "a cube on grey", is_a_cube)?;
     let rate = |text: &str| text.rsplit_once(" sec (")?.1.split_once(" fps")?.0.parse::<f64>().ok();
     let begin = Instant::now();
