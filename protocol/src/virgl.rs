@@ -169,6 +169,9 @@ mod tests {
     }
 
     proptest! {
+        // No file of failures: Miri has no folder.
+        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
+
         /// Whatever the words, the commands are parts of the stream, in order, without a gap.
         #[test]
         fn noise_is_survived(stream in prop::collection::vec(any::<u32>().prop_map(|it| it & 0x0007_ffff), 0..200)) {

@@ -75,7 +75,7 @@ impl Screen {
 
     /// Becomes master, as a compositor does, and shows its picture.
     fn show(&mut self) -> Outcome<()> {
-        self.client.ioctl(&SetMaster, &[])?;
+        become_master(&mut self.client)?;
         let framebuffer = self.framebuffer;
         self.set(framebuffer)
     }
@@ -110,8 +110,28 @@ impl Screen {
         rustix::io::pread(&self.memory, &mut pixels, self.place)?;
         must("the pixels on the screen changed", pixels == [colour; BYTES])?;
         let (crtc_id, fb_id) = (self.crtc, self.framebuffer);
-        self.client.ioctl(&PageFlip { crtc_id, fb_id, ..PageFlip::default() }, &[]).map(drop)
+        // The flip of the check before may still wait for its refresh.
+        let flip = PageFlip { crtc_id, fb_id, ..PageFlip::default() };
+        unless_busy(|| self.client.ioctl(&flip, &[]).map(drop))
     }
+}
+
+/// Who opens the card while nobody is master becomes it, as on Linux, and some program beside this one may.
+fn become_master(client: &mut Client) -> Outcome<()> {
+    unless_busy(|| client.ioctl(&SetMaster, &[]).map(drop))
+}
+
+/// Tries again for a while where the answer is EBUSY.
+fn unless_busy(mut call: impl FnMut() -> Outcome<()>) -> Outcome<()> {
+    for _ in 0..100 {
+        match call() {
+            Err(Failed::Errno(errno)) if errno == Errno::BUSY.raw_os_error() => {
+                sleep(Duration::from_millis(20))
+            }
+            ended => return ended,
+        }
+    }
+    call()
 }
 
 fn dumb(client: &mut Client) -> Outcome<u32> {
@@ -178,17 +198,7 @@ fn another_master(door: &Door, _: &mut Victim) -> Outcome<String> {
         if own.client.ioctl(&SetMaster, &[]).is_ok() {
             own.client.ioctl(&DropMaster, &[])?;
         }
-        // Who opens the card while nobody is master becomes it, as on Linux, and some program beside this one may.
-        let mut back = || victim.client.ioctl(&SetMaster, &[]).is_ok();
-        must(
-            "it did not become master again",
-            (0..100).any(|_| {
-                back() || {
-                    sleep(Duration::from_millis(20));
-                    false
-                }
-            }),
-        )?;
+        become_master(&mut victim.client)?;
     }
     drop(own);
     victim.check(0x17)?;
@@ -308,7 +318,7 @@ fn blobs(door: &Door, _: &mut Victim) -> Outcome<String> {
         own.client.ioctl(&DestroyPropBlob { blob_id: blob }, &[]),
         Errno::PERM,
     )?;
-    own.client.ioctl(&SetMaster, &[])?;
+    become_master(&mut own.client)?;
     own.client.ioctl(&SetClientCap { capability: 3, value: 1 }, &[])?;
     for object in [0, own.connector + 50, own.framebuffer, blob, u32::MAX] {
         must_refuse("an object that is none", commit(&mut own.client, object, 0x400), Errno::NOENT)?;
