@@ -121,9 +121,9 @@ fn become_master(client: &mut Client) -> Outcome<()> {
     unless_busy(|| client.ioctl(&SetMaster, &[]).map(drop))
 }
 
-/// Tries again for a while where the answer is EBUSY.
+/// Tries again for ten seconds where the answer is EBUSY: as long as a program beside this one may live.
 fn unless_busy(mut call: impl FnMut() -> Outcome<()>) -> Outcome<()> {
-    for _ in 0..100 {
+    for _ in 0..500 {
         match call() {
             Err(Failed::Errno(errno)) if errno == Errno::BUSY.raw_os_error() => {
                 sleep(Duration::from_millis(20))
