@@ -16,7 +16,7 @@ use virgld_faults::{DeviceRule, DeviceWrong, Plan, actors};
 use virgld_runtime::fault::{Account, Injector};
 
 use super::Error;
-use super::starter::Slot;
+use super::starter::{Glimpse, Slot};
 
 /// What may be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,19 +58,19 @@ pub(crate) struct RuleAccount {
 #[derive(Clone)]
 pub(crate) struct Saboteur {
     injector: Injector,
-    process: Slot,
+    process: Glimpse,
 }
 
 impl Saboteur {
     /// Makes things go wrong at actors by `injector`, and at the device in `process`.
-    pub(crate) fn new(injector: Injector, process: Slot) -> Self {
+    pub(crate) fn new(injector: Injector, process: &Slot) -> Self {
         // An actor that hangs does what one does: the watchdog finds it.
         injector.hang_by(Box::new(|| {
             loop {
                 thread::park();
             }
         }));
-        Self { injector, process }
+        Self { injector, process: process.glimpse() }
     }
 
     /// Puts a plan in force.

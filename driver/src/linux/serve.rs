@@ -36,7 +36,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     }
     let system =
         wiring::wire(&options.device, &directory, options.command_deadline, &policy, options.journal())?;
-    let saboteur = Saboteur::new(system.injector.clone(), system.kept.clone());
+    let saboteur = Saboteur::new(system.injector.clone(), &system.kept);
     saboteur.inject(faults)?;
     saboteur.listen(&directory.join(FAULTS))?;
     tracing::info!(directory = %directory.display(), "serving");

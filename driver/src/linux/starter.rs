@@ -1,6 +1,6 @@
 //! Starting a device in place of one that is lost, on a thread of its own: processes and handshakes take their time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::process::Signal;
 use virgld_platform::host::pci::Loan;
@@ -60,8 +60,26 @@ impl Slot {
         }
     }
 
+    /// The same for a thread that nobody waits for: it does not keep what ends with the daemon.
+    pub(crate) fn glimpse(&self) -> Glimpse {
+        Glimpse(Arc::downgrade(&self.0))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A [`Slot`] as long as somebody else has it.
+#[derive(Clone)]
+pub(crate) struct Glimpse(Weak<Mutex<Kept>>);
+
+impl Glimpse {
+    /// Sends the process a signal, if there is one that is ours.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
+        self.0
+            .upgrade()
+            .map_or_else(|| Err("the daemon is about to end".into()), |kept| Slot(kept).signal(signal))
     }
 }
 
