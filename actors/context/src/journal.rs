@@ -213,9 +213,10 @@ impl Journal {
         let (stride, layer_stride) = (place[3], place[4]);
         let [_, _, _, width, height, depth] = region.map(u64::from);
         let bytes = match (u64::from(stride), u64::from(layer_stride)) {
-            (0, _) => width * height * depth,
-            (stride, 0) => stride * height,
-            (_, layer) => layer * depth,
+            // The numbers are a client's. What is too much is cut to the memory below.
+            (0, _) => width.saturating_mul(height).saturating_mul(depth),
+            (stride, 0) => stride.saturating_mul(height),
+            (_, layer) => layer.saturating_mul(depth),
         };
         let backing = self.attached.get(&ResourceId(staging)).and_then(Option::as_ref);
         let Some(backing) = backing else { return Err("it copies from memory that is not known") };

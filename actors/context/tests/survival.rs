@@ -255,6 +255,21 @@ fn a_device_now_and_then_does_not_count() {
     }
 }
 
+#[test]
+fn a_copy_of_more_than_any_number_holds_is_cut_to_what_there_is() {
+    let mut desk = Desk::new(64 << 10);
+    desk.attach(5, Some(&[0; 4096]));
+    let region = [0, 0, 0, u32::MAX, u32::MAX, u32::MAX];
+    for strides in [[0, 0], [u32::MAX, 0], [0, u32::MAX]] {
+        let mut stream = vec![head(Verb::COPY_TRANSFER3D, 0, 14), 5, 0, 0];
+        stream.extend(strides);
+        stream.extend(region);
+        stream.extend([5, 0, 0]);
+        desk.stream(&stream);
+    }
+    assert!(!desk.lose().is_empty(), "it is still kept");
+}
+
 fn noise() -> impl Strategy<Value = Vec<u32>> {
     let word = prop_oneof![0..16_u32, any::<u32>()];
     let body = prop::collection::vec(word, 0..40);
