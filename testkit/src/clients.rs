@@ -178,6 +178,8 @@ impl Clients {
     }
 
     fn close(&mut self, system: &mut System, who: usize) {
+        // Descriptors that have come already are its own, and the door will not name them again.
+        self.harvest(system);
         let client = self.clients.swap_remove(who);
         system.door.close(client.file);
         self.calls.retain(|(_, file, _)| *file != client.file);
