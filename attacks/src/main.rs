@@ -5,6 +5,7 @@
 mod cases;
 mod fairness;
 mod picture;
+mod timing;
 mod victim;
 mod wire;
 
@@ -25,9 +26,16 @@ struct Options {
     /// List the cases and end.
     #[arg(long)]
     list: bool,
+    /// In place of the other attacks, those that hang or crash the host renderer, which all who share the device feel.
+    #[arg(long)]
+    host: bool,
     /// Measure for so many seconds, in place of attacks, what a flood of large submits leaves to another client.
     #[arg(long, value_name = "SECONDS")]
     fairness: Option<u64>,
+    /// Measure for so many seconds for each call, in place of attacks, how long it takes to refuse what is another's, and
+    /// what is nobody's.
+    #[arg(long, value_name = "SECONDS")]
+    timing: Option<u64>,
     /// Work without end, until killed: for the case in which clients are.
     #[arg(long, hide = true)]
     hammer: bool,
@@ -42,22 +50,21 @@ fn main() -> ExitCode {
         // It is killed; whatever ends it before is seen by who waits for that.
         return if cases::hammer(&door).is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
-    if let Some(seconds) = options.fairness {
-        return match fairness::measure(&door, std::time::Duration::from_secs(seconds)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                println!("FAIL fairness: {error}");
-                ExitCode::FAILURE
-            }
-        };
+    let seconds = std::time::Duration::from_secs;
+    if let Some(time) = options.fairness {
+        return figures("fairness", fairness::measure(&door, seconds(time)));
     }
+    if let Some(time) = options.timing {
+        return figures("timing", timing::measure(&door, seconds(time)));
+    }
+    let cases: Vec<_> = if options.host { cases::on_host().collect() } else { cases::all().collect() };
     if options.list {
-        cases::all().for_each(|(name, _)| println!("{name}"));
+        cases.iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;
     }
     let mut failed = 0;
     let mut held = 0;
-    for (name, case) in cases::all() {
+    for (name, case) in cases {
         if !options.cases.is_empty() && !options.cases.iter().any(|it| it == name) {
             continue;
         }
@@ -74,6 +81,16 @@ fn main() -> ExitCode {
     }
     println!("{held} held, {failed} failed");
     if failed == 0 && held > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn figures(name: &str, measured: Result<(), Failed>) -> ExitCode {
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("FAIL {name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs a case beside a victim.

@@ -13,6 +13,8 @@ use crate::wire::{Client, Failed, Outcome};
 pub(crate) const SIDE: u32 = 32;
 /// Bytes of a picture.
 pub(crate) const BYTES: usize = (SIDE * SIDE * 4) as usize;
+/// What is in a picture's memory before the device writes there.
+pub(crate) const UNTOUCHED: u8 = 0x5a;
 /// `VIRGL_BIND_SHARED`.
 pub(crate) const SHARED: u32 = 1 << 20;
 
@@ -81,7 +83,7 @@ impl Picture {
 
     /// What is in the texture.
     pub(crate) fn download(&self, client: &mut Client) -> Outcome<Vec<u8>> {
-        self.write(&vec![0x5a; BYTES])?;
+        self.write(&[UNTOUCHED; BYTES])?;
         let (w, h, d) = (SIDE, SIDE, 1);
         let transfer = TransferFromHost { bo_handle: self.handle, w, h, d, ..Default::default() };
         client.ioctl(&transfer, &[])?;

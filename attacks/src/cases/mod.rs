@@ -4,6 +4,7 @@ mod channel;
 mod ends;
 mod exhaustion;
 mod handles;
+mod host;
 mod memory;
 mod screens;
 mod sharing;
@@ -32,6 +33,11 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
     .into_iter()
     .flatten()
     .copied()
+}
+
+/// Attacks that cost the device. They are not among the others: whoever shares the device feels them.
+pub(crate) fn on_host() -> impl Iterator<Item = (&'static str, Case)> {
+    host::CASES.iter().copied()
 }
 
 /// Fails unless an attempt was refused with this error.

@@ -5,47 +5,91 @@ use std::thread;
 use std::time::Duration;
 
 use super::churn::settled;
-use crate::daemon::{self, Daemon};
+use crate::daemon::{self, Daemon, clean};
 use crate::failure::{Failure, Result};
-use crate::process::tail;
+use crate::process::{Task, tail};
 use crate::report::Outcome;
 use crate::steps::Session;
 use crate::workspace::Workspace;
 
 /// It takes all files that a user may have, so no other program of the same user can start meanwhile.
 const ALONE: &str = "connection-flood";
+/// How many seconds a device has for a command where streams are made to hang it.
+const DEADLINE: &str = "3";
 
 /// Runs all attacks; those that leave others room, beside a program that draws.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let workspace = session.released()?;
+    let (held, drawn) = match beside_others(workspace)? {
+        Ok(seen) => seen,
+        Err(left) => return Ok(Outcome::Failed(left)),
+    };
+    let (lost, apart) = on_host(workspace)?;
+    Ok(Outcome::Passed(format!(
+        "{held} attacks; a program beside them drew {drawn} times, pixels right; {lost} devices hung or crashed by \
+         streams: others draw again at once, and one with a device of its own drew {apart} times all along"
+    )))
+}
+
+/// How many attacks held, and how often a program beside them drew; or what they left behind.
+fn beside_others(workspace: &Workspace) -> Result<std::result::Result<(usize, usize), String>> {
     daemon::with(workspace, |daemon| {
         draw(workspace, daemon)?;
         let before = settled(daemon)?.descriptors;
         let list = daemon.run(workspace.release("attacks")).arg("--list").output()?;
         let (alone, beside): (Vec<&str>, Vec<&str>) = list.lines().partition(|name| *name == ALONE);
-        let over = AtomicBool::new(false);
-        let drawn = thread::scope(|scope| {
-            let victim = scope.spawn(|| {
-                let mut drawn = 0;
-                while !over.load(Ordering::Relaxed) {
-                    draw(workspace, daemon)?;
-                    drawn += 1;
-                }
-                Ok::<usize, Failure>(drawn)
-            });
-            let attacked = attack(workspace, daemon, &beside);
-            over.store(true, Ordering::Relaxed);
-            let drawn = victim.join().map_err(|_| Failure::new("a thread of xtask panicked"))?;
-            attacked.and(drawn)
-        })?;
+        let drawn = during(|| draw(workspace, daemon), || attack(workspace, daemon, &beside))?;
         attack(workspace, daemon, &alone)?;
         draw(workspace, daemon)?;
         let after = settled(daemon)?.descriptors;
         if after > before {
-            return Ok(Outcome::Failed(format!("descriptors left behind: {before} then {after}")));
+            return Ok(Err(format!("descriptors left behind: {before} then {after}")));
         }
-        let held = beside.len() + alone.len();
-        Ok(Outcome::Passed(format!("{held} attacks; a program beside them drew {drawn} times, pixels right")))
+        Ok(Ok((beside.len() + alone.len(), drawn)))
+    })
+}
+
+/// Streams that hang or crash the device that others share. How many devices that cost, and how often a program drew
+/// meanwhile that has one of its own.
+fn on_host(workspace: &Workspace) -> Result<(u64, usize)> {
+    daemon::with_arguments(workspace, &["--command-deadline", DEADLINE], |daemon| {
+        let folder = daemon.session_folder()?;
+        let isolated = || {
+            let program = clean(Task::new(workspace.release("virgld")))
+                .args(["run", "--isolated", "--runtime-dir"])
+                .arg(&folder)
+                .arg("--")
+                .arg(workspace.release("glcheck"));
+            checked(program)
+        };
+        let drawn = during(isolated, || attack(workspace, daemon, &["--host"]))?;
+        draw(workspace, daemon)?;
+        settled(daemon)?;
+        let status = daemon.status()?;
+        let lost = status.pointer("/device/losses").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        if lost == 0 {
+            return Err(Failure::new("no stream hung the device: these attacks show nothing"));
+        }
+        Ok((lost, drawn))
+    })
+}
+
+/// Does one thing over and over while the other lasts. How often.
+fn during(again: impl Fn() -> Result<()> + Sync, once: impl FnOnce() -> Result<()>) -> Result<usize> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let victim = scope.spawn(|| {
+            let mut times = 0;
+            while !over.load(Ordering::Relaxed) {
+                again()?;
+                times += 1;
+            }
+            Ok::<usize, Failure>(times)
+        });
+        let done = once();
+        over.store(true, Ordering::Relaxed);
+        let times = victim.join().map_err(|_| Failure::new("a thread of xtask panicked"))?;
+        done.and(times)
     })
 }
 
@@ -57,9 +101,13 @@ fn attack(workspace: &Workspace, daemon: &Daemon, cases: &[&str]) -> Result<()> 
 }
 
 fn draw(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
+    checked(daemon.run(workspace.release("glcheck")))
+}
+
+/// Runs `glcheck`, which this task ends with.
+fn checked(glcheck: Task) -> Result<()> {
     let cases = ["--expect-renderer", "virgl", "clear", "draw-shaded"];
-    let finished =
-        daemon.run(workspace.release("glcheck")).args(cases).limit(Duration::from_secs(60)).capture()?;
+    let finished = glcheck.args(cases).limit(Duration::from_secs(60)).capture()?;
     if finished.success() {
         return Ok(());
     }
