@@ -304,7 +304,7 @@ fn a_killed_device_is_down_at_once_and_only_once() {
 
 #[test]
 fn a_mask_drops_features_and_bad_set_ups_are_refused() {
-    let bench = Bench::with(&DeviceSetup { gpu_features: 0, ..DeviceSetup::default() });
+    let bench = Bench::with(&DeviceSetup { gpu_features: gpu_feature::VIRGL, ..DeviceSetup::default() });
     assert_eq!(bench.link.features() & gpu_feature::ALL, gpu_feature::VIRGL);
     let bad = DeviceSetup { control_entries: 100, ..DeviceSetup::default() };
     let (ours, _theirs) = UnixStream::pair().unwrap();

@@ -39,7 +39,10 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         const MANY: Refusal = Refusal::new(Errno::ENOSPC, "the user has too many contexts");
-        self.device()?;
+        const NO_3D: Refusal = Refusal::new(Errno::ENOSYS, "the device has no 3D");
+        if self.device()?.features & Feature::VIRGL == 0 {
+            return Err(NO_3D);
+        }
         let contexts = self.files_of_same_user(id).filter(|file| file.context.is_open()).count();
         if contexts >= self.limits.user.contexts {
             return Err(MANY);

@@ -39,7 +39,11 @@ impl State {
     /// client must keep them.
     pub(crate) fn capset(&mut self, call: &Call) -> Result<Outcome, Refusal> {
         const NONE: Refusal = Refusal::new(Errno::EINVAL, "the host has no such capability set");
+        const NO_3D: Refusal = Refusal::new(Errno::ENOSYS, "the device has no 3D");
         let wire = call.parse::<GetCaps>()?;
+        if self.device()?.capsets.is_empty() {
+            return Err(NO_3D);
+        }
         let asked = wire.fixed;
         let matches = |id: u32, version: u32| id == asked.cap_set_id && version >= asked.cap_set_ver;
         let mut capsets = self.device()?.capsets.iter();

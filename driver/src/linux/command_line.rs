@@ -70,6 +70,10 @@ pub(crate) struct Device {
     /// Render node that the device process draws with; without one it draws in software.
     #[arg(long, value_name = "NODE")]
     pub(crate) render_node: Option<PathBuf>,
+    /// Do without 3D: dumb buffers, modes and pointers as ever, and no GL. The device process is started without it and
+    /// sends the pixels that it shows (`virgld screenshot --sent`). Not with a PCI device.
+    #[arg(long, conflicts_with_all = ["render_node", "rebind"])]
+    pub(crate) no_3d: bool,
 }
 
 #[derive(Debug, Args)]
@@ -159,6 +163,10 @@ pub(crate) struct Screenshot {
     /// Which screen, from 0 on.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) output: usize,
+    /// What the device has sent to be shown, without the pointer, instead of what programs have put there. Devices with 3D
+    /// send nothing.
+    #[arg(long)]
+    pub(crate) sent: bool,
     /// The file to write.
     #[arg(value_name = "FILE.png")]
     pub(crate) file: PathBuf,

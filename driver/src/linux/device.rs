@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use virgld_platform::host::pci::{self, Address, Loan, PciSetup};
 use virgld_platform::host::process::{DeviceProcess, DeviceProgram};
 use virgld_platform::host::reactor::Registrar;
-use virgld_platform::host::vhost_user::{ConnectError, DeviceSetup, connect, dial, gpu_feature, replace};
+use virgld_platform::host::vhost_user::{
+    ConnectError, DeviceSetup, Monitor, connect, dial, gpu_feature, replace,
+};
 use virgld_runtime::io::ReadySink;
 use virgld_runtime::link::{CommandArea, Link};
 
@@ -63,9 +65,11 @@ impl Device {
         Ok(Self { device, ..self.clone() })
     }
 
-    /// Starts or connects to the device and sets it up; it reports through sinks that `sink` makes.
+    /// Starts or connects to the device and sets it up; it reports through sinks that `sink` makes. Pixels that it sends
+    /// go to the monitor.
     pub(crate) fn start(
         &self,
+        monitor: &Monitor,
         registrar: &Registrar,
         sink: &mut dyn FnMut() -> ReadySink,
     ) -> Result<Running, Error> {
@@ -75,8 +79,8 @@ impl Device {
             DeviceChoice::Process(path) => self.start_process(path.as_ref())?,
             DeviceChoice::Socket(path) => (None, dial(path)?),
         };
-        let link = Box::new(connect(socket, &setup(), registrar, sink)?);
-        Ok(Running { link, process, scans_out: self.render_node.is_some(), loan: None })
+        let link = Box::new(connect(socket, &self.setup(monitor), registrar, sink)?);
+        Ok(Running { link, process, scans_out: self.scans_out(), loan: None })
     }
 
     fn start_pci(
@@ -85,6 +89,9 @@ impl Device {
         registrar: &Registrar,
         sink: &mut dyn FnMut() -> ReadySink,
     ) -> Result<Running, Error> {
+        if self.no_3d {
+            return Err("--no-3d is for device processes: give --device vhost-user-gpu too".into());
+        }
         let loan = self.rebind.then(|| pci::lend(address)).transpose()?;
         let link = Box::new(pci::connect(address, &pci_setup(), registrar, sink)?);
         Ok(Running { link, process: None, scans_out: true, loan })
@@ -95,6 +102,7 @@ impl Device {
     pub(crate) fn replace(
         &self,
         commands: &CommandArea,
+        monitor: &Monitor,
         loan: &mut Option<Loan>,
         registrar: &Registrar,
         sink: &mut dyn FnMut() -> ReadySink,
@@ -112,17 +120,31 @@ impl Device {
             DeviceChoice::Process(path) => self.start_process(path.as_ref())?,
             DeviceChoice::Socket(path) => (None, dial_for(path, START_DEADLINE)?),
         };
-        let link = Box::new(replace(socket, &setup(), commands, registrar, sink)?);
-        Ok(Running { link, process, scans_out: self.render_node.is_some(), loan: None })
+        let link = Box::new(replace(socket, &self.setup(monitor), commands, registrar, sink)?);
+        Ok(Running { link, process, scans_out: self.scans_out(), loan: None })
     }
 
     fn start_process(&self, path: Option<&PathBuf>) -> Result<(Option<DeviceProcess>, UnixStream), Error> {
-        let mut program = DeviceProgram::qemu(self.render_node.as_deref());
+        let mut program = if self.no_3d {
+            DeviceProgram::qemu_without_3d()
+        } else {
+            DeviceProgram::qemu(self.render_node.as_deref())
+        };
         if let Some(path) = path {
             program.program.clone_from(path);
         }
         let (process, socket) = DeviceProcess::start(&program, START_DEADLINE)?;
         Ok((Some(process), socket))
+    }
+
+    /// Whether a device process shows what it is told to: without a GPU, only what is no texture.
+    fn scans_out(&self) -> bool {
+        self.no_3d || self.render_node.is_some()
+    }
+
+    fn setup(&self, monitor: &Monitor) -> DeviceSetup {
+        let gpu_features = if self.no_3d { GPU_FEATURES & !gpu_feature::VIRGL } else { GPU_FEATURES };
+        DeviceSetup { gpu_features, monitor: monitor.clone(), ..DeviceSetup::default() }
     }
 }
 
@@ -131,10 +153,6 @@ const GPU_FEATURES: u64 = gpu_feature::VIRGL | gpu_feature::EDID | gpu_feature::
 
 fn pci_setup() -> PciSetup {
     PciSetup { gpu_features: GPU_FEATURES, ..PciSetup::default() }
-}
-
-fn setup() -> DeviceSetup {
-    DeviceSetup { gpu_features: GPU_FEATURES, ..DeviceSetup::default() }
 }
 
 /// Waits until a device is plugged in.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use virgld_ctrlq::ControlQueue;
 use virgld_platform::host::clock::now;
 use virgld_platform::host::reactor::Reactor;
+use virgld_platform::host::vhost_user::Monitor;
 use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::device::{Configuration, Feature};
 use virgld_protocol::message::resource::Notice;
@@ -60,6 +61,12 @@ pub(crate) fn info(options: &Info) -> Result<(), Error> {
 impl fmt::Display for Account {
     fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(text, "features         {:#x}  {}", self.features, self.feature_names.join(" "))?;
+        let has_3d = if self.features & Feature::VIRGL == 0 {
+            "no: modes, dumb buffers and pointers only"
+        } else {
+            "yes"
+        };
+        writeln!(text, "3D               {has_3d}")?;
         writeln!(text, "scanouts         {}", self.scanouts)?;
         let [control, cursor] = self.queue_entries;
         writeln!(text, "queues           control {control}, cursor {cursor} entries")?;
@@ -102,7 +109,7 @@ fn ask(options: &Info) -> Result<Account, Error> {
         let ready = transport_box.open::<transport::FromReactor>(ANY);
         Box::new(move |it| ready.send(it).is_ok())
     };
-    let running = options.device.start(&reactor.registrar(), &mut sink)?;
+    let running = options.device.start(&Monitor::default(), &reactor.registrar(), &mut sink)?;
     let link = running.link;
     let commands = link.commands();
     let mut account = account(&*link);

@@ -15,6 +15,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger};
+use virgld_platform::host::vhost_user::Monitor;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::message::display::{self, Look, Picture};
 use virgld_runtime::io::{Ready, ReadySink};
@@ -25,8 +26,10 @@ use super::Error;
 /// What goes over the socket; the pixels lie in the memory that comes with it, one picture after another.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Album {
-    /// One for each screen.
+    /// What programs have put on each screen.
     pub(crate) pictures: Vec<Shape>,
+    /// What the device has sent to be shown; these follow.
+    pub(crate) sent: Vec<Shape>,
 }
 
 /// A picture: blue, green, red and a byte without meaning for each pixel, row by row.
@@ -57,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) screens: Cap<display::Looks>,
     pub(crate) display: Cap<display::FromDaemon>,
     pub(crate) own: Cap<Seeing>,
+    /// What the device sends.
+    pub(crate) monitor: Monitor,
 }
 
 /// The actor behind the picture socket.
@@ -153,20 +158,25 @@ impl Pictures {
         }
         let Some((stream, pictures)) = self.asking.remove(&id) else { return };
         let pictures: Vec<Picture> = pictures.into_iter().flatten().collect();
-        if let Err(error) = show(&stream, &pictures) {
+        if let Err(error) = show(&stream, &pictures, &self.parts.monitor) {
             tracing::warn!(%error, "a picture could not be shown to who asked for it");
         }
     }
 }
 
 /// Sends pictures to who asked; the words fit the socket's buffer, and the pixels do not go through it.
-fn show(stream: &UnixStream, pictures: &[Picture]) -> Result<(), Error> {
+fn show(stream: &UnixStream, pictures: &[Picture], monitor: &Monitor) -> Result<(), Error> {
     let mut memory = File::from(memfd_create("virgld-picture", MemfdFlags::CLOEXEC)?);
     for picture in pictures {
         memory.write_all(&picture.pixels)?;
     }
-    let shapes = pictures.iter().map(|it| Shape { width: it.width, height: it.height });
-    let words = serde_json::to_vec(&Album { pictures: shapes.collect() })?;
+    let screens = monitor.screens();
+    for screen in &screens {
+        memory.write_all(&screen.pixels)?;
+    }
+    let pictures = pictures.iter().map(|it| Shape { width: it.width, height: it.height }).collect();
+    let sent = screens.iter().map(|it| Shape { width: it.width, height: it.height }).collect();
+    let words = serde_json::to_vec(&Album { pictures, sent })?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = [memory.as_fd()];

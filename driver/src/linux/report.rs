@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use virgld_protocol::device::Feature;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::scheme::Node;
 use virgld_protocol::message::{ctrlq, display, keeper, resource, scheme, transport};
@@ -296,7 +297,10 @@ impl fmt::Display for Report {
         writeln!(to, "daemon     pid {}, {resident:.1} MiB, {} descriptors", daemon.pid, daemon.descriptors)?;
         match &device.down_reason {
             Some(reason) => writeln!(to, "device     down: {reason}")?,
-            None => writeln!(to, "device     up, features {:#x}", device.features)?,
+            None => {
+                let without = if device.features & Feature::VIRGL == 0 { ", no 3D" } else { "" };
+                writeln!(to, "device     up, features {:#x}{without}", device.features)?;
+            }
         }
         if let Some(reason) = &device.last_loss {
             let outage =

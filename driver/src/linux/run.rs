@@ -129,6 +129,9 @@ fn device_arguments(device: &Device) -> Vec<OsString> {
     if device.rebind {
         arguments.push(OsString::from("--rebind"));
     }
+    if device.no_3d {
+        arguments.push(OsString::from("--no-3d"));
+    }
     if let Some(node) = &device.render_node {
         arguments.extend([OsString::from("--render-node"), node.into()]);
     }

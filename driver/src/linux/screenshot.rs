@@ -22,11 +22,18 @@ pub(crate) fn screenshot(options: &Screenshot) -> Result<(), Error> {
     })?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let (album, mut memory) = receive(&stream)?;
-    let before = album.pictures.iter().take(options.output).map(bytes).sum::<u64>();
-    let Some(shape) = album.pictures.get(options.output) else {
-        let screens = album.pictures.len();
-        return Err(format!("there is no screen {}: there are {screens}, from 0 on", options.output).into());
+    let (shown, screens) = (&album.pictures, if options.sent { &album.sent } else { &album.pictures });
+    let Some(shape) = screens.get(options.output) else {
+        let (what, screens) = (if options.sent { "sent picture of " } else { "" }, screens.len());
+        return Err(
+            format!("there is no {what}screen {}: there are {screens}, from 0 on", options.output).into()
+        );
     };
+    let skipped = if options.sent { shown.as_slice() } else { &[] };
+    let before = skipped.iter().chain(&screens[..options.output]).map(bytes).sum::<u64>();
+    if bytes(shape) == 0 {
+        return Err(format!("screen {} is off", options.output).into());
+    }
     memory.seek(std::io::SeekFrom::Start(before))?;
     let mut pixels = vec![0; usize::try_from(bytes(shape))?];
     memory.read_exact(&mut pixels)?;

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use virgld_platform::host::pci::Loan;
 use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Registrar;
+use virgld_platform::host::vhost_user::Monitor;
 use virgld_protocol::message::keeper::{self, StartFailed};
 use virgld_protocol::message::transport::{self, NewLink};
 use virgld_runtime::io::ReadySink;
@@ -17,6 +18,8 @@ use super::command_line::Device;
 /// What it takes to start a device.
 pub(crate) struct Starter {
     pub(crate) device: Device,
+    /// Where the pixels of the device before went too.
+    pub(crate) monitor: Monitor,
     pub(crate) registrar: Registrar,
     /// How the device's descriptors report to the transport.
     pub(crate) ready: Minter<transport::FromReactor>,
@@ -106,7 +109,8 @@ impl Starter {
         };
         // Taken out meanwhile: the stage looks in here and must not wait.
         let mut loan = self.kept.lock().loan.take();
-        let outcome = self.device.replace(&self.commands, &mut loan, &self.registrar, &mut sink);
+        let outcome =
+            self.device.replace(&self.commands, &self.monitor, &mut loan, &self.registrar, &mut sink);
         self.kept.lock().loan = loan;
         match outcome {
             Ok(running) => {

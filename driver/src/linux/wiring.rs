@@ -26,6 +26,7 @@ use virgld_display::{Display, Presentation};
 use virgld_keeper::Keeper;
 use virgld_platform::host::door::{Door, DoorConfig};
 use virgld_platform::host::reactor::Reactor;
+use virgld_platform::host::vhost_user::Monitor;
 use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::device::Feature;
 use virgld_protocol::ids::{ContextId, FileId};
@@ -154,7 +155,9 @@ pub(crate) fn wire(
         let ready = ready.grant();
         Box::new(move |it| ready.send(it).is_ok())
     };
-    let Running { link, process, scans_out, loan } = device.start(&reactor.registrar(), &mut sink)?;
+    let monitor = Monitor::default();
+    let Running { link, process, scans_out, loan } =
+        device.start(&monitor, &reactor.registrar(), &mut sink)?;
     let presentation = if scans_out || link.features() & Feature::VIRGL == 0 {
         Presentation::Scanout
     } else {
@@ -165,6 +168,7 @@ pub(crate) fn wire(
     let kept = Slot::new(process, loan);
     let starter = Starter {
         device: device.clone(),
+        monitor: monitor.clone(),
         registrar: reactor.registrar(),
         ready: transport_box.minter(),
         devices: transport_box.open(ANY),
@@ -223,6 +227,7 @@ pub(crate) fn wire(
         screens: display_box.open(ANY),
         display: display_box.open(ANY),
         own: picture_box.open(ANY),
+        monitor,
     };
     let picture_ready = picture_box.open::<pictures::FromReactor>(ANY);
     let picture_sink: ReadySink = Box::new(move |it| picture_ready.send(it).is_ok());

@@ -39,6 +39,11 @@ impl DeviceProgram {
         }
     }
 
+    /// The same without 3D: it draws nothing, and sends what is to be shown on its display socket.
+    pub fn qemu_without_3d() -> Self {
+        Self { arguments: Vec::new(), ..Self::qemu(None) }
+    }
+
     /// rust-vmm's vhost-device-gpu with virglrenderer, listening at `socket`.
     pub fn rust_vmm(socket: PathBuf) -> Self {
         Self {

@@ -1,16 +1,18 @@
 //! Each ioctl with good and bad input: a table.
 
 use proptest::prelude::*;
+use virgld_protocol::client::kms::CreateDumb;
 use virgld_protocol::client::{
-    Call, Execbuffer, ExecbufferFlags, GemClose, GetCap, GetCaps, Getparam, Ioctl, Map, PrimeFdToHandle,
-    PrimeHandleToFd, ResourceInfo, SyncobjCreate, SyncobjDestroy, SyncobjHandleToFd, SyncobjQuery,
-    SyncobjReset, SyncobjSignal, SyncobjTimelineSignal, SyncobjTimelineWait, SyncobjTransfer, SyncobjWait,
-    TransferFromHost, TransferToHost, Wait, layout_of,
+    Call, Execbuffer, ExecbufferFlags, GemClose, GetCap, GetCaps, Getparam, Ioctl, Map, Parameter,
+    PrimeFdToHandle, PrimeHandleToFd, ResourceInfo, SyncobjCreate, SyncobjDestroy, SyncobjHandleToFd,
+    SyncobjQuery, SyncobjReset, SyncobjSignal, SyncobjTimelineSignal, SyncobjTimelineWait, SyncobjTransfer,
+    SyncobjWait, TransferFromHost, TransferToHost, Wait, layout_of,
 };
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, Node};
+use virgld_testkit::system::{System, SystemConfig};
 use zerocopy::IntoBytes;
 
 use crate::setup::Desk;
@@ -205,4 +207,25 @@ proptest! {
         prop_assert_eq!(desk.system.door.offences(), Vec::<String>::new());
         prop_assert!(desk.system.report().unwrap().is_empty());
     }
+}
+
+#[test]
+fn without_3d_there_are_dumb_buffers_and_no_gl() {
+    let mut config = SystemConfig::default();
+    (config.link.features, config.link.capsets) = (0, 0);
+    let mut desk = Desk { system: System::new(&config, 0) };
+    let card = desk.system.door.open(Node::Card);
+    desk.go();
+    let param = Getparam { param: Parameter::FEATURES_3D.0, value: 7 };
+    assert_eq!(desk.ask(card, &param, &[]).fixed::<Getparam>().map(|it| it.value), Some(0));
+    assert_eq!(desk.try_create(card, 0), Err(Errno::ENOSYS));
+    let caps = GetCaps { cap_set_id: 1, size: 8, ..GetCaps::default() };
+    assert_eq!(desk.ask(card, &caps, &[&[0; 8]]).errno(), Some(Errno::ENOSYS));
+    let dumb = CreateDumb { width: 16, height: 16, bpp: 32, ..CreateDumb::default() };
+    let token = desk.system.door.call(card, &dumb, &[]);
+    desk.finish();
+    let made = desk.system.door.answer(token).unwrap().fixed::<CreateDumb>().unwrap();
+    let transfer = TransferToHost { bo_handle: made.handle, ..TransferToHost::default() };
+    assert_eq!(desk.ask(card, &transfer, &[]).errno(), Some(Errno::ENOSYS));
+    desk.end(&[card]);
 }

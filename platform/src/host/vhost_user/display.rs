@@ -1,7 +1,7 @@
 //! The display socket: where the device asks about displays and says what to show.
 //!
-//! Some questions stall the control queue until they are answered, so all are answered at once. What is to be
-//! shown is counted and dropped. The end of this socket is how a dead queue worker shows: the process and its
+//! Some questions stall the control queue until they are answered, so all are answered at once. Pixels go to the
+//! monitor; everything else that is to be shown is counted and dropped. The end of this socket is how a dead queue worker shows: the process and its
 //! main socket may live on.
 //!
 //! Source: QEMU, docs/interop/vhost-user-gpu.rst. `flags` are never looked at: QEMU sends uninitialised ones.
@@ -14,6 +14,7 @@ use rustix::net::{SendFlags, send};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::edid;
+use super::monitor::{Monitor, Place};
 use super::wire::receive;
 
 /// What the device wanted shown, since the connection was made.
@@ -29,7 +30,7 @@ pub struct DisplayCounts {
     pub answered: u64,
     /// Messages of an unknown kind.
     pub unknown: u64,
-    /// Bytes thrown away, mostly pixels.
+    /// Bytes thrown away, mostly images of pointers.
     pub dropped_bytes: u64,
 }
 
@@ -59,6 +60,7 @@ pub(super) struct Display {
     width: u32,
     height: u32,
     counts: DisplayCounts,
+    monitor: Monitor,
     stage: Stage,
     buffer: [u8; KEPT],
     have: usize,
@@ -70,6 +72,10 @@ pub(super) struct Display {
 enum Stage {
     Header,
     Payload(Header),
+    /// The place of an update whose payload has so many bytes.
+    Place(usize),
+    /// Pixels of an update: so many are there, and so many bytes are to come.
+    Pixels(Place, usize, usize),
     /// That many bytes are to be thrown away.
     Skip(usize),
 }
@@ -84,12 +90,13 @@ struct Header {
 
 impl Display {
     /// One display of `width` times `height` pixels behind a connected, non-blocking socket.
-    pub(super) fn new(socket: Arc<OwnedFd>, (width, height): (u32, u32)) -> Self {
+    pub(super) fn new(socket: Arc<OwnedFd>, (width, height): (u32, u32), monitor: Monitor) -> Self {
         Self {
             socket,
             width,
             height,
             counts: DisplayCounts::default(),
+            monitor,
             stage: Stage::Header,
             buffer: [0; KEPT],
             have: 0,
@@ -112,7 +119,8 @@ impl Display {
             let target = match self.stage {
                 Stage::Header => &mut self.buffer[self.have..HEADER],
                 Stage::Payload(header) => &mut self.buffer[self.have..header.size as usize],
-                Stage::Skip(left) => &mut self.scratch[..left.min(SCRATCH)],
+                Stage::Place(_) => &mut self.buffer[self.have..UPDATE_PLACE],
+                Stage::Pixels(_, _, left) | Stage::Skip(left) => &mut self.scratch[..left.min(SCRATCH)],
             };
             match receive(&self.socket, target) {
                 Ok(0) | Err(Errno::CONNRESET) => return Err(DisplayEnd::Closed),
@@ -135,8 +143,33 @@ impl Display {
                 self.expect(if count == left { Stage::Header } else { Stage::Skip(left - count) });
                 Ok(())
             }
-            Stage::Header | Stage::Payload(_) => Ok(()),
+            Stage::Place(size) if self.have == UPDATE_PLACE => {
+                let [scanout, x, y, width, height] = self.words();
+                let place = Place { scanout, x, y, width, height };
+                self.expect(Stage::Pixels(place, 0, size - UPDATE_PLACE));
+                Ok(())
+            }
+            Stage::Pixels(place, done, left) => {
+                self.monitor.fill(place, done, &self.scratch[..count]);
+                let whole = count == left;
+                self.expect(if whole {
+                    Stage::Header
+                } else {
+                    Stage::Pixels(place, done + count, left - count)
+                });
+                Ok(())
+            }
+            Stage::Header | Stage::Payload(_) | Stage::Place(_) => Ok(()),
         }
+    }
+
+    /// The first words of a payload.
+    fn words<const N: usize>(&self) -> [u32; N] {
+        std::array::from_fn(|index| {
+            let mut word = [0; 4];
+            word.copy_from_slice(&self.buffer[4 * index..4 * index + 4]);
+            u32::from_ne_bytes(word)
+        })
     }
 
     fn expect(&mut self, stage: Stage) {
@@ -152,6 +185,11 @@ impl Display {
         });
         match header.size as usize {
             0 => self.act(header, 0),
+            size @ UPDATE_WITH_PIXELS.. if header.request == UPDATE => {
+                self.counts.updates += 1;
+                self.expect(Stage::Place(size));
+                Ok(())
+            }
             1..=KEPT => {
                 self.expect(Stage::Payload(header));
                 Ok(())
@@ -180,7 +218,14 @@ impl Display {
                 match request {
                     SET_PROTOCOL_FEATURES => {}
                     CURSOR_POS | CURSOR_POS_HIDE | CURSOR_UPDATE => self.counts.cursor += 1,
-                    SCANOUT | DMABUF_SCANOUT | DMABUF_SCANOUT2 => self.counts.scanouts += 1,
+                    SCANOUT => {
+                        self.counts.scanouts += 1;
+                        if kept >= SCANOUT_BYTES {
+                            let [scanout, width, height] = self.words();
+                            self.monitor.set(scanout, width, height);
+                        }
+                    }
+                    DMABUF_SCANOUT | DMABUF_SCANOUT2 => self.counts.scanouts += 1,
                     UPDATE => self.counts.updates += 1,
                     unknown => {
                         self.counts.unknown += 1;
@@ -257,6 +302,11 @@ const REPLY: u32 = 1 << 2;
 const HEADER: usize = size_of::<Header>();
 /// The longest payload of a question is that of DMABUF_UPDATE, 20 bytes.
 const KEPT: usize = 32;
+/// A scanout, its width and its height.
+const SCANOUT_BYTES: usize = 12;
+/// A scanout and a rectangle, before the pixels.
+const UPDATE_PLACE: usize = 20;
+const UPDATE_WITH_PIXELS: usize = UPDATE_PLACE + 1;
 const LONGEST_ANSWER: usize = 1056;
 const SCRATCH: usize = 64 * 1024;
 const READS_PER_TURN: usize = 64;
@@ -271,7 +321,7 @@ mod tests {
     fn display() -> (Display, UnixStream) {
         let (ours, device) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Display::new(Arc::new(ours.into()), (1280, 800)), device)
+        (Display::new(Arc::new(ours.into()), (1280, 800), Monitor::default()), device)
     }
 
     fn message(request: u32, payload: &[u8]) -> Vec<u8> {
@@ -309,10 +359,17 @@ mod tests {
     }
 
     #[test]
-    fn pixels_are_dropped_in_pieces_and_do_not_disturb_what_follows() {
+    fn pixels_come_in_pieces_and_do_not_disturb_what_follows() {
         let (mut display, mut device) = display();
         let writer = std::thread::spawn(move || {
-            device.write_all(&message(UPDATE, &vec![3; 20 + 5_000_000])).unwrap();
+            let words = |words: &[u32]| words.iter().flat_map(|it| it.to_ne_bytes()).collect::<Vec<_>>();
+            device.write_all(&message(SCANOUT, &words(&[0, 1250, 1000]))).unwrap();
+            let update = [words(&[0, 0, 0, 1250, 1000]), vec![3; 5_000_000]].concat();
+            device.write_all(&message(UPDATE, &update)).unwrap();
+            // A pointer's image, and updates that are no updates.
+            device.write_all(&message(CURSOR_UPDATE, &[5; 16404])).unwrap();
+            device.write_all(&message(UPDATE, &[5; 20])).unwrap();
+            device.write_all(&message(SCANOUT, &[5; 8])).unwrap();
             device.write_all(&message(77, &[0; 200])).unwrap();
             for byte in message(GET_DISPLAY_INFO, &[]) {
                 device.write_all(&[byte]).unwrap();
@@ -324,8 +381,10 @@ mod tests {
             display.ready().unwrap();
         }
         let _device = writer.join().unwrap();
-        assert_eq!((display.counts().updates, display.counts().unknown), (1, 1));
-        assert_eq!(display.counts().dropped_bytes, 5_000_220);
+        assert_eq!((display.counts().updates, display.counts().unknown), (2, 1));
+        let [screen] = &display.monitor.screens()[..] else { panic!("one screen") };
+        assert_eq!((screen.width, screen.height), (1250, 1000));
+        assert!(screen.pixels.len() == 5_000_000 && screen.pixels.iter().all(|byte| *byte == 3));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::message::{
     Configuration, MemoryRegion, MemoryTable, Request, RingAddress, RingState, device_feature, gpu_feature,
     protocol_feature,
 };
+use super::monitor::Monitor;
 use super::regions::Regions;
 use super::wire::Conversation;
 use crate::host::memory::SharedMemory;
@@ -37,7 +38,8 @@ use crate::host::reactor::Registrar;
 /// How to set up a device.
 #[derive(Debug, Clone)]
 pub struct DeviceSetup {
-    /// Which GPU features to use where the device offers them ([`gpu_feature`]). VIRGL is always used.
+    /// Which GPU features to use where the device offers them ([`gpu_feature`]). A device without VIRGL is refused if
+    /// that is among them.
     pub gpu_features: u64,
     /// Memory for commands, in bytes; at most 16 GiB.
     pub command_bytes: usize,
@@ -47,6 +49,8 @@ pub struct DeviceSetup {
     pub cursor_entries: u16,
     /// Width and height, in pixels, of the display that the device is told of.
     pub display: (u32, u32),
+    /// Where pixels go that the device sends.
+    pub monitor: Monitor,
     /// How many of the device's places for memory are kept for regions that must have an address.
     pub reserved_places: usize,
     /// How long the device may take for each step of the handshake. SET_FEATURES starts the renderer, which
@@ -62,6 +66,7 @@ impl Default for DeviceSetup {
             control_entries: 256,
             cursor_entries: 16,
             display: (1280, 800),
+            monitor: Monitor::default(),
             reserved_places: 4,
             step_deadline: Duration::from_secs(10),
         }
@@ -168,6 +173,9 @@ fn agree(device: &mut Conversation<'_>, setup: &DeviceSetup) -> Result<Agreed, C
     device.tell(Request::SET_OWNER, &[], None)?;
     let offered: u64 = device.ask(Request::GET_FEATURES, &[])?;
     require(offered, REQUIRED)?;
+    if setup.gpu_features & gpu_feature::VIRGL != 0 {
+        require(offered, VIRGL)?;
+    }
     let protocol: u64 = device.ask(Request::GET_PROTOCOL_FEATURES, &[])?;
     require(protocol, REQUIRED_PROTOCOL)?;
     let protocol = protocol & (REQUIRED_PROTOCOL[0].0 | OPTIONAL_PROTOCOL);
@@ -238,7 +246,7 @@ fn give_display(device: &Conversation<'_>, setup: &DeviceSetup) -> Result<Displa
     rustix::io::ioctl_fionbio(&theirs, false)
         .map_err(|source| ConnectError::System { doing: "make a socket blocking", source })?;
     device.tell(Request::GPU_SET_SOCKET, &[], Some(theirs.as_fd()))?;
-    Ok(Display::new(Arc::new(ours), setup.display))
+    Ok(Display::new(Arc::new(ours), setup.display, setup.monitor.clone()))
 }
 
 fn give_memory(
@@ -309,12 +317,14 @@ const CONFIGURATION_BYTES: usize = 16;
 const REQUIRED: &[(u64, &str, &str)] = &[
     (device_feature::VERSION_1, "VERSION_1", "it is a legacy device: use a newer device program"),
     (device_feature::PROTOCOL_FEATURES, "PROTOCOL_FEATURES", "use a newer device program"),
-    (
-        gpu_feature::VIRGL,
-        "VIRGL, that is 3D",
-        "start it with 3D, for example: vhost-user-gpu --virgl --render-node=/dev/null",
-    ),
 ];
+
+/// The same where 3D is wanted.
+const VIRGL: &[(u64, &str, &str)] = &[(
+    gpu_feature::VIRGL,
+    "VIRGL, that is 3D",
+    "start it with 3D, for example: vhost-user-gpu --virgl --render-node=/dev/null",
+)];
 
 const OPTIONAL: u64 = device_feature::INDIRECT_DESC | device_feature::EVENT_IDX;
 

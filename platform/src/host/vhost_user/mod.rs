@@ -14,6 +14,7 @@ mod frontend;
 mod layout;
 mod link;
 mod message;
+mod monitor;
 mod regions;
 mod wire;
 
@@ -22,3 +23,4 @@ pub use error::{ConnectError, Malformed};
 pub use frontend::{DeviceSetup, connect, dial, replace};
 pub use link::VhostUserLink;
 pub use message::{Request, gpu_feature};
+pub use monitor::{Monitor, Screen};
