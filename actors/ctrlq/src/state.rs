@@ -21,6 +21,9 @@ use crate::command::{self, Encoded};
 
 /// Where a request lies in its slice.
 pub(crate) const REQUEST_OFFSET: usize = RESPONSE_OFFSET + RESPONSE_BYTES;
+/// How often patience with a command may begin anew because the device answers others.
+const PROLONGED: u32 = 3;
+
 const _: () = assert!(REQUEST_OFFSET + SUBMIT_HEADER_BYTES == STREAM_OFFSET);
 
 /// Something that the state wants done.
@@ -359,7 +362,15 @@ impl State {
     /// The moment at which the oldest command's patience ends.
     pub fn deadline(&self) -> Option<Time> {
         let sent = self.deadlines.front().map(|(time, _, _)| *time);
-        sent.into_iter().chain(self.backlog_deadline).min()
+        sent.into_iter().chain(self.backlog_deadline).min().map(|time| self.prolonged(time))
+    }
+
+    /// The end of patience with a command of which it would be `time` if it had the device for itself: a device that
+    /// gets on with what others asked before has not come to it yet. It has done nothing wrong, and nobody would tell
+    /// the program that its transfer was never made. A command is bounded all the same, as a device may have forgotten
+    /// it.
+    fn prolonged(&self, time: Time) -> Time {
+        time.max(self.last_sign.after(self.patience).min(time.after(self.patience * PROLONGED)))
     }
 
     /// Fails what has waited too long. Its memory stays with the device until that gives it back.
@@ -375,7 +386,7 @@ impl State {
     /// Fails work that could not even be sent. Other commands are what the actors' truth rests on: they are sent
     /// however late.
     fn expire_backlog(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while self.backlog_deadline.is_some_and(|deadline| deadline <= now) {
+        while self.backlog_deadline.is_some_and(|deadline| self.prolonged(deadline) <= now) {
             let first = self.backlog.iter().position(|(_, command)| command.is_work());
             if let Some((_, command)) = first.and_then(|index| self.backlog.remove(index)) {
                 self.report.lost += 1;
@@ -389,8 +400,9 @@ impl State {
     fn expire_sent(&mut self, now: Time, effects: &mut Vec<Effect>) -> bool {
         let mut any = false;
         while let Some((time, cookie, ticket)) = self.deadlines.front().copied() {
+            let prolonged = self.prolonged(time);
             let waiting = self.pending.get_mut(cookie as usize).filter(|pending| pending.ticket == ticket);
-            if time > now && waiting.is_some() {
+            if prolonged > now && waiting.is_some() {
                 break;
             }
             self.deadlines.pop_front();

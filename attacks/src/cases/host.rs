@@ -3,10 +3,14 @@
 //! They cost the device that all share, so they are not among the other attacks: they run against a daemon of their own.
 //! The victim may see its context lost, but nothing that is another's, and a file that is opened then works at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use virgld_protocol::channel::{KIND_IOCTL, NO_SLOT};
+use virgld_protocol::client::{Execbuffer, Ioctl};
+use zerocopy::IntoBytes;
 
 use super::{Case, must};
-use crate::picture::{BYTES, Picture, UNTOUCHED, clear, submit};
+use crate::picture::{BYTES, Picture, UNTOUCHED, clear, submit, wait};
 use crate::victim::Victim;
 use crate::wire::{Door, Failed, Outcome};
 
@@ -15,6 +19,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("host-endless-draw", endless_draw),
     ("host-deep-shader", deep_shader),
     ("host-image-format", image_format),
+    ("host-slow-progress", slow_progress),
 ];
 
 /// What the attacker's texture is full of.
@@ -69,6 +74,34 @@ fn image_format(door: &Door, victim: &mut Victim) -> Outcome<String> {
     const SET_SHADER_IMAGES: u32 = 35;
     const NO_FORMAT: u32 = u32::MAX - 2;
     break_host(door, victim, &|own| vec![SET_SHADER_IMAGES | 7 << 16, FRAGMENT, 0, NO_FORMAT, 0, 0, 0, own])
+}
+
+/// Draws that take long, each well within a command's deadline, all of them together far beyond it.
+fn slow_progress(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    const DRAWS: usize = 6;
+    const PROBE: u32 = 1 << 20;
+    let mut client = door.open()?;
+    let own = Picture::new(&mut client, 0)?;
+    submit(&mut client, &draw(own.resource, STILL, 3, 1), own.handle)?;
+    let begin = Instant::now();
+    submit(&mut client, &draw(own.resource, STILL, PROBE, 1), own.handle)?;
+    let second = Duration::from_secs(1).as_micros() / begin.elapsed().as_micros().max(1);
+    let second = u32::try_from(second.max(1)).unwrap_or(u32::MAX);
+    let stream = draw(own.resource, STILL, PROBE, second);
+    let size = u32::try_from(size_of_val(&*stream)).unwrap_or(u32::MAX);
+    let fixed = Execbuffer { size, num_bo_handles: 1, fence_fd: -1, ..Execbuffer::default() };
+    let payload = [fixed.as_bytes(), stream.as_bytes(), [own.handle].as_bytes()].concat();
+    let begin = Instant::now();
+    for _ in 0..DRAWS {
+        client.post(KIND_IOCTL, Execbuffer::TABLE.number, NO_SLOT, &payload, &[])?;
+    }
+    victim.check()?;
+    let victims = begin.elapsed().as_secs_f32();
+    let got = wait(&mut client, own.handle);
+    let all = begin.elapsed().as_secs_f32();
+    Ok(format!(
+        "{DRAWS} slow draws took {all:.1} s ({got:?}); the victim's frame, right, came after {victims:.1} s"
+    ))
 }
 
 /// Submits a stream that the host renderer may not come back from, and looks at what is left for the others.

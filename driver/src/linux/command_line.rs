@@ -83,7 +83,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) device: Device,
     /// Seconds, or parts of one, that the device may take for one command before the command fails. A device that
-    /// answers nothing for so long is ended, and another started.
+    /// answers nothing for so long is ended, and another started. A command that it has not come to, because it gets on
+    /// with others, may take four times as long.
     #[arg(long, alias = "command-timeout", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) command_deadline: Duration,
     /// Do not confine the daemon and its device process (docs/security.md). For debugging: a debugger, or a device

@@ -21,10 +21,38 @@ fn a_device_that_forgets_a_command_and_answers_others_is_not_stalled() {
         desk.wait(Duration::from_secs(1));
         desk.answer(publish, Code::OK_NO_DATA);
     }
-    assert!(!desk.told().contains(&STALLED.to_owned()));
+    let told = desk.told();
+    assert!(!told.contains(&STALLED.to_owned()));
+    assert!(told.contains(&"context 7: 1 ended ETIMEDOUT(110)".to_owned()), "it is bounded: {told:?}");
     // It has nothing to answer now.
     desk.wait(PATIENCE * 2);
     assert!(desk.told().is_empty());
+}
+
+#[test]
+fn what_a_slow_device_has_not_come_to_yet_is_not_given_up() {
+    let mut desk = Desk::new(4);
+    (1..=4).for_each(|serial| desk.submit(7, serial));
+    for publish in desk.published() {
+        desk.wait(PATIENCE - Duration::from_secs(1));
+        assert!(desk.told().iter().all(|it| !it.contains("ETIMEDOUT") && *it != STALLED));
+        desk.answer(publish, Code::OK_NO_DATA);
+    }
+    assert_eq!(desk.state.report().lost, 0);
+}
+
+#[test]
+fn a_slow_device_that_then_stops_is_stalled_when_it_has_been_silent_for_long_enough() {
+    let mut desk = Desk::new(2);
+    (1..=2).for_each(|serial| desk.submit(7, serial));
+    let publish = desk.published().remove(0);
+    desk.wait(Duration::from_secs(4));
+    desk.answer(publish, Code::OK_NO_DATA);
+    desk.told();
+    desk.wait(PATIENCE - Duration::from_nanos(1));
+    assert!(desk.told().is_empty());
+    desk.wait(Duration::from_nanos(1));
+    assert_eq!(desk.told(), ["context 7: 2 ended ETIMEDOUT(110)", STALLED]);
 }
 
 #[test]
