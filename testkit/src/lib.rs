@@ -7,6 +7,7 @@ pub mod clients;
 pub mod device;
 pub mod door;
 pub mod link;
+pub mod matrix;
 pub mod queue;
 mod random;
 pub mod system;

@@ -151,6 +151,8 @@ struct Heir {
     temper: Temper,
     /// The rules broken towards devices that are gone.
     past: Vec<Offence>,
+    /// How often faults struck at those.
+    struck: u64,
 }
 
 /// Which slot runs which context.
@@ -204,6 +206,7 @@ impl System {
             random: Random::new(seed),
             temper: config.temper,
             past: Vec::new(),
+            struck: 0,
         };
         let device = FakeDevice::new(&link, config.temper, seed);
         let [small, cursor, streams] = pools(&link.commands(), config);
@@ -311,8 +314,10 @@ impl System {
         self.device.tell_time(self.now);
         let mut ran = self.stage.run(self.now);
         while self.stage.is_hung() {
-            // As long as the watchdog needs, nobody does anything.
+            // As long as the watchdog needs, no actor does anything; the device knows nothing of that.
             self.now = self.now.after(WATCH);
+            self.device.tell_time(self.now);
+            self.device.finish();
             self.stage.end_hung(self.now);
             self.stage.run(self.now);
             ran = true;
@@ -349,6 +354,11 @@ impl System {
         self.injector.accounts()
     }
 
+    /// How often faults struck at devices so far.
+    pub fn device_struck(&self) -> u64 {
+        self.heir.struck + self.device.struck()
+    }
+
     /// Actors that died so far, and what became of them.
     pub fn casualties(&self) -> &[Casualty] {
         &self.casualties
@@ -365,6 +375,7 @@ impl System {
         let sink = Box::new(move |it| ready.send(it).is_ok());
         let link = FakeLink::replacing(self.heir.offered, commands, sink);
         let device = FakeDevice::new(&link, self.heir.temper, self.heir.random.number());
+        self.heir.struck += self.device.struck();
         self.heir.past.extend(std::mem::replace(&mut self.device, device).into_offences());
         // The transport is there to hear it, or its death is on record.
         let _ = self.heir.devices.send(NewLink(Box::new(link)));

@@ -107,6 +107,17 @@ enum Command {
         #[arg(long, value_name = "FILE.svg")]
         picture: Option<std::path::PathBuf>,
     },
+    /// The fault matrix: every actor and the device by every fault, on the simulated system, as a table and a picture.
+    ///
+    /// docs/faults.md has both and says what must be so; the step `unit` checks it.
+    Matrix {
+        /// Where the table goes.
+        #[arg(long, value_name = "FILE.md", default_value = "target/matrix.md")]
+        markdown: std::path::PathBuf,
+        /// Where the picture goes.
+        #[arg(long, value_name = "FILE.svg", default_value = "target/matrix.svg")]
+        picture: std::path::PathBuf,
+    },
     /// Find the files and functions that docs/follow-execbuffer.md names and that are gone.
     Follow,
 }
@@ -141,9 +152,19 @@ fn run(command: Command) -> Result<bool> {
             setup::ensure(&[&DEVICE, &PROGRAMS])?;
             return soak::run(&Workspace::load()?, &soak::Plan { minutes, seed, picture });
         }
+        Command::Matrix { markdown, picture } => matrix(&markdown, &picture)?,
         Command::Follow => follow::run(&Workspace::load()?.root)?,
     }
     Ok(true)
+}
+
+/// Has the testkit go through all cells, and shows them.
+fn matrix(markdown: &std::path::Path, picture: &std::path::Path) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let task =
+        process::Task::new("cargo").args(["run", "--quiet", "--package", "virgld-testkit", "--example"]);
+    let task = task.arg("matrix").arg("--").arg(markdown).arg(picture).folder(&workspace.root);
+    task.limit(std::time::Duration::from_secs(900)).show().context(|| "the fault matrix".into())
 }
 
 /// Runs the benchmark in this terminal until it ends.
