@@ -20,11 +20,12 @@ const SHORTLY: u32 = 10;
 /// Refreshes a second of the modes that are offered.
 const REFRESH: f64 = 60.0;
 
-/// Dumb buffers, a pointer, GL on the screen; then nothing is left.
+/// Dumb buffers, a pointer, GL on the screen, then nothing is left; and dumb buffers on a device without 3D.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let workspace = session.released()?;
     let example = ["build", "--release", "--package", "virgld-programs", "--example", "modeflip"];
     workspace.cargo(example).show()?;
+    daemon::with_arguments(workspace, &["--no-3d"], |daemon| without_3d(workspace, daemon))?;
     daemon::with(workspace, |daemon| {
         modeflip(workspace, daemon)?;
         modetest(daemon)?;
@@ -36,6 +37,23 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
             "pictures are right; kmscube flips {rate:.0} times a second, {fenced:.0} by atomic commits with fences"
         )))
     })
+}
+
+/// The pixels that the device sends to be shown are those that the program drew, until it ends.
+fn without_3d(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
+    let expected = daemon.session_folder()?.join("modeflip.png");
+    let sent = daemon.session_folder()?.join("sent.png");
+    let program = workspace.release("examples/modeflip");
+    let command = format!("{} --flips 20 --png {}", program.display(), expected.display());
+    {
+        let mut program = Showing::start(daemon, "modeflip", SHOWING, &command)?;
+        program.until(daemon, "its last frame, by the device", |_| {
+            let taken = daemon.tool("screenshot").arg("--sent").arg(&sent).output();
+            let [drawn, seen] = [&expected, &sent].map(|file| Picture::read(file));
+            taken.is_ok() && drawn.is_ok_and(|drawn| seen.is_ok_and(|seen| drawn.bytes() == seen.bytes()))
+        })?;
+    }
+    nothing_left(daemon)
 }
 
 /// The `drm` crate: two dumb buffers; the last frame must be on the screen, pixel for pixel.
