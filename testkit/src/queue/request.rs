@@ -58,9 +58,7 @@ impl Request {
     pub fn read(&self, space: &AddressSpace) -> Result<Vec<u8>, Unmapped> {
         let mut bytes = Vec::new();
         for span in &self.readable {
-            let start = bytes.len();
-            bytes.resize(start + span.length as usize, 0);
-            space.read(span.address, &mut bytes[start..])?;
+            space.append(span.address, span.length as usize, &mut bytes)?;
         }
         Ok(bytes)
     }

@@ -38,6 +38,18 @@ impl AddressSpace {
         memory.read(offset, into).map_err(|_| unmapped)
     }
 
+    /// Appends a copy of bytes. There is memory for no more than a region has.
+    pub fn append(&self, address: u64, length: usize, to: &mut Vec<u8>) -> Result<(), Unmapped> {
+        let unmapped = Unmapped { address, length };
+        let (memory, offset) = self.find(address).ok_or(unmapped)?;
+        if memory.size() - offset < length {
+            return Err(unmapped);
+        }
+        let start = to.len();
+        to.resize(start + length, 0);
+        memory.read(offset, &mut to[start..]).map_err(|_| unmapped)
+    }
+
     /// Copies bytes in. They must lie in one region.
     pub fn write(&self, address: u64, from: &[u8]) -> Result<(), Unmapped> {
         let unmapped = Unmapped { address, length: from.len() };
