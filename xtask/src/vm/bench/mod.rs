@@ -20,7 +20,7 @@ use crate::workspace::Workspace;
 
 /// Measures virgld beside the kernel's driver: the same virtual machine is booted twice, and the same programs run in it.
 ///
-/// Takes about six minutes where nothing helps QEMU to run the guest.
+/// Takes about three minutes where nothing helps QEMU to run the guest.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask bench --vm")]
 struct Options {
@@ -122,5 +122,5 @@ run="./virgld run --"
 
 const EPILOGUE: &str = r#"
 [ -z "$run" ] || ./virgld status | grep -i interrupt || true
-echo "$(EGL_PLATFORM=surfaceless $run ./glbench --seconds 0.1 flush | head -1)"
+echo "$(EGL_PLATFORM=surfaceless $run ./glbench --seconds 0.1 flush | sed -n 1p)"
 "#;
