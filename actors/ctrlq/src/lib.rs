@@ -10,6 +10,7 @@
 
 mod actor;
 mod answer;
+mod backlog;
 mod command;
 mod state;
 

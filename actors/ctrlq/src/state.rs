@@ -17,6 +17,7 @@ use virgld_runtime::Time;
 use virgld_runtime::dma::{DmaPool, DmaSlice};
 use zerocopy::IntoBytes;
 
+use crate::backlog::Backlog;
 use crate::command::{self, Encoded};
 
 /// Where a request lies in its slice.
@@ -125,12 +126,10 @@ impl Pending {
 /// The control queue's commands.
 pub struct State {
     pub(crate) pending: Slab<Pending>,
-    /// Commands that wait for memory, or for the fences to be numbered anew, and since when; in order.
-    backlog: VecDeque<(Time, Command)>,
-    /// What a device that has just come up is to be told of the resources, ahead of all else; in order.
-    furniture: VecDeque<(Time, Command)>,
-    /// When the first piece of work in the backlog has waited long enough.
-    backlog_deadline: Option<Time>,
+    /// Commands that wait for memory, or for the fences to be numbered anew.
+    backlog: Backlog,
+    /// What a device that has just come up is to be told of the resources, ahead of all else.
+    furniture: Backlog,
     deadlines: VecDeque<(Time, u32, u64)>,
     /// Contexts that have left the device, and may have work whose answers come later: an unfenced command
     /// overtakes fenced ones.
@@ -158,9 +157,8 @@ impl State {
     pub fn new(pool: DmaPool, patience: Duration) -> Self {
         Self {
             pending: Slab::new(),
-            backlog: VecDeque::new(),
-            furniture: VecDeque::new(),
-            backlog_deadline: None,
+            backlog: Backlog::default(),
+            furniture: Backlog::default(),
             deadlines: VecDeque::new(),
             departing: Vec::new(),
             pool,
@@ -209,7 +207,7 @@ impl State {
     pub fn died(&mut self, now: Time, context: ContextId, effects: &mut Vec<Effect>) {
         let ends = |meaning| matches!(meaning, Meaning::ContextDestroyed(it) if it == context);
         let begins = |meaning| matches!(meaning, Meaning::ContextCreated(it) if it == context);
-        let waits = |is: &dyn Fn(Meaning) -> bool| self.backlog.iter().any(|(_, it)| is(it.meaning()));
+        let waits = |is: &dyn Fn(Meaning) -> bool| self.backlog.iter().any(|it| is(it.meaning()));
         let sent = self.pending.iter().any(|(_, pending)| ends(pending.meaning));
         if sent || waits(&ends) || self.departing.contains(&context) {
             return;
@@ -244,7 +242,7 @@ impl State {
         }
         let furnishes = self.device == Device::Furnishing && matches!(command, Command::Resource(_));
         let queue = if furnishes { &mut self.furniture } else { &mut self.backlog };
-        queue.push_back((now, command));
+        queue.push(now, command);
         self.drain(now, effects);
     }
 
@@ -277,20 +275,19 @@ impl State {
             self.drain_queue(now, &mut backlog, effects);
         }
         (self.furniture, self.backlog) = (furniture, backlog);
-        self.plan_backlog();
     }
 
-    fn drain_queue(&mut self, now: Time, queue: &mut VecDeque<(Time, Command)>, effects: &mut Vec<Effect>) {
-        while let Some((since, command)) = queue.pop_front() {
+    fn drain_queue(&mut self, now: Time, queue: &mut Backlog, effects: &mut Vec<Effect>) {
+        while let Some((since, command)) = queue.pop() {
             if let Err(command) = self.send(now, command, effects) {
-                return queue.push_front((since, command));
+                return queue.put_back(since, command);
             }
         }
     }
 
-    fn plan_backlog(&mut self) {
-        let first = self.backlog.iter().find(|(_, command)| command.is_work());
-        self.backlog_deadline = first.map(|(since, _)| since.after(self.patience));
+    /// When the first piece of work in the backlog has waited long enough.
+    fn backlog_deadline(&self) -> Option<Time> {
+        self.backlog.work_since().map(|since| since.after(self.patience))
     }
 
     /// Builds a command and publishes it; hands it back if it must wait.
@@ -362,7 +359,7 @@ impl State {
     /// The moment at which the oldest command's patience ends.
     pub fn deadline(&self) -> Option<Time> {
         let sent = self.deadlines.front().map(|(time, _, _)| *time);
-        sent.into_iter().chain(self.backlog_deadline).min().map(|time| self.prolonged(time))
+        sent.into_iter().chain(self.backlog_deadline()).min().map(|time| self.prolonged(time))
     }
 
     /// The end of patience with a command of which it would be `time` if it had the device for itself: a device that
@@ -386,13 +383,11 @@ impl State {
     /// Fails work that could not even be sent. Other commands are what the actors' truth rests on: they are sent
     /// however late.
     fn expire_backlog(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while self.backlog_deadline.is_some_and(|deadline| self.prolonged(deadline) <= now) {
-            let first = self.backlog.iter().position(|(_, command)| command.is_work());
-            if let Some((_, command)) = first.and_then(|index| self.backlog.remove(index)) {
-                self.report.lost += 1;
-                self.fail(command.meaning(), Errno::ETIMEDOUT, effects);
-            }
-            self.plan_backlog();
+        while self.backlog_deadline().is_some_and(|deadline| self.prolonged(deadline) <= now)
+            && let Some(command) = self.backlog.take_work()
+        {
+            self.report.lost += 1;
+            self.fail(command.meaning(), Errno::ETIMEDOUT, effects);
         }
     }
 
@@ -443,16 +438,15 @@ impl State {
 
     /// Fails what waits to be sent and was meant for a device that is lost.
     pub(crate) fn refuse_void(&mut self, effects: &mut Vec<Effect>) {
-        let waiting =
-            std::mem::take(&mut self.furniture).into_iter().chain(std::mem::take(&mut self.backlog));
-        for (since, command) in waiting.collect::<Vec<_>>() {
+        let (mut furniture, mut backlog) =
+            (std::mem::take(&mut self.furniture), std::mem::take(&mut self.backlog));
+        while let Some((since, command)) = furniture.pop().or_else(|| backlog.pop()) {
             if self.is_void(&command) {
                 self.refuse(command, effects);
             } else {
-                self.backlog.push_back((since, command));
+                self.backlog.push(since, command);
             }
         }
-        self.plan_backlog();
     }
 
     fn refuse(&mut self, command: Command, effects: &mut Vec<Effect>) {
@@ -549,7 +543,7 @@ impl Command {
         }
     }
 
-    fn is_work(&self) -> bool {
+    pub(crate) fn is_work(&self) -> bool {
         matches!(self.meaning(), Meaning::Work(..))
     }
 
