@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use virgld_protocol::channel::{
-    ANSWER_BYTES, Attachment, FILE_SHARED, Hello, KIND_SERVICE, MAGIC, RETIRED, VERSION, Welcome,
+    ANSWER_BYTES, Attachment, FILE_SHARED, Hello, KIND_IOCTL, KIND_SERVICE, MAGIC, RETIRED, VERSION, Welcome,
 };
 use virgld_protocol::errno::Errno;
 use zerocopy::{FromZeros, IntoBytes};
@@ -16,6 +16,7 @@ use crate::memory::Memory;
 use crate::own::OwnFd;
 use crate::ring::{Heading, Part, Peer, Ring};
 use crate::slots::{Lease, Slots};
+use crate::stock::{Pledge, Room};
 use crate::{socket, sys};
 
 /// A channel.
@@ -67,6 +68,7 @@ impl Channel {
         if packet.bytes != size_of::<Welcome>() || !known {
             return Err(Errno::EIO);
         }
+        let room = Room { buffers: welcome.stock_buffers as usize, bytes: welcome.stock_bytes.into() };
         let [memory, doorbell] = <[OwnFd; 2]>::try_from(packet.descriptors).map_err(|_| Errno::EMFILE)?;
         Ok(Self {
             inode,
@@ -75,7 +77,7 @@ impl Channel {
             memory: Memory::map(&memory)?,
             line: Line { socket: ours, doorbell },
             slots: Slots::new(),
-            ring: Mutex::new(Ring::new()),
+            ring: Mutex::new(Ring::new(room)),
             restocking: Mutex::default(),
             arrivals: Mutex::default(),
         })
@@ -119,13 +121,39 @@ impl Channel {
         handles: &[u32],
     ) -> Outcome<Answered<'_>> {
         let lease = self.slots.take(&self.memory);
-        let kind = virgld_protocol::channel::KIND_IOCTL;
-        let heading = Heading { kind, number, slot: lease.number(), descriptors: descriptors.len() };
+        let heading =
+            Heading { kind: KIND_IOCTL, number, slot: lease.number(), descriptors: descriptors.len() };
         let mut writer = self.writer();
         let serial = writer.post(heading, parts, descriptors)?;
         handles.iter().for_each(|handle| writer.ring.handles.used(*handle, serial));
         drop(writer);
         self.answer(lease, serial)
+    }
+
+    /// Begins a call whose answer is wanted later, if there is a slot to spare.
+    pub(crate) fn begin(
+        &self,
+        writer: &mut Writer<'_>,
+        number: u8,
+        parts: &[Part],
+    ) -> Outcome<Option<Pledge>> {
+        let Some(lease) = self.slots.spare(&self.memory) else { return Ok(None) };
+        let heading = Heading { kind: KIND_IOCTL, number, slot: lease.number(), descriptors: 0 };
+        let serial = writer.post(heading, parts, &[])?;
+        Ok(Some(Pledge { slot: lease.keep(), serial }))
+    }
+
+    /// Whether the answer to a call that was begun is there.
+    pub(crate) fn is_answered(&self, pledge: &Pledge) -> bool {
+        let lease = self.slots.resume(&self.memory, pledge.slot);
+        let answered = lease.is_answered();
+        lease.keep();
+        answered
+    }
+
+    /// Waits for the answer to a call that was begun.
+    pub(crate) fn finish(&self, pledge: &Pledge) -> Outcome<Answered<'_>> {
+        self.answer(self.slots.resume(&self.memory, pledge.slot), pledge.serial)
     }
 
     /// Asks for a service of the channel itself.

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use virgld_protocol::channel::KIND_IOCTL;
 use virgld_protocol::client::kms::{Atomic, CreateDumb, DestroyDumb, GetFb};
 use virgld_protocol::client::{
-    Execbuffer, GemClose, Ioctl, PrimeFdToHandle, PrimeHandleToFd, ResourceCreate, ResourceCreateBlob,
+    Execbuffer, GemClose, Ioctl, Map, PrimeFdToHandle, PrimeHandleToFd, ResourceCreate, ResourceCreateBlob,
     TransferFromHost, TransferToHost, Wait, layout_of,
 };
 use virgld_protocol::errno::Errno;
@@ -14,7 +14,7 @@ use crate::channel::Channel;
 use crate::errno::Outcome;
 use crate::marshal::Argument;
 use crate::ring::Heading;
-use crate::{atomic, execbuffer, sys};
+use crate::{atomic, create, execbuffer, sys};
 
 /// Makes the ioctl `number` with the structure of `size` bytes at `address`.
 ///
@@ -25,6 +25,8 @@ pub(crate) unsafe fn ioctl(channel: &Channel, number: u8, address: *mut u8, size
     let layout = layout_of(number).ok_or(Errno::EINVAL)?;
     // SAFETY: the caller's promise.
     let mut argument = unsafe { Argument::take(layout, address, size)? };
+    const CREATE: u8 = ResourceCreate::TABLE.number;
+    const MAP: u8 = Map::TABLE.number;
     const EXECBUFFER: u8 = Execbuffer::TABLE.number;
     const TO_HOST: u8 = TransferToHost::TABLE.number;
     const FROM_HOST: u8 = TransferFromHost::TABLE.number;
@@ -33,6 +35,8 @@ pub(crate) unsafe fn ioctl(channel: &Channel, number: u8, address: *mut u8, size
     const DESTROY: u8 = DestroyDumb::TABLE.number;
     const ATOMIC: u8 = Atomic::TABLE.number;
     match number {
+        CREATE => create::create(channel, &mut argument),
+        MAP => create::map(channel, &mut argument),
         EXECBUFFER => execbuffer::submit(channel, &mut argument),
         TO_HOST | FROM_HOST => transfer(channel, number, &argument),
         WAIT => wait(channel, &mut argument),
@@ -44,7 +48,7 @@ pub(crate) unsafe fn ioctl(channel: &Channel, number: u8, address: *mut u8, size
 }
 
 /// Asks the daemon and learns from the answer.
-fn ask(channel: &Channel, number: u8, argument: &mut Argument) -> Outcome<()> {
+pub(crate) fn ask(channel: &Channel, number: u8, argument: &mut Argument) -> Outcome<()> {
     let layout = layout_of(number).ok_or(Errno::EINVAL)?;
     let sent = layout.fd_in.map(|offset| argument.descriptor(offset));
     if number == PrimeHandleToFd::TABLE.number {
@@ -61,7 +65,6 @@ fn ask(channel: &Channel, number: u8, argument: &mut Argument) -> Outcome<()> {
     };
     argument.put(&answer, descriptor)?;
     let (created, imported) = match number {
-        number if number == ResourceCreate::TABLE.number => (offset_of!(ResourceCreate, bo_handle), false),
         number if number == ResourceCreateBlob::TABLE.number => {
             (offset_of!(ResourceCreateBlob, bo_handle), false)
         }

@@ -9,6 +9,8 @@ pub(crate) struct Known {
     pub(crate) last_use: u64,
     /// Whether it was ever imported or exported.
     pub(crate) shared: bool,
+    /// What MAP gives; 0 if that must be asked.
+    pub(crate) offset: u64,
     /// How often in a row it was found busy without asking the daemon.
     pub(crate) found_busy: u32,
 }
@@ -66,7 +68,7 @@ mod tests {
         handles.used(3, 17);
         assert_eq!(handles.find(3).unwrap().last_use, 17);
         handles.learn(3, true);
-        assert_eq!(*handles.find(3).unwrap(), Known { last_use: 17, shared: true, found_busy: 0 });
+        assert_eq!(*handles.find(3).unwrap(), Known { last_use: 17, shared: true, ..Known::default() });
         assert!(handles.forget(3));
         assert!(!handles.forget(3));
         assert!(handles.find(3).is_none());

@@ -14,6 +14,7 @@
 
 mod atomic;
 mod channel;
+mod create;
 mod drm;
 mod errno;
 mod event;
@@ -33,4 +34,5 @@ mod settings;
 mod share;
 mod slots;
 mod socket;
+mod stock;
 mod sys;

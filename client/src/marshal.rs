@@ -71,6 +71,11 @@ impl Argument {
         self.fixed[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
     }
 
+    /// Sets the 64-bit field at `offset` of the fixed part on the wire.
+    pub(crate) fn set_wire_64(&mut self, offset: usize, value: u64) {
+        self.fixed[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
     /// The array with this index of the table: where it is and how many bytes it has.
     pub(crate) fn array(&self, index: usize) -> (*mut u8, usize) {
         self.arrays[index]
@@ -122,10 +127,7 @@ impl Argument {
         if let (Some(offset), Some(descriptor)) = (self.layout.fd_out, descriptor) {
             self.raw[offset..offset + 4].copy_from_slice(&descriptor.to_le_bytes());
         }
-        if self.size > 0 {
-            // SAFETY: as in `take`.
-            unsafe { ptr::copy(self.raw.as_ptr(), self.address, self.size) };
-        }
+        self.put_raw();
         let mut at = size_of::<Answer>() + head.fixed as usize;
         for (array, bytes) in self.arrays.iter().zip(head.arrays) {
             let length = (bytes as usize).min(array.1);
@@ -142,6 +144,24 @@ impl Argument {
             // SAFETY: inside the structure, whose size the program told.
             unsafe { ptr::copy(value.to_le_bytes().as_ptr(), self.address.add(offset), 4) };
         }
+    }
+
+    /// Puts the fixed part on the wire, as it is, into the program's memory: the answer is known.
+    pub(crate) fn put_fixed(&mut self) {
+        self.take_fixed();
+        self.put_raw();
+    }
+
+    fn put_raw(&mut self) {
+        if self.size > 0 {
+            // SAFETY: as in `take`.
+            unsafe { ptr::copy(self.raw.as_ptr(), self.address, self.size) };
+        }
+    }
+
+    /// The fixed part on the wire.
+    pub(crate) fn fixed(&self) -> &[u8] {
+        &self.fixed[..self.layout.wire]
     }
 
     /// The 32-bit word at `offset` of the fixed part on the wire.

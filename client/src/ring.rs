@@ -13,6 +13,7 @@ use crate::errno::Outcome;
 use crate::handles::Handles;
 use crate::memory::Memory;
 use crate::own::OwnFd;
+use crate::stock::{Room, Stock};
 
 /// Bytes of a payload that lie somewhere in this process, perhaps in the program's memory.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +70,8 @@ pub(crate) struct Ring {
     pub(crate) handles: Handles,
     /// Fences in advance: token and descriptor.
     pub(crate) fences: Vec<(u32, OwnFd)>,
+    /// Buffers in advance.
+    pub(crate) stock: Stock,
 }
 
 /// Why a full ring or a sleeping daemon is no reason to wait for ever.
@@ -82,9 +85,10 @@ pub(crate) trait Peer {
 }
 
 impl Ring {
-    /// An empty ring.
-    pub(crate) fn new() -> Self {
-        Self { tail: 0, head: 0, serial: 0, handles: Handles::default(), fences: Vec::new() }
+    /// An empty ring, with `room` for buffers in advance.
+    pub(crate) fn new(room: Room) -> Self {
+        let (handles, fences, stock) = (Handles::default(), Vec::new(), Stock::new(room));
+        Self { tail: 0, head: 0, serial: 0, handles, fences, stock }
     }
 
     /// The serial of the next record.

@@ -33,10 +33,24 @@ impl Slots {
         while *free == 0 {
             free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
         }
+        self.ready(&mut free, memory)
+    }
+
+    /// Takes a slot if half of them are free: for a call that nobody waits for yet.
+    pub(crate) fn spare<'a>(&'a self, memory: &'a Memory) -> Option<Lease<'a>> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        (free.count_ones() as usize * 2 > SLOTS).then(|| self.ready(&mut free, memory))
+    }
+
+    /// The lease of a slot that was kept.
+    pub(crate) fn resume<'a>(&'a self, memory: &'a Memory, number: u8) -> Lease<'a> {
+        Lease { slots: self, memory, index: number.into() }
+    }
+
+    fn ready<'a>(&'a self, free: &mut u64, memory: &'a Memory) -> Lease<'a> {
         // The lowest: the areas of those never used take no memory.
         let index = free.trailing_zeros();
         *free &= !(1 << index);
-        drop(free);
         let lease = Lease { slots: self, memory, index };
         lease.state().store(SLOT_PENDING, Ordering::Release);
         lease
@@ -56,11 +70,23 @@ impl Lease<'_> {
         self.index.to_le_bytes()[0]
     }
 
+    /// Keeps the slot for [`Slots::resume`].
+    pub(crate) fn keep(self) -> u8 {
+        let number = self.number();
+        std::mem::forget(self);
+        number
+    }
+
+    /// Whether the answer is there.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.state().load(Ordering::Acquire) == SLOT_ANSWERED
+    }
+
     /// Waits for the answer: looks for a short while, then sleeps. `lives` is asked now and then whether there is
     /// still somebody to answer.
     pub(crate) fn wait(&self, spins: u32, lives: impl Fn() -> bool) -> Outcome<Slot> {
         for _ in 0..spins {
-            if self.state().load(Ordering::Acquire) == SLOT_ANSWERED {
+            if self.is_answered() {
                 return Ok(self.header());
             }
             std::hint::spin_loop();
@@ -77,7 +103,7 @@ impl Lease<'_> {
             }
             self.memory.sleep(self.offset(), SLOT_SLEEPING, 100);
             // An answer that came before the end is taken even if the end came right after.
-            if self.state().load(Ordering::Acquire) != SLOT_ANSWERED && !lives() {
+            if !self.is_answered() && !lives() {
                 return Err(Errno::EIO);
             }
         }

@@ -30,7 +30,7 @@ use crate::client::{Execbuffer, Ioctl, MAX_ARRAYS};
 /// First word of [`Hello`]: "VGLD".
 pub const MAGIC: u32 = 0x444c_4756;
 /// Version of this interface; both ends must agree.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Name of the node for rendering and mode setting, in /dev/dri and of its socket in the runtime directory.
 pub const CARD: &str = "card0";
@@ -208,8 +208,11 @@ pub struct Welcome {
     /// The largest bulk array that the daemon takes, in bytes. A client refuses a larger one itself: nobody would
     /// be told of the refusal of a call that wants no answer.
     pub largest_bulk: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// How many buffers a client may have made that its program has not asked for, of all kinds together; 0 for none. A
+    /// small part of its quota, so that a program that uses that up is hardly told too early.
+    pub stock_buffers: u32,
+    /// Bytes of memory behind these.
+    pub stock_bytes: u32,
 }
 
 /// Goes on the channel's socket with descriptors, in either direction.

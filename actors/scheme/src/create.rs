@@ -12,6 +12,7 @@ use virgld_protocol::rights::Rights;
 use crate::buffer::Buffer;
 use crate::dumb;
 use crate::file::Origin;
+use crate::map::place_of;
 use crate::state::{Caller, Effect, Outcome, State, answer};
 
 /// `VIRGL_BIND_SCANOUT` and `VIRGL_BIND_SHARED`: such a buffer is going to be passed to another process.
@@ -114,7 +115,10 @@ impl State {
         let has_context = file.context.is_open();
         let (shape, reply) = match what {
             Awaited::Create(asked) => {
-                let fixed = ResourceCreate { bo_handle: handle.0, res_handle: resource.0, ..asked };
+                // Memory of its own is moved when a buffer is taken back from others.
+                let offset = if backing.isolated { None } else { place_of(&backing) };
+                let (bo_handle, res_handle) = (handle.0, resource.0);
+                let fixed = ResourceCreate { bo_handle, res_handle, offset: offset.unwrap_or(0), ..asked };
                 (Shape::Texture(describe(&asked)), Reply::fixed(&fixed))
             }
             Awaited::Dumb(asked) => (Shape::Flat(dumb::surface(&asked)), dumb::reply(&asked, handle)),

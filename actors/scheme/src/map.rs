@@ -7,6 +7,7 @@ use virgld_protocol::client::{Call, Map, Reply};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId};
 use virgld_protocol::message::door::Attach;
+use virgld_protocol::message::resource::Backing;
 use virgld_protocol::rights::Rights;
 use virgld_runtime::link::{Region, RegionId};
 
@@ -34,7 +35,7 @@ impl State {
         {
             entry.insert(distant);
         }
-        base_of(buffer.backing.region.id).and_then(|base| base.checked_add(buffer.backing.offset)).ok_or(FAR)
+        place_of(&buffer.backing).ok_or(FAR)
     }
 
     /// The memory behind an offset that MAP gave to this file. A file's whole arena is its own, so it may map all
@@ -64,6 +65,11 @@ impl State {
             mappable.iter().filter_map(|it| self.buffers.get(it)).map(|buffer| &buffer.backing);
         Ok(backings.find(|it| it.isolated && it.region.id.0 == region).map(|it| it.region.clone()))
     }
+}
+
+/// The offset for `mmap` that stands for a buffer's memory.
+pub(crate) fn place_of(backing: &Backing) -> Option<u64> {
+    base_of(backing.region.id)?.checked_add(backing.offset)
 }
 
 fn base_of(region: RegionId) -> Option<u64> {

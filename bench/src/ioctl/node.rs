@@ -27,10 +27,12 @@ impl Node {
     {
         const {
             assert!(T::TABLE.arrays.is_empty() && T::TABLE.indirect.is_none());
-            assert!(T::TABLE.size == size_of::<T>());
+            // What goes beyond the C structure is between client library and daemon.
+            assert!(T::TABLE.fields.len() == 1 && T::TABLE.fields[0].from == T::TABLE.fields[0].to);
+            assert!(T::TABLE.fields[0].size == T::TABLE.size && T::TABLE.size <= size_of::<T>());
         }
-        // SAFETY: the structure is as large as the number says, any bytes make one, and it holds no pointers.
-        unsafe { self.ioctl(T::TABLE.number, argument) }
+        // SAFETY: the structure is no smaller than the size says, any bytes make one, and it holds no pointers.
+        unsafe { self.ioctl(T::TABLE.number, T::TABLE.size, argument) }
     }
 
     /// EXECBUFFER of nothing that uses these buffers.
@@ -58,7 +60,7 @@ impl Node {
         };
         // SAFETY: the only pointer that is not null points to as many handles as the structure says, and they
         // are only read.
-        unsafe { self.ioctl(Execbuffer::TABLE.number, &mut call) }?;
+        unsafe { self.ioctl(Execbuffer::TABLE.number, Execbuffer::TABLE.size, &mut call) }?;
         Ok(call.fence_fd)
     }
 
@@ -66,9 +68,9 @@ impl Node {
     ///
     /// # Safety
     ///
-    /// `argument` must be what the call of that number takes.
-    unsafe fn ioctl<T>(&self, number: u8, argument: &mut T) -> io::Result<()> {
-        let size = size_of::<T>() as libc::c_ulong;
+    /// `argument` must be what the call of that number takes, and have `size` bytes or more.
+    unsafe fn ioctl<T>(&self, number: u8, size: usize, argument: &mut T) -> io::Result<()> {
+        let size = size as libc::c_ulong;
         let request =
             READ_WRITE | size << 16 | libc::c_ulong::from(DRM_TYPE) << 8 | libc::c_ulong::from(number);
         loop {

@@ -46,10 +46,25 @@ pub(crate) fn get_cap(fd: i32, capability: u64) -> Result<u64, i32> {
 
 /// RESOURCE_CREATE; gives the handle.
 pub(crate) fn create(fd: i32) -> u32 {
+    create_wide(fd, 0).unwrap()
+}
+
+/// RESOURCE_CREATE of a certain width, in a structure that was used before; gives the handle.
+pub(crate) fn create_wide(fd: i32, width: u32) -> Result<u32, i32> {
+    static USED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
     let mut call = [0_u32; 14];
-    drm(fd, 0x44, &mut call).unwrap();
-    assert_eq!(call[11], call[10] + 100);
-    call[10]
+    call[3] = width;
+    call[10] = USED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    drm(fd, 0x44, &mut call)?;
+    assert_eq!((call[3], call[11]), (width, call[10] + 100));
+    Ok(call[10])
+}
+
+/// MAP; gives the offset.
+pub(crate) fn offset_of(fd: i32, handle: u32) -> u64 {
+    let mut call = [0_u64, u64::from(handle)];
+    drm(fd, 0x41, &mut call).unwrap();
+    call[0]
 }
 
 /// `struct drm_virtgpu_execbuffer`.

@@ -74,6 +74,16 @@ fn buffers_are_mapped_and_shared_by_descriptor() {
 }
 
 #[test]
+fn buffers_that_are_made_again_and_again_are_made_in_advance() {
+    let seen = play("stock").seen();
+    let asked = 50 + 1 + 6 + 4 + 1;
+    assert_eq!(seen.maps, [1, 100]);
+    let in_stock = seen.made - asked;
+    assert!((4..=8).contains(&in_stock), "{seen:?}");
+    assert_eq!(seen.closed, 50 + in_stock, "what nobody asked for was closed: {seen:?}");
+}
+
+#[test]
 fn a_client_that_opens_its_buffer_again_and_again_does_not_end_the_daemon() {
     for _ in 0..5 {
         play("reopen").wait_for("the export is unused", |seen| seen.unused_exports == 1);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use crate::calls::*;
-use crate::scheme::{ARENA, FAIL, HOLD};
+use crate::scheme::{ARENA, FAIL, HOLD, SCARCE};
 
 pub(crate) fn run(scenario: &str) {
     match scenario {
@@ -14,6 +14,7 @@ pub(crate) fn run(scenario: &str) {
         "calls" => calls(),
         "submit" => submits(),
         "share" => share(),
+        "stock" => stock(),
         "reopen" => reopens(),
         "busy" => busy(),
         "threads" => threads(),
@@ -245,6 +246,39 @@ fn share() {
     unsafe { libc::munmap(shared.cast(), 4096) };
     // The door looks every 100 ms, and this file must be there to have been told by.
     std::thread::sleep(std::time::Duration::from_millis(300));
+}
+
+/// Buffers of one kind, again and again; and then other things.
+fn stock() {
+    let fd = render();
+    let mut all = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        let handle = create(fd);
+        assert!(all.insert(handle), "{handle} was given twice");
+        assert_eq!(offset_of(fd, handle), ARENA + 4096 * u64::from(handle));
+        let mapped = map(fd, offset_of(fd, handle), 4096).unwrap();
+        // SAFETY: mapped, by nobody else.
+        unsafe {
+            mapped.write_volatile(handle);
+            libc::munmap(mapped.cast(), 4096);
+        }
+    }
+    for handle in &all {
+        drm(fd, 0x09, &mut [*handle, 0]).unwrap();
+    }
+    // What is shared can be moved: it is asked for.
+    let shared = create_wide(fd, 1).unwrap();
+    drm(fd, 0x2d, &mut [shared, 0, 0]).unwrap();
+    offset_of(fd, shared);
+    let scarce: Vec<_> = (0..9).map(|_| create_wide(fd, SCARCE)).collect();
+    assert!(scarce[..6].iter().all(Result::is_ok) && scarce[6..].iter().all(|it| *it == Err(libc::ENOMEM)));
+    // The first kind gives way, and goes back as soon as something is made.
+    for width in 100..104 {
+        create_wide(fd, width).unwrap();
+    }
+    assert_eq!(get_cap(fd, 1), Ok(2));
+    create_wide(fd, 104).unwrap();
+    assert_eq!(get_cap(fd, 1), Ok(2));
 }
 
 /// Breaks the daemon's leases, or tries to: opens what it gave away from a path that counts for nobody.

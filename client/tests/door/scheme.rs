@@ -17,6 +17,8 @@ use zerocopy::IntoBytes;
 pub(crate) const HOLD: u32 = 0x57a1_1ed0;
 /// One that begins with this fails.
 pub(crate) const FAIL: u32 = 0xdead_0000;
+/// Of buffers of this width there are no more than six.
+pub(crate) const SCARCE: u32 = 7;
 /// What MAP gives for handle 0; others follow in pages.
 pub(crate) const ARENA: u64 = 0x10_0000;
 
@@ -26,6 +28,10 @@ pub(crate) struct Seen {
     pub(crate) opened: u32,
     pub(crate) open: u32,
     pub(crate) submits: u32,
+    pub(crate) made: u32,
+    pub(crate) closed: u32,
+    /// MAP by who waits for the answer, and by who only tells.
+    pub(crate) maps: [u32; 2],
     pub(crate) broken_streams: u32,
     pub(crate) most_held: usize,
     pub(crate) unused_exports: u32,
@@ -37,6 +43,7 @@ pub(crate) struct Scheme {
     seen: Arc<Mutex<Seen>>,
     arena: Arc<SharedMemory>,
     next_handle: u32,
+    scarce: u32,
     held: Vec<Held>,
 }
 
@@ -51,7 +58,7 @@ struct Held {
 impl Scheme {
     pub(crate) fn new(door: Cap<FromScheme>, seen: Arc<Mutex<Seen>>) -> Self {
         let arena = SharedMemory::new("arena", 1 << 20).unwrap();
-        Self { door, seen, arena, next_handle: 0, held: Vec::new() }
+        Self { door, seen, arena, next_handle: 0, scarce: 6, held: Vec::new() }
     }
 
     fn say(&self, command: Command) {
@@ -78,12 +85,7 @@ impl Scheme {
                 Ok(Reply::fixed(&Getparam { value: call.param * 3, ..call }))
             }
             0x49 => Ok(Reply::empty().with(vec![7; 4])),
-            0x44 => {
-                self.next_handle += 1;
-                let call = event.call.parse::<ResourceCreate>().unwrap().fixed;
-                let handle = self.next_handle;
-                Ok(Reply::fixed(&ResourceCreate { bo_handle: handle, res_handle: handle + 100, ..call }))
-            }
+            0x44 => self.create(&event.call),
             0x42 => return self.submit(event),
             0x1e | 0x1f | 0xb0 => Ok(Reply::empty()),
             0xa0 => Ok(resources(&event.call)),
@@ -107,6 +109,7 @@ impl Scheme {
             }
             0x41 => {
                 let call = event.call.parse::<Map>().unwrap().fixed;
+                self.seen.lock().unwrap().maps[usize::from(token.is_none())] += 1;
                 Ok(Reply::fixed(&Map { offset: ARENA + 4096 * u64::from(call.handle), ..call }))
             }
             0x2d => {
@@ -124,6 +127,7 @@ impl Scheme {
             },
             0x09 => {
                 let call = event.call.parse::<GemClose>().unwrap().fixed;
+                self.seen.lock().unwrap().closed += 1;
                 self.say(Command::WatchExport { export: ExportKey(call.handle.into()) });
                 Ok(Reply::empty())
             }
@@ -145,6 +149,18 @@ impl Scheme {
         if event.call.number == 0xb0 {
             self.flip(event.file, &event.call);
         }
+    }
+
+    fn create(&mut self, call: &Call) -> Result<Reply, Errno> {
+        let call = call.parse::<ResourceCreate>().unwrap().fixed;
+        if call.width == SCARCE {
+            self.scarce = self.scarce.checked_sub(1).ok_or(Errno::ENOMEM)?;
+        }
+        self.seen.lock().unwrap().made += 1;
+        self.next_handle += 1;
+        let handle = self.next_handle;
+        let offset = ARENA + 4096 * u64::from(handle);
+        Ok(Reply::fixed(&ResourceCreate { bo_handle: handle, res_handle: handle + 100, offset, ..call }))
     }
 
     /// As many events as the number of the framebuffer says.

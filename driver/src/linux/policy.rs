@@ -134,6 +134,8 @@ impl Policy {
             bytes_beside_others: client.bytes_beside_others,
             bytes_in_flight: client.bytes_in_flight,
             fences_in_stock: client.fences,
+            buffers_in_stock: stock(client.resources as u64),
+            bytes_in_stock: stock(client.bytes),
             foreign_fences: client.foreign_fences,
             calls_per_second: client.calls_per_second,
         };
@@ -188,6 +190,11 @@ impl Admission {
     }
 }
 
+/// How much of a quota may be buffers in advance: by so little a program may find it used up too early.
+fn stock(quota: u64) -> u32 {
+    u32::try_from(quota / 2048).unwrap_or(u32::MAX)
+}
+
 impl Name {
     /// The number, as `list` has it: a line for each, its name and, third, its number.
     fn number(&self, list: &Path) -> Result<u32, Error> {
@@ -227,6 +234,8 @@ mod tests {
         assert_eq!(policy.resource().file.resources, 7);
         assert_eq!(policy.scheme().user.contexts, 2);
         assert_eq!(policy.door().user, door::Limits::default().user);
+        assert_eq!(policy.door().file.buffers_in_stock, 0, "of seven, every one counts");
+        assert_eq!(Policy::default().door().file, door::Limits::default().file);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::layout::{Field, Ioctl, Layout};
 
 /// RESOURCE_CREATE: a 3D resource and memory of the client behind it.
-#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct ResourceCreate {
     /// Kind of texture or buffer (`pipe_texture_target`).
@@ -36,6 +36,9 @@ pub struct ResourceCreate {
     pub size: u32,
     /// Bytes per row, kept for RESOURCE_INFO.
     pub stride: u32,
+    /// Out, for the client library and not for the program: the offset that MAP would give, for as long as the buffer
+    /// is not shared. 0 if MAP must be asked.
+    pub offset: u64,
 }
 
 impl Ioctl for ResourceCreate {

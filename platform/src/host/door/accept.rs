@@ -7,7 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use tracing::{debug, warn};
-use virgld_protocol::channel::{Hello, MAGIC, VERSION, Verdict};
+use virgld_protocol::channel::{Hello, MAGIC, VERSION, Verdict, Welcome};
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::scheme::{DoorEvent, Node};
 use virgld_runtime::Fault;
@@ -152,13 +152,19 @@ impl Door {
     /// Opens a channel. Where that cannot be, the client finds its socket closed.
     fn open_channel(&mut self, id: FileId, socket: OwnedFd) {
         let number = self.fresh_number();
-        let largest = u32::try_from(self.largest_stream()).unwrap_or(u32::MAX);
+        let welcome = Welcome {
+            magic: MAGIC,
+            version: VERSION,
+            largest_bulk: u32::try_from(self.largest_stream()).unwrap_or(u32::MAX),
+            stock_buffers: self.limits.file.buffers_in_stock,
+            stock_bytes: self.limits.file.bytes_in_stock,
+        };
         let Some(file) = self.files.get_mut(&id) else { return };
         if file.channels.len() >= self.limits.file.processes {
             warn!(file = id.0, "too many processes use one file; one more is refused");
             return;
         }
-        let Some(channel) = Channel::open(number, id, socket, largest, &self.registrar, &self.sinks) else {
+        let Some(channel) = Channel::open(number, id, socket, &welcome, &self.registrar, &self.sinks) else {
             warn!(file = id.0, "no room for a channel");
             return;
         };

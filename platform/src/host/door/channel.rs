@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
-use virgld_protocol::channel::{Attachment, MAGIC, VERSION, Welcome};
+use virgld_protocol::channel::{Attachment, Welcome};
 use virgld_protocol::ids::FileId;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -48,7 +48,7 @@ impl Channel {
         id: u64,
         file: FileId,
         socket: OwnedFd,
-        largest_bulk: u32,
+        welcome: &Welcome,
         registrar: &Registrar,
         sinks: &Sinks,
     ) -> Option<Self> {
@@ -60,7 +60,6 @@ impl Channel {
         };
         let watches =
             [watch(socket.clone(), Source::Channel(id))?, watch(doorbell.clone(), Source::Doorbell(id))?];
-        let welcome = Welcome { magic: MAGIC, version: VERSION, largest_bulk, reserved: 0 };
         packet::send(&*socket, welcome.as_bytes(), &[ring.memory().fd(), doorbell.as_fd()]).ok()?;
         let attention = Attention::Idle;
         let stash = Vec::new();

@@ -55,6 +55,10 @@ pub struct FileLimits {
     pub bytes_beside_others: usize,
     /// Fences in advance that no call has named yet.
     pub fences_in_stock: usize,
+    /// Buffers in advance that no program has asked for yet; the client library keeps to it.
+    pub buffers_in_stock: u32,
+    /// Bytes of memory behind these.
+    pub bytes_in_stock: u32,
     /// Foreign fences that are watched for it.
     pub foreign_fences: usize,
     /// Calls in a second; 0 for as many as there is time for.
@@ -83,6 +87,8 @@ impl Default for Limits {
             bytes_in_flight: 4 << 20,
             bytes_beside_others: 64 << 10,
             fences_in_stock: 64,
+            buffers_in_stock: 32,
+            bytes_in_stock: 1 << 20,
             foreign_fences: 64,
             calls_per_second: 0,
         };
