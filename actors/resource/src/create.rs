@@ -1,5 +1,7 @@
 //! Making resources, and finding memory for them.
 
+use std::collections::VecDeque;
+
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::ResourceCommand;
@@ -10,6 +12,7 @@ use virgld_runtime::link::Region;
 use crate::account::Charge;
 use crate::arena::{Arena, OpenArena, in_memory, whole_pages};
 use crate::state::{Effect, Owner, Record, State, announce, back, key, number};
+use crate::throttle::Leaving;
 
 /// What a region that was asked for is for.
 pub(crate) enum Waiting {
@@ -29,10 +32,11 @@ pub(crate) enum Waiting {
 
 /// A resource to be made.
 pub(crate) struct Order {
-    token: Token,
-    owner: FileId,
-    shape: Shape,
-    bytes: u64,
+    pub(crate) token: Token,
+    pub(crate) owner: FileId,
+    pub(crate) shape: Shape,
+    pub(crate) bytes: u64,
+    pub(crate) shareable: bool,
 }
 
 impl State {
@@ -42,6 +46,8 @@ impl State {
             arena: Arena::Opening(Vec::new()),
             user,
             charge: Charge::default(),
+            orders: VecDeque::new(),
+            leaving: Leaving::default(),
             retired: false,
         });
     }
@@ -59,19 +65,10 @@ impl State {
         let Some(bytes) = whole_pages(bytes).filter(fits_one_command) else {
             return refuse(token, Errno::ENOMEM, effects);
         };
-        if !self.charge(owner, Charge::memory(bytes, shareable).and_a_resource()) {
-            return refuse(token, Errno::ENOMEM, effects);
-        }
-        let order = Order { token, owner, shape, bytes };
-        if shareable {
-            // Places at the device are kept for arenas: without one, this buffer's bytes are copied.
-            self.open(Waiting::Create(order), bytes, true, effects);
-        } else {
-            self.create_in_arena(order, effects);
-        }
+        self.accept(Order { token, owner, shape, bytes, shareable }, effects);
     }
 
-    fn create_in_arena(&mut self, order: Order, effects: &mut Vec<Effect>) {
+    pub(crate) fn create_in_arena(&mut self, order: Order, effects: &mut Vec<Effect>) {
         let Some(account) = self.owners.get_mut(&order.owner) else { return };
         match &mut account.arena {
             Arena::Opening(queue) => {

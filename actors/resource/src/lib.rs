@@ -15,6 +15,7 @@ mod create;
 mod fetch;
 mod release;
 mod state;
+mod throttle;
 
 pub use account::Quota;
 pub use actor::Resources;

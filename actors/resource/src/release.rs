@@ -17,6 +17,10 @@ impl State {
             key(resource).and_then(|key| self.records.get_mut(key)).filter(|record| !record.released);
         let Some(record) = record else { return };
         record.released = true;
+        if let Some(account) = self.owners.get_mut(&record.owner) {
+            account.leaving.resources += 1;
+            account.leaving.bytes += record.backing.length;
+        }
         self.end_moves(resource, effects);
         // A device that is lost may write until there is another, which will be told of the resource first: contexts
         // may have work that names it.
@@ -32,6 +36,10 @@ impl State {
             return;
         }
         let record = self.records.remove(key);
+        if let Some(account) = self.owners.get_mut(&record.owner) {
+            account.leaving.resources -= 1;
+            account.leaving.bytes -= record.backing.length;
+        }
         self.discharge(record.owner, Charge::default().and_a_resource());
         for backing in record.before.iter().filter(|backing| backing.isolated) {
             // Descriptors that were taken back may be about; they keep no memory of ours in use.
@@ -40,6 +48,7 @@ impl State {
         for backing in record.before.iter().chain([&record.backing]) {
             self.give_back(record.owner, backing, effects);
         }
+        self.go_on(record.owner, effects);
         self.settle_owner(record.owner, effects);
     }
 
@@ -79,6 +88,7 @@ impl State {
         if let Some(account) = self.owners.get_mut(&owner) {
             account.retired = true;
         }
+        self.drop_orders(owner, effects);
         self.settle_owner(owner, effects);
     }
 

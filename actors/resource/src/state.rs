@@ -1,6 +1,6 @@
 //! Every resource, and every region of memory behind them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 use virgld_protocol::errno::Errno;
@@ -15,8 +15,9 @@ use virgld_runtime::link::Region;
 use crate::account::{Charge, Quota};
 use crate::arena::{Arena, OpenArena, in_memory};
 use crate::capsets::Capsets;
-use crate::create::Waiting;
+use crate::create::{Order, Waiting};
 use crate::fetch::Fetch;
+use crate::throttle::Leaving;
 
 /// Something that the state wants done.
 #[derive(Debug)]
@@ -70,6 +71,9 @@ pub(crate) struct Owner {
     pub(crate) arena: Arena,
     pub(crate) user: UserId,
     pub(crate) charge: Charge,
+    /// Resources that are to be made when the device has let go of others.
+    pub(crate) orders: VecDeque<Order>,
+    pub(crate) leaving: Leaving,
     /// The file is closed.
     pub(crate) retired: bool,
 }
@@ -138,6 +142,7 @@ impl State {
                 self.up = false;
                 self.capsets.forget();
                 effects.push(Effect::Scheme(Notice::DeviceDown));
+                self.all_go_on(effects);
             }
             // The next device is told of all resources anew.
             ResourceEvent::Failed { .. } if !self.up => {}

@@ -40,6 +40,7 @@ pub(crate) struct Held {
 }
 
 pub(crate) struct Desk {
+    limits: Limits,
     state: State,
     effects: Vec<Effect>,
     /// Regions asked for, not answered.
@@ -62,8 +63,13 @@ pub(crate) struct Desk {
 impl Desk {
     /// A resource actor whose device is up.
     pub(crate) fn new() -> Self {
+        Self::with(limits())
+    }
+
+    pub(crate) fn with(limits: Limits) -> Self {
         let mut desk = Self {
-            state: State::new(limits()),
+            limits,
+            state: State::new(limits),
             effects: Vec::new(),
             opening: Vec::new(),
             regions: BTreeSet::new(),
@@ -269,8 +275,8 @@ impl Desk {
         for owner in live.iter().map(|held| held.owner) {
             let own = || live.iter().filter(|held| held.owner == owner);
             let isolated = own().filter(|held| held.backing.isolated).map(|held| held.backing.length);
-            assert!(own().count() <= limits().file.resources, "too many resources");
-            assert!(isolated.sum::<u64>() <= limits().file.isolated_bytes, "too much memory of its own");
+            assert!(own().count() <= self.limits.file.resources, "too many resources");
+            assert!(isolated.sum::<u64>() <= self.limits.file.isolated_bytes, "too much memory of its own");
         }
     }
 }

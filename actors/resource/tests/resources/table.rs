@@ -4,7 +4,7 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, UserId};
 use virgld_protocol::message::ctrlq::ResourceEvent;
 use virgld_protocol::message::transport::RegionRequest;
-use virgld_resource::{Effect, State};
+use virgld_resource::{Effect, Limits, Quota, State};
 
 use crate::setup::{Desk, Grant, PAGE, limits};
 
@@ -92,6 +92,65 @@ fn quotas_are_per_owner() {
     assert_eq!(desk.answer(large), Some(Err(Errno::ENOMEM)));
     let endless = desk.create(OTHER, u64::MAX, false);
     assert_eq!(desk.answer(endless), Some(Err(Errno::ENOMEM)));
+}
+
+#[test]
+fn a_quota_that_is_used_up_by_what_the_device_has_still_to_let_go_of_is_waited_for() {
+    let mut desk = Desk::new();
+    let made: Vec<_> = (0..limits().file.resources).map(|_| desk.create(OWNER, 1, false)).collect();
+    desk.grant_all();
+    assert_eq!(desk.answer(made[4]), Some(Err(Errno::ENOMEM)), "the arena has four pages");
+    let last = desk.create(OWNER, 1, true);
+    desk.grant_all();
+    desk.release(desk.answer(last).unwrap().unwrap());
+    let (next, second) = (desk.create(OWNER, 1, true), desk.create(OWNER, 1, true));
+    assert!(desk.answer(next).is_none() && desk.answer(second).is_none(), "there will be room");
+    desk.forget(0);
+    desk.grant_all();
+    assert!(desk.answer(next).unwrap().is_ok());
+    assert_eq!(desk.answer(second), Some(Err(Errno::ENOMEM)), "there is none, and will be none");
+}
+
+#[test]
+fn who_drops_buffers_faster_than_the_device_lets_go_of_them_waits() {
+    let plenty = Quota { bytes: 1 << 30, resources: 1000, ..limits().file };
+    let mut desk = Desk::with(Limits { file: plenty, user: plenty, arena_bytes: 1 << 20, ..limits() });
+    let rush = |desk: &mut Desk, owner| {
+        for _ in 0..100 {
+            let token = desk.create(owner, 1, false);
+            desk.grant_all();
+            match desk.answer(token) {
+                Some(made) => desk.release(made.unwrap()),
+                None => return token,
+            }
+        }
+        panic!("nobody waits")
+    };
+    let waiting = rush(&mut desk, OWNER);
+    assert_eq!(desk.leaving.len(), 64);
+    let other = desk.create(OTHER, 1, false);
+    desk.grant_all();
+    assert!(desk.answer(other).unwrap().is_ok(), "others do not wait");
+    desk.forget(0);
+    assert!(desk.answer(waiting).unwrap().is_ok(), "the device has let go of one");
+    // Without a device nobody waits for it; the next is told of all that leaves.
+    desk.release(desk.answer(waiting).unwrap().unwrap());
+    let next = desk.create(OWNER, 1, false);
+    assert_eq!(desk.answer(next), None);
+    desk.control(ResourceEvent::Down);
+    assert!(desk.answer(next).unwrap().is_ok());
+    desk.leaving.clear();
+    desk.control(UP);
+    let last = desk.create(OWNER, 1, false);
+    desk.release(desk.answer(next).unwrap().unwrap());
+    desk.release(desk.answer(other).unwrap().unwrap());
+    desk.retire(OWNER);
+    assert_eq!(desk.answer(last), Some(Err(Errno::ENODEV)), "its file is closed");
+    desk.retire(OTHER);
+    while !desk.leaving.is_empty() {
+        desk.forget(0);
+    }
+    assert!(desk.is_empty());
 }
 
 #[test]
