@@ -26,9 +26,12 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
-    /// Work begins. Serials ascend.
+    /// Work begins. Serials ascend; one that comes late is put in its place.
     pub(crate) fn begin(&mut self, serial: Serial) {
-        self.entries.push_back((serial, Progress::UnderWay));
+        let late = self.entries.iter().rev().take_while(|(other, _)| *other > serial).count();
+        let index = self.entries.len() - late;
+        self.entries.insert(index, (serial, Progress::UnderWay));
+        self.executed = self.executed.min(index);
     }
 
     /// The device has been through work. Says whether that is news.
@@ -44,9 +47,10 @@ impl Timeline {
         self.advance(serial, Progress::Complete)
     }
 
-    /// This work carries a fence. Serials ascend.
+    /// This work carries a fence.
     pub(crate) fn fence(&mut self, serial: Serial) {
-        self.fences.push_back(serial);
+        let late = self.fences.iter().rev().take_while(|other| **other > serial).count();
+        self.fences.insert(self.fences.len() - late, serial);
     }
 
     /// Whether work under way carries a fence.
@@ -97,11 +101,11 @@ impl Timeline {
         while let Some((serial, progress)) = self.entries.get(self.executed)
             && *progress >= Progress::Executed
         {
-            self.reached.executed = *serial;
+            self.reached.executed = self.reached.executed.max(*serial);
             self.executed += 1;
         }
         while let Some((serial, Progress::Complete)) = self.entries.front() {
-            self.reached.complete = *serial;
+            self.reached.complete = self.reached.complete.max(*serial);
             self.entries.pop_front();
             self.executed -= 1;
         }
@@ -131,6 +135,22 @@ mod tests {
         assert_eq!(marks(&timeline), (5, 5));
         assert!(timeline.complete(Serial(9)));
         assert_eq!(marks(&timeline), (9, 9));
+    }
+
+    #[test]
+    fn what_comes_late_is_told_of_and_takes_nothing_back() {
+        let mut timeline = begun(&[1, 3]);
+        assert!(timeline.execute(Serial(1)));
+        assert!(timeline.execute(Serial(3)));
+        timeline.begin(Serial(2));
+        assert_eq!(marks(&timeline), (3, 0));
+        timeline.settle(Serial(3));
+        assert_eq!(marks(&timeline), (3, 1), "2 is under way");
+        assert!(timeline.complete(Serial(2)));
+        assert_eq!(marks(&timeline), (3, 3));
+        timeline.begin(Serial(2));
+        assert!(timeline.complete(Serial(2)), "it is answered, though all is over");
+        assert_eq!(marks(&timeline), (3, 3));
     }
 
     #[test]
