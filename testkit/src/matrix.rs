@@ -44,7 +44,9 @@ pub struct Cell {
     pub other: Told,
     /// The longest time until the first client could work again.
     pub recovery: Duration,
-    /// What was left when both had gone, and whatever rule was broken. Empty where all is well.
+    /// What was left when both had gone.
+    pub left: Vec<String>,
+    /// Whatever rule was broken: towards the device, for example, when a command for it got lost.
     pub wrong: Vec<String>,
 }
 
@@ -176,7 +178,8 @@ impl Cell {
         system.door.close(other.file());
         system.outlast();
         system.outlast();
-        cell.wrong = rest(&mut system);
+        cell.left = left(&mut system);
+        cell.wrong = broken(&system);
         cell
     }
 
@@ -185,6 +188,7 @@ impl Cell {
         self.concerned = self.concerned.max(one.concerned);
         self.other = self.other.max(one.other);
         self.recovery = self.recovery.max(one.recovery);
+        self.left.extend(one.left);
         self.wrong.extend(one.wrong);
     }
 }
@@ -256,17 +260,23 @@ fn progress(system: &mut System, clients: &mut [&mut Client]) {
 }
 
 /// What is there and should not be, now that nobody is.
-fn rest(system: &mut System) -> Vec<String> {
-    let mut wrong = system.offences();
+fn left(system: &mut System) -> Vec<String> {
+    let mut left = Vec::new();
     match system.report() {
         Some(report) if report.is_empty() => {}
-        report => wrong.push(format!("left behind: {report:?}")),
+        report => left.push(format!("left behind: {report:?}")),
     }
     let host = system.device.host();
     if (host.contexts(), host.resources()) != (0, 0) {
         let (contexts, resources) = (host.contexts(), host.resources());
-        wrong.push(format!("left on the device: {contexts} contexts, {resources} resources"));
+        left.push(format!("left on the device: {contexts} contexts, {resources} resources"));
     }
+    left
+}
+
+/// The rules that were broken.
+fn broken(system: &System) -> Vec<String> {
+    let mut wrong = system.offences();
     if system.casualties().iter().any(|it| it.death == Death::Escalated) {
         wrong.push("the daemon ended".into());
     }

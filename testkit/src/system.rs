@@ -35,6 +35,8 @@ use crate::link::{FakeLink, LinkConfig, locked};
 const ANY: Badge = Badge(0);
 /// After how long an actor that does not return is found out.
 const WATCH: Duration = Duration::from_secs(30);
+/// How long a command may take, if nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What deaths that a plan wanted say.
 const INJECTED: &str = "injected";
 /// Memory for cursor commands.
@@ -76,9 +78,13 @@ impl Default for SystemConfig {
                 user,
                 overflow_bytes: 6 * 4096,
             },
-            scheme: virgld_scheme::Limits::default(),
+            scheme: virgld_scheme::Limits {
+                silence: Duration::from_secs(20),
+                command: PATIENCE,
+                ..virgld_scheme::Limits::default()
+            },
             presentation: Presentation::Scanout,
-            patience: Duration::from_secs(5),
+            patience: PATIENCE,
             devices: Intensity { restarts: 1000, period: Duration::from_secs(1) },
             small: vec![SizeClass { size: 256, count: 40 }, SizeClass { size: 2048, count: 2 }],
             streams: vec![SizeClass { size: 256, count: 16 }],
@@ -213,7 +219,7 @@ impl System {
 
         let registrar = control_box.open::<ctrlq::Registrar>(ANY);
         let contexts = Contexts::default();
-        let start_context = context_starter(ContextParts {
+        let authority = context_authority(ContextParts {
             spawner: spawner.grant(),
             commands: control_box.minter(),
             notices: scheme_box.minter(),
@@ -268,7 +274,7 @@ impl System {
             door_box.open(ANY),
             resource_box.open(ANY),
             display_box.open(ANY),
-            start_context,
+            authority,
         );
 
         supervise(&spawner, "transport", transport_box, transport);
@@ -486,8 +492,23 @@ struct ContextParts {
     contexts: Contexts,
 }
 
+/// Starts the actor of each new context, and ends one that has gone wrong, as the daemon does.
+fn context_authority(parts: ContextParts) -> virgld_scheme::Contexts {
+    let (spawner, registrar) = (parts.spawner.grant(), parts.registrar.grant());
+    let contexts = Arc::clone(&parts.contexts);
+    let end = Box::new(move |file| {
+        let mut contexts = locked(&contexts);
+        let found = contexts.iter().find(|(_, (of, _))| *of == file).map(|(slot, it)| (*slot, it.1));
+        let Some((slot, context)) = found else { return };
+        contexts.remove(&slot);
+        spawner.stop(slot);
+        let _ = registrar.send(ctrlq::Register::Died { context });
+    });
+    virgld_scheme::Contexts { start: context_starter(parts), end }
+}
+
 /// Starts the actor of each new context, as the daemon does.
-fn context_starter(parts: ContextParts) -> virgld_scheme::StartContext {
+fn context_starter(parts: ContextParts) -> Box<dyn FnMut(FileId) -> Cap<context::FromScheme> + Send> {
     let mut next = 0_u32;
     Box::new(move |file| {
         next += 1;

@@ -10,4 +10,4 @@ mod actor;
 mod state;
 
 pub use actor::{Keeper, StartDevice};
-pub use state::{Effect, State};
+pub use state::{Effect, PATIENCE, State};

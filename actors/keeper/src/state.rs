@@ -100,6 +100,6 @@ impl State {
 }
 
 /// For how long there may be no device: clients wait meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two attempts to start a device.
 const PAUSE: Duration = Duration::from_millis(200);

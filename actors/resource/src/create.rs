@@ -204,7 +204,14 @@ impl State {
 
     fn made(&mut self, order: Order, backing: Backing, effects: &mut Vec<Effect>) {
         let Order { token, owner, shape, .. } = order;
-        let record = Record { owner, shape, backing: backing.clone(), before: Vec::new(), released: false };
+        let record = Record {
+            asked: token,
+            owner,
+            shape,
+            backing: backing.clone(),
+            before: Vec::new(),
+            released: false,
+        };
         let resource = number(self.records.insert(record));
         if self.up
             && let Some(record) = self.record(resource)
@@ -212,6 +219,36 @@ impl State {
             announce(resource, record, effects);
         }
         effects.push(Effect::Scheme(Notice::Created { token, resource, backing }));
+    }
+
+    /// Nobody waits any more for what was to be made: the region for it did not come. Should it come yet, it is closed.
+    pub(crate) fn forget_order(&mut self, asked: Token, effects: &mut Vec<Effect>) {
+        let is_it = |waiting: &Waiting| matches!(waiting, Waiting::Create(order) | Waiting::InArena(order) if order.token == asked);
+        let found = self.waiting.iter().find(|(_, waiting)| is_it(waiting)).map(|(key, _)| *key);
+        let Some((key, waiting)) = found.and_then(|key| Some((key, self.waiting.remove(&key)?))) else {
+            return;
+        };
+        match waiting {
+            Waiting::Create(order) => {
+                self.unaccount(&order);
+                self.give_up(&order, Errno::EIO, effects);
+            }
+            Waiting::InArena(order) => {
+                self.leave_queue(order.owner, key);
+                self.give_up(&order, Errno::EIO, effects);
+            }
+            _ => {}
+        }
+    }
+
+    /// One less waits for the arena of a file; when nobody does, the next to come asks for it anew.
+    fn leave_queue(&mut self, owner: FileId, order: Token) {
+        let arena = self.owners.get_mut(&owner).map(|account| &mut account.arena);
+        let Some(Arena::Opening(queue)) = arena else { return };
+        queue.retain(|it| *it != order);
+        if queue.is_empty() {
+            self.waiting.retain(|_, waiting| !matches!(waiting, Waiting::Arena(of) if *of == owner));
+        }
     }
 
     fn give_up(&mut self, order: &Order, errno: Errno, effects: &mut Vec<Effect>) {

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use virgld_protocol::ids::{FileId, ResourceId};
+use virgld_protocol::ids::{FileId, ResourceId, Token};
 use virgld_protocol::message::resource::Backing;
 use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::RegionId;
 
 use crate::account::Charge;
 use crate::arena::{Arena, in_memory};
-use crate::state::{Effect, Owner, State, dismiss, key, seen};
+use crate::state::{Effect, Owner, State, dismiss, key, number, seen};
 
 impl State {
     pub(crate) fn release(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
@@ -26,6 +26,15 @@ impl State {
         // may have work that names it.
         if self.up {
             dismiss(resource, effects);
+        }
+    }
+
+    /// Lets go of what was made and nobody has heard of, or makes it no more.
+    pub(crate) fn withdraw(&mut self, token: Token, effects: &mut Vec<Effect>) {
+        let made = self.records.iter().find(|(_, record)| record.asked == token).map(|(key, _)| number(key));
+        match made {
+            Some(resource) => self.release(resource, effects),
+            None => self.forget_order(token, effects),
         }
     }
 

@@ -57,6 +57,8 @@ impl Default for Limits {
 
 /// One resource.
 pub(crate) struct Record {
+    /// What it was asked for by.
+    pub(crate) asked: Token,
     pub(crate) owner: FileId,
     pub(crate) shape: Shape,
     pub(crate) backing: Backing,
@@ -125,6 +127,7 @@ impl State {
             Request::Move { token, resource } => self.renew(token, resource, effects),
             Request::Isolate { token, resource } => self.isolate(token, resource, effects),
             Request::Release { resource } => self.release(resource, effects),
+            Request::Withdraw { token } => self.withdraw(token, effects),
             Request::Retire { owner } => self.retire(owner, effects),
         }
     }

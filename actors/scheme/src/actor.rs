@@ -10,8 +10,13 @@ use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
 use crate::state::{Effect, Limits, State};
 
-/// Starts the context actor of a file and says how to speak to it.
-pub type StartContext = Box<dyn FnMut(FileId) -> Cap<context::FromScheme> + Send>;
+/// The authority over context actors.
+pub struct Contexts {
+    /// Starts that of a file and says how to speak to it.
+    pub start: Box<dyn FnMut(FileId) -> Cap<context::FromScheme> + Send>,
+    /// Ends that of a file, as if it had died: it has gone wrong.
+    pub end: Box<dyn FnMut(FileId) + Send>,
+}
 
 /// The scheme actor.
 pub struct Scheme {
@@ -20,7 +25,7 @@ pub struct Scheme {
     door: Cap<door::FromScheme>,
     resource: Cap<resource::FromScheme>,
     display: Cap<display::FromScheme>,
-    start_context: StartContext,
+    authority: Contexts,
     contexts: HashMap<FileId, Cap<context::FromScheme>>,
     /// Whose the step under way is, and whether it is that file's end.
     serving: Option<(FileId, bool)>,
@@ -33,7 +38,7 @@ impl Scheme {
         door: Cap<door::FromScheme>,
         resource: Cap<resource::FromScheme>,
         display: Cap<display::FromScheme>,
-        start_context: StartContext,
+        authority: Contexts,
     ) -> Self {
         let state = State::new(limits);
         Self {
@@ -42,7 +47,7 @@ impl Scheme {
             door,
             resource,
             display,
-            start_context,
+            authority,
             contexts: HashMap::default(),
             serving: None,
         }
@@ -55,7 +60,7 @@ impl Scheme {
                 Effect::Resource(request) => self.resource.send(request),
                 Effect::Display(request) => self.display.send(request),
                 Effect::StartContext(file) => {
-                    self.contexts.insert(file, (self.start_context)(file));
+                    self.contexts.insert(file, (self.authority.start)(file));
                     Ok(())
                 }
                 Effect::Context(file, request) => {
@@ -63,6 +68,10 @@ impl Scheme {
                         // A context that died costs its own file alone, and the supervisor says so.
                         let _ = context.send(request);
                     }
+                    Ok(())
+                }
+                Effect::EndContext(file) => {
+                    (self.authority.end)(file);
                     Ok(())
                 }
                 Effect::ForgetContext(file) => {

@@ -163,9 +163,7 @@ impl State {
 
     /// The context's actor died. What it had under way fails; the file stays, without a context.
     pub fn context_died(&mut self, id: FileId, effects: &mut Vec<Effect>) {
-        for (_, fences) in self.orphans.extract_if(|(file, _), _| *file == id).collect::<Vec<_>>() {
-            fences.into_iter().for_each(|fence| self.signal(fence, Err(Errno::EIO), effects));
-        }
+        self.orphans_died(id, effects);
         let Some(file) = self.files.get_mut(&id).filter(|file| file.context.is_open()) else { return };
         file.context = GlContext::Dead;
         let closed = file.closed;
@@ -183,6 +181,13 @@ impl State {
         if closed {
             // The context cannot say any more that it has ended.
             self.context_ended(id, effects);
+        }
+    }
+
+    /// Nobody will ever say that the work of a closed file is complete.
+    pub(crate) fn orphans_died(&mut self, id: FileId, effects: &mut Vec<Effect>) {
+        for (_, fences) in self.orphans.extract_if(|(file, _), _| *file == id).collect::<Vec<_>>() {
+            fences.into_iter().for_each(|fence| self.signal(fence, Err(Errno::EIO), effects));
         }
     }
 
@@ -204,6 +209,8 @@ impl State {
             }
             self.release_if_unnamed(resource, effects);
         }
+        // Each was detached before the context ended, whether that was heard of or not.
+        self.drop_all(id, effects);
         effects.push(Effect::Resource(resource::Request::Retire { owner: id }));
         effects.push(Effect::ForgetContext(id));
     }

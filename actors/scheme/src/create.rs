@@ -38,6 +38,16 @@ impl Parked {
         self.file
     }
 
+    /// What it waits for.
+    pub(crate) fn awaited(&self) -> &Awaited {
+        &self.what
+    }
+
+    /// Who is to be answered.
+    pub(crate) fn caller(&self) -> Option<Token> {
+        self.token
+    }
+
     /// What nobody waits for any more; a creation is still waited for, because it must be undone.
     pub(crate) fn ends_with(&self, file: FileId) -> bool {
         self.file == file && !matches!(self.what, Awaited::Create(..) | Awaited::Dumb(..))
@@ -103,7 +113,13 @@ impl State {
         effects: &mut Vec<Effect>,
     ) {
         let parked = self.parked.remove(&token);
-        let Some(Parked { file: id, token, what }) = parked else { return };
+        let Some(Parked { file: id, token, what }) = parked else {
+            // It was given up for lost.
+            if !self.buffers.contains_key(&resource) {
+                effects.push(Effect::Resource(Request::Release { resource }));
+            }
+            return;
+        };
         let Some(file) = self.files.get_mut(&id) else {
             // The file was closed meanwhile.
             return effects.push(Effect::Resource(Request::Release { resource }));

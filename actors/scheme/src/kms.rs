@@ -82,7 +82,12 @@ impl State {
         }
     }
 
-    fn display_answered(&mut self, token: Token, result: Result<Answer, Refusal>, effects: &mut Vec<Effect>) {
+    pub(crate) fn display_answered(
+        &mut self,
+        token: Token,
+        result: Result<Answer, Refusal>,
+        effects: &mut Vec<Effect>,
+    ) {
         const TAKEN_BACK: Refusal = Refusal::new(Errno::ENOENT, "the framebuffer's buffer was taken back");
         let Some(Showing { file, token, call, revoked, held }) = self.shown.remove(&token) else { return };
         let reply = match result {

@@ -30,8 +30,9 @@ mod syncobj;
 mod syncobj_calls;
 mod syncobj_wait;
 mod transfer;
+mod vigil;
 mod wait;
 mod whose;
 
-pub use actor::{Scheme, StartContext};
+pub use actor::{Contexts, Scheme};
 pub use state::{Effect, Limits, State, UserLimits};

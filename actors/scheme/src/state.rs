@@ -24,6 +24,7 @@ use crate::file::File;
 use crate::kms::Showing;
 use crate::syncobj::Syncobjs;
 use crate::syncobj_wait::SyncWait;
+use crate::vigil::Vigil;
 use crate::wait::BufferWait;
 
 /// Something that the state wants done.
@@ -41,6 +42,8 @@ pub enum Effect {
     Context(FileId, context::Request),
     /// The context of a file has nothing more to hear.
     ForgetContext(FileId),
+    /// The context of a file has gone wrong without dying: it is to end.
+    EndContext(FileId),
 }
 
 /// How long things may take, and how many there may be.
@@ -50,6 +53,11 @@ pub struct Limits {
     pub wait: Duration,
     /// A submit whose fence has not signalled after this long fails.
     pub hold: Duration,
+    /// What another actor has not answered after this long counts as lost: longer than the daemon goes without a device,
+    /// and a command.
+    pub silence: Duration,
+    /// How long the device may take for one command.
+    pub command: Duration,
     /// Synchronisation objects of one file.
     pub syncobjs: usize,
     /// What all files of one user may have together.
@@ -78,6 +86,8 @@ impl Default for Limits {
         Self {
             wait: Duration::from_secs(15),
             hold: Duration::from_secs(10),
+            silence: Duration::from_secs(90),
+            command: Duration::from_secs(30),
             syncobjs: 65_536,
             user,
             journals: false,
@@ -126,6 +136,7 @@ pub struct State {
     pub(crate) fences: Fences,
     pub(crate) syncobjs: Syncobjs,
     pub(crate) sync_waits: Vec<SyncWait>,
+    pub(crate) vigil: Vigil,
     pub(crate) device: Option<Device>,
     pub(crate) next: u64,
 }
@@ -147,6 +158,7 @@ impl State {
             fences: Fences::default(),
             syncobjs: Syncobjs::default(),
             sync_waits: Vec::new(),
+            vigil: Vigil::default(),
             device: None,
             next: 0,
         }
@@ -155,7 +167,10 @@ impl State {
     /// Takes what a door saw.
     pub fn door(&mut self, now: Time, event: DoorEvent, effects: &mut Vec<Effect>) {
         match event {
-            DoorEvent::Opened { file, node, credentials } => self.open(file, node, credentials, effects),
+            DoorEvent::Opened { file, node, credentials } => {
+                self.vigil.begin(now, self.limits.silence);
+                self.open(file, node, credentials, effects);
+            }
             DoorEvent::Closed { file } => self.close(file, effects),
             DoorEvent::Call(call) => self.call(now, call, effects),
             DoorEvent::Map { file, token, offset, length } => {
@@ -228,6 +243,7 @@ impl State {
             buffers: self.buffers.len(),
             syncobjs: self.syncobjs.len(),
             fences: self.fences.len(),
+            silences: self.vigil.silences,
             live: self.live().collect(),
             departed: self.departed.iter().copied().collect(),
         }
@@ -319,7 +335,7 @@ impl State {
     pub fn deadline(&self) -> Option<Time> {
         let waits = self.waits.iter().map(|wait| wait.deadline);
         let sync_waits = self.sync_waits.iter().map(|wait| wait.deadline);
-        waits.chain(sync_waits).chain(self.fences.deadline()).min()
+        waits.chain(sync_waits).chain(self.fences.deadline()).chain(self.vigil.deadline()).min()
     }
 
     /// Tells what has waited long enough.
@@ -327,6 +343,7 @@ impl State {
         self.expire_waits(now, effects);
         self.expire_sync_waits(now, effects);
         self.expire_holds(now, effects);
+        self.keep_vigil(now, effects);
     }
 
     /// The files of the user whose file this is.

@@ -36,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) syncobjs: usize,
     /// Fences that have not signalled.
     pub(crate) fences: usize,
+    /// Calls and work that an actor never answered, and that were given up.
+    pub(crate) silences: u64,
     /// All that is kept for somebody.
     pub(crate) leaks: Leaks,
 }
@@ -184,6 +186,7 @@ impl Accounts {
             buffers: scheme.buffers,
             syncobjs: scheme.syncobjs,
             fences: scheme.fences,
+            silences: scheme.silences,
             leaks,
         })
     }
@@ -327,6 +330,11 @@ impl fmt::Display for Report {
         let total = mebibytes(self.resource_bytes);
         writeln!(to, "resources  {}, {total:.1} MiB in {} regions", self.resources, self.regions)?;
         writeln!(to, "fences     {} pending; {} synchronisation objects", self.fences, self.syncobjs)?;
+        writeln!(
+            to,
+            "silences   {} calls and pieces of work given up, as an actor never answered",
+            self.silences
+        )?;
         writeln!(to, "contexts   {}", self.contexts)?;
         self.display.fmt(to)?;
         writeln!(to, "clients    {}", self.clients.len())?;

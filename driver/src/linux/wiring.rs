@@ -185,7 +185,7 @@ pub(crate) fn wire(
         scheme: scheme_box.open(ANY),
         complaints: transport_box.open(ANY),
     };
-    let start_context = context_starter(ContextParts {
+    let contexts = context_authority(ContextParts {
         spawner: spawner.grant(),
         commands: control_box.minter(),
         notices: scheme_box.minter(),
@@ -267,11 +267,11 @@ pub(crate) fn wire(
         resource_box.open(ANY),
     );
     let scheme = Scheme::new(
-        virgld_scheme::Limits { journals: journal.is_some(), ..policy.scheme() },
+        scheme_limits(policy, command_deadline, journal.is_some()),
         door_box.open(ANY),
         resource_box.open(ANY),
         display_box.open(ANY),
-        start_context,
+        contexts,
     );
 
     supervise(&spawner, "transport", transport_box, transport);
@@ -311,8 +311,37 @@ struct ContextParts {
     journal: Option<usize>,
 }
 
+/// How long things may take, and how many there may be, at the scheme.
+fn scheme_limits(policy: &Policy, command: Duration, journals: bool) -> virgld_scheme::Limits {
+    // The keeper ends the daemon when there is no device for so long; until then calls may wait for one.
+    let silence = virgld_keeper::PATIENCE + command;
+    virgld_scheme::Limits { journals, silence, command, ..policy.scheme() }
+}
+
+/// Starts the actor of each new context, and ends one that has gone wrong without dying.
+fn context_authority(parts: ContextParts) -> virgld_scheme::Contexts {
+    let (spawner, registrar) = (parts.spawner.grant(), parts.registrar.grant());
+    let contexts = Arc::clone(&parts.contexts);
+    let end = Box::new(move |file| {
+        let mut contexts = locked(&contexts);
+        let found =
+            contexts.iter().find(|(_, (of, _))| *of == file).map(|(slot, (_, context))| (*slot, *context));
+        let Some((slot, context)) = found else { return };
+        contexts.remove(&slot);
+        tracing::error!(
+            file = file.0,
+            context = context.0,
+            "a context's work went on no more: its actor is ended"
+        );
+        spawner.stop(slot);
+        // If the control queue is gone, the daemon is about to end.
+        let _ = registrar.send(ctrlq::Register::Died { context });
+    });
+    virgld_scheme::Contexts { start: context_starter(parts), end }
+}
+
 /// Starts the actor of each new context, with the authority to be that context and no other.
-fn context_starter(parts: ContextParts) -> virgld_scheme::StartContext {
+fn context_starter(parts: ContextParts) -> Box<dyn FnMut(FileId) -> Cap<context::FromScheme> + Send> {
     let mut next = 0_u32;
     Box::new(move |file| {
         // Never reused while anybody could remember it: it takes 4 billion contexts to come round.

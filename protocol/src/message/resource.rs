@@ -32,6 +32,7 @@ words!(Message {
     "Scheme.Isolate" => Self::Scheme(Request::Isolate { .. }),
     "Scheme.Move" => Self::Scheme(Request::Move { .. }),
     "Scheme.Release" => Self::Scheme(Request::Release { .. }),
+    "Scheme.Withdraw" => Self::Scheme(Request::Withdraw { .. }),
     "Scheme.Retire" => Self::Scheme(Request::Retire { .. }),
     "Display.ReadBack" => Self::Display(_),
     "Control.Up" => Self::Control(ResourceEvent::Up { .. }),
@@ -99,6 +100,11 @@ pub enum Request {
     Release {
         /// Which.
         resource: ResourceId,
+    },
+    /// Nobody waits for what was asked any more, and nobody has heard of an answer: what was made goes.
+    Withdraw {
+        /// Which [`Request::Create`].
+        token: Token,
     },
     /// The file is closed: its arena goes as soon as the last resource in it has.
     Retire {

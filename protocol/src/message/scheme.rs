@@ -308,6 +308,8 @@ pub struct Report {
     pub syncobjs: usize,
     /// Fences that have not signalled.
     pub fences: usize,
+    /// Calls and work that an actor never answered, and that were given up.
+    pub silences: u64,
     /// Files, exported buffers, synchronisation objects, fences and work under way.
     pub live: Inventory,
     /// Who had the files that were closed last: what others keep may be theirs.

@@ -27,7 +27,7 @@ pub fn markdown(entries: &[Entry]) -> String {
             let _ = writeln!(text, "| {row} | {column} | 0 | – | – | – | – |");
             continue;
         }
-        let left = if cell.wrong.is_empty() { "nothing" } else { "something" };
+        let left = if cell.left.is_empty() { "nothing" } else { "something" };
         let (concerned, other, recovery) = (cell.concerned, cell.other, cell.recovery.as_millis());
         let _ = writeln!(
             text,

@@ -7,6 +7,7 @@ mod ends;
 mod fences;
 mod quotas;
 mod setup;
+mod silence;
 mod syncobjs;
 mod table;
 mod waits;

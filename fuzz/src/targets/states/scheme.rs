@@ -158,7 +158,9 @@ impl Desk {
             resource::Request::Isolate { token, resource } | resource::Request::Move { token, resource } => {
                 Notice::Isolated { token, resource, backing: backing(input) }
             }
-            resource::Request::Release { .. } | resource::Request::Retire { .. } => return,
+            resource::Request::Release { .. }
+            | resource::Request::Retire { .. }
+            | resource::Request::Withdraw { .. } => return,
         };
         self.state.resource(notice, &mut self.effects);
     }
