@@ -25,7 +25,8 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let programs = workspace.release("virgld");
     let folder = programs.parent().unwrap_or(Path::new("/"));
     let script = format!("cd {}\n{SCRIPT}", folder.display());
-    let gpu = format!("{GPU},xres=640,yres=480");
+    // One interrupt vector for everything.
+    let gpu = format!("{GPU},xres=640,yres=480,vectors=1");
     let limit = Duration::from_secs(240);
     let machine = Machine { image: &image, gpu: &gpu, words: "", script: &script, limit, screen: true };
     let guest = machine.start()?;

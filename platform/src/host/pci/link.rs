@@ -270,11 +270,11 @@ impl PciLink {
         if let Some(trouble) = setup::trouble(self.device.common()) {
             return self.fail(trouble, events);
         }
-        setup::take_events(self.device.specific());
+        let told = setup::take_events(self.device.specific());
         match setup::configuration(self.device.common(), self.device.specific()) {
             Ok(configuration) if configuration != self.configuration => self.configuration = configuration,
             // One vector may serve all: then most of its interrupts are about something else.
-            Ok(_) if self.shared => return,
+            Ok(_) if self.shared && !told => return,
             Ok(_) => {}
             Err(error) => return tracing::warn!(%error, "a change of the configuration is not known"),
         }

@@ -100,12 +100,14 @@ pub(super) fn configuration(common: Fields<'_>, device: Fields<'_>) -> Result<[u
     Err(PciError::Restless)
 }
 
-/// Takes note of the device's events: those that were there are cleared (section 5.7.4).
-pub(super) fn take_events(device: Fields<'_>) {
+/// Takes note of the device's events: those that were there are cleared (section 5.7.4). Says whether there were any.
+pub(super) fn take_events(device: Fields<'_>) -> bool {
     let events = device.double(EVENTS_READ);
-    if events != 0 && events != u32::MAX {
+    let any = events != 0 && events != u32::MAX;
+    if any {
         device.set_double(EVENTS_CLEAR, events);
     }
+    any
 }
 
 /// The entries to give a queue: what the device has, but no more than is of use.
@@ -344,11 +346,12 @@ mod tests {
     #[test]
     fn events_are_cleared_but_not_those_of_a_device_that_is_gone() {
         let model = Model::good();
+        assert!(!take_events(model.device()), "an interrupt for something else");
         model.put(1, 0, 1);
-        take_events(model.device());
+        assert!(take_events(model.device()));
         assert_eq!((model.at(1, 0), model.at(1, 4)), (0, 1));
         model.put(1, 0, u32::MAX);
-        take_events(model.device());
+        assert!(!take_events(model.device()));
         assert_eq!((model.at(1, 0), model.at(1, 4)), (u32::MAX, 1));
     }
 
