@@ -1,7 +1,7 @@
 //! One process's channel to one DRM file.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use virgld_protocol::channel::{
@@ -39,6 +39,8 @@ pub(crate) struct Channel {
 struct Line {
     socket: OwnFd,
     doorbell: OwnFd,
+    /// The daemon was found gone: it does not come back to this file.
+    gone: AtomicBool,
 }
 
 /// An answer: where its bytes are, until it is dropped, and what came with it.
@@ -75,7 +77,7 @@ impl Channel {
             largest_bulk: welcome.largest_bulk as usize,
             arenas: Mutex::default(),
             memory: Memory::map(&memory)?,
-            line: Line { socket: ours, doorbell },
+            line: Line { socket: ours, doorbell, gone: AtomicBool::new(false) },
             slots: Slots::new(),
             ring: Mutex::new(Ring::new(room)),
             restocking: Mutex::default(),
@@ -177,7 +179,9 @@ impl Channel {
     }
 
     fn answer<'a>(&'a self, lease: Lease<'a>, serial: u64) -> Outcome<Answered<'a>> {
-        let slot = lease.wait(SPINS, || self.lives())?;
+        // A program that makes a thousand calls after the daemon's end waits once and not a thousand times.
+        let patience = if self.line.gone.load(Ordering::Relaxed) { 0 } else { GLANCE };
+        let slot = lease.wait(SPINS, patience, || self.lives())?;
         let descriptors = match slot.descriptors {
             0 => Vec::new(),
             _ => self.collect(serial)?,
@@ -260,7 +264,12 @@ impl Peer for Line {
     }
 
     fn lives(&self) -> bool {
-        sys::poll(self.socket.raw(), 0, 0) & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) == 0
+        let lives =
+            sys::poll(self.socket.raw(), 0, 0) & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) == 0;
+        if !lives {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        lives
     }
 
     fn send_descriptors(&self, serial: u64, descriptors: &[RawFd]) -> Outcome<()> {
@@ -270,3 +279,5 @@ impl Peer for Line {
 
 /// How often a caller looks for its answer before it sleeps: about as long as going to sleep would take.
 const SPINS: u32 = 100;
+/// How often one that waits looks whether the daemon is still there, in milliseconds.
+const GLANCE: u32 = 100;

@@ -82,9 +82,9 @@ impl Lease<'_> {
         self.state().load(Ordering::Acquire) == SLOT_ANSWERED
     }
 
-    /// Waits for the answer: looks for a short while, then sleeps. `lives` is asked now and then whether there is
-    /// still somebody to answer.
-    pub(crate) fn wait(&self, spins: u32, lives: impl Fn() -> bool) -> Outcome<Slot> {
+    /// Waits for the answer: looks for a short while, then sleeps. Each time that
+    /// so many milliseconds have passed, `lives` is asked whether there is still somebody to answer.
+    pub(crate) fn wait(&self, spins: u32, milliseconds: u32, lives: impl Fn() -> bool) -> Outcome<Slot> {
         for _ in 0..spins {
             if self.is_answered() {
                 return Ok(self.header());
@@ -101,7 +101,7 @@ impl Lease<'_> {
             if announced == Err(SLOT_ANSWERED) {
                 return Ok(self.header());
             }
-            self.memory.sleep(self.offset(), SLOT_SLEEPING, 100);
+            self.memory.sleep(self.offset(), SLOT_SLEEPING, milliseconds);
             // An answer that came before the end is taken even if the end came right after.
             if !self.is_answered() && !lives() {
                 return Err(Errno::EIO);

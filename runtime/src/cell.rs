@@ -29,6 +29,8 @@ pub(crate) trait Run: Send {
     fn restart(&mut self, now: Time) -> Result<(), Fault>;
     fn deadline(&self) -> Option<Time>;
     fn settles(&self) -> bool;
+    /// What makes all capabilities to it dead, whoever has it.
+    fn revoke(&self) -> Box<dyn Fn() + Send>;
 }
 
 /// An actor and where its messages wait.
@@ -249,6 +251,10 @@ impl<A: Actor> Run for Cell<A> {
 
     fn settles(&self) -> bool {
         A::SETTLES
+    }
+
+    fn revoke(&self) -> Box<dyn Fn() + Send> {
+        self.mailbox.revoke()
     }
 }
 

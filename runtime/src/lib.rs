@@ -18,6 +18,7 @@ mod outbox;
 mod respond;
 mod stage;
 mod supervise;
+mod watched;
 mod words;
 
 pub use actor::{Actor, Badge, Fault, Time, Turn};
@@ -26,4 +27,5 @@ pub use mailbox::{Mailbox, Minter};
 pub use respond::Respond;
 pub use stage::{Casualty, Death, SlotId, Spawner, Stage, Wake};
 pub use supervise::{Intensity, Restarts};
+pub use watched::{Revoked, Tenure, Watched};
 pub use words::Words;

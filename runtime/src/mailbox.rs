@@ -10,6 +10,7 @@ use crate::actor::Badge;
 use crate::cap::{Cap, Interface};
 use crate::outbox;
 use crate::stage::{SlotId, StageShared, take};
+use crate::watched;
 
 /// A message and the badge of who sent it.
 pub(crate) struct Envelope<M> {
@@ -43,7 +44,10 @@ impl<M: Send + 'static> Shared<M> {
     }
 
     fn post_now(&self, epoch: u64, badge: Badge, message: M) -> bool {
-        if !self.is_current(epoch) || self.sender.send(Envelope { badge, message }).is_err() {
+        if watched::is_abandoned(&self.stage.tenure)
+            || !self.is_current(epoch)
+            || self.sender.send(Envelope { badge, message }).is_err()
+        {
             return false;
         }
         if !self.scheduled.swap(true, Ordering::AcqRel) {
@@ -87,6 +91,12 @@ impl<M: Send + 'static> Mailbox<M> {
     /// Where the owner runs.
     pub fn slot(&self) -> SlotId {
         self.shared.slot
+    }
+
+    /// What makes all capabilities to it dead, wherever it is.
+    pub(crate) fn revoke(&self) -> Box<dyn Fn() + Send> {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move || shared.epoch.store(0, Ordering::Release))
     }
 
     /// Says that the messages that wait are about to be taken: the next to come must schedule again.

@@ -39,6 +39,10 @@ pub(crate) struct StageShared {
     next: AtomicU64,
     waker: Arc<dyn Wake>,
     pub(crate) faults: Arc<Faults>,
+    /// Which thread's turn it is, counted; more than one only where a thread was abandoned.
+    pub(crate) tenure: AtomicU64,
+    /// Steps so far.
+    pub(crate) steps: AtomicU64,
 }
 
 impl StageShared {
@@ -155,7 +159,7 @@ pub enum Death {
 
 /// One thread's actors.
 pub struct Stage {
-    shared: Arc<StageShared>,
+    pub(crate) shared: Arc<StageShared>,
     ready: Receiver<SlotId>,
     arrivals: Receiver<Arrival>,
     departures: Receiver<SlotId>,
@@ -165,11 +169,19 @@ pub struct Stage {
     casualties: Vec<Casualty>,
     /// An actor that does not return, where that is only played.
     hung: Option<SlotId>,
+    /// Whose step is under way.
+    running: Option<SlotId>,
+    /// Whether anything ran in this run.
+    ran: bool,
+    /// The next of the actors that settle, while they do.
+    settling: Option<usize>,
 }
 
 struct Slot {
     name: &'static str,
-    cell: Box<dyn Run>,
+    /// Not here while its step is under way.
+    cell: Option<Box<dyn Run>>,
+    revoke: Box<dyn Fn() + Send>,
     deadline: Option<Time>,
     restarts: Option<Restarts>,
 }
@@ -189,6 +201,8 @@ impl Stage {
             next: AtomicU64::new(1),
             waker,
             faults: Arc::new(Faults::new()),
+            tenure: AtomicU64::new(0),
+            steps: AtomicU64::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -200,6 +214,9 @@ impl Stage {
             deadlines: BTreeSet::new(),
             casualties: Vec::new(),
             hung: None,
+            running: None,
+            ran: false,
+            settling: None,
         }
     }
 
@@ -218,32 +235,76 @@ impl Stage {
     /// Runs until no message waits and no deadline has passed, then lets every actor settle. Says whether
     /// anything ran.
     pub fn run(&mut self, now: Time) -> bool {
-        let mut ran = false;
+        let faults = Arc::clone(&self.shared.faults);
         loop {
-            self.change();
-            let mut any = self.wake_due(now);
-            while self.hung.is_none()
-                && let Some(slot) = take(&self.ready)
-            {
-                self.change();
-                any |= self.step(now, slot, |cell, round| cell.run(round));
-            }
-            self.change();
-            if self.hung.is_some() {
-                return true;
-            }
-            if any {
-                ran = true;
-                continue;
-            }
-            if !ran {
-                return false;
-            }
-            self.settle(now);
-            if self.ready.is_empty() {
-                return true;
+            match self.next(now) {
+                Next::Over(ran) => return ran,
+                Next::Step(job) => {
+                    let mut job = Some(job);
+                    while let Some(asked) = job.take() {
+                        let (done, outcome) = asked.act(now, &faults);
+                        job = self.done(now, done, outcome);
+                    }
+                }
             }
         }
+    }
+
+    /// What is to be done next, with the actor that is to do it, or that there is nothing more.
+    pub(crate) fn next(&mut self, now: Time) -> Next {
+        loop {
+            self.change();
+            if self.hung.is_some() {
+                return self.over(true);
+            }
+            if let Some(index) = self.settling {
+                if let Some(slot) = self.settlers.get(index).copied() {
+                    self.settling = Some(index + 1);
+                    if let Some(job) = self.take_out(slot, Act::Settle) {
+                        return Next::Step(job);
+                    }
+                    continue;
+                }
+                self.settling = None;
+                self.settlers.retain(|slot| self.slots.contains_key(slot));
+                if self.ready.is_empty() {
+                    return self.over(true);
+                }
+            }
+            let due = self.deadlines.first().copied().filter(|(time, _)| *time <= now);
+            let (slot, act) = if let Some((_, slot)) = due {
+                self.deadlines.pop_first();
+                if let Some(slot) = self.slots.get_mut(&slot) {
+                    slot.deadline = None;
+                }
+                (slot, Act::Wake)
+            } else if let Some(slot) = take(&self.ready) {
+                // It may have come in with this very message.
+                self.change();
+                (slot, Act::Run)
+            } else if self.ran {
+                self.settling = Some(0);
+                continue;
+            } else {
+                return self.over(false);
+            };
+            if let Some(job) = self.take_out(slot, act) {
+                self.ran = true;
+                return Next::Step(job);
+            }
+        }
+    }
+
+    fn over(&mut self, ran: bool) -> Next {
+        (self.ran, self.settling) = (false, None);
+        Next::Over(ran)
+    }
+
+    fn take_out(&mut self, id: SlotId, act: Act) -> Option<Job> {
+        let slot = self.slots.get_mut(&id)?;
+        let cell = slot.cell.take()?;
+        self.running = Some(id);
+        Some(Job { id, name: slot.name, cell, act })
     }
 
     /// Announces that the thread is about to sleep. If it says no, messages came meanwhile: run again.
@@ -271,11 +332,28 @@ impl Stage {
         self.hung.is_some()
     }
 
-    /// Somebody has found out that an actor hangs: it counts as dead.
-    pub fn end_hung(&mut self, now: Time) {
+    /// Somebody has found out that an actor hangs: what it has is lost, as it is in the hands of a thread that does not come
+    /// back. One that was to be started anew cannot be.
+    pub fn end_hung(&mut self) {
         if let Some(slot) = self.hung.take() {
-            self.bury(now, slot, Fault::new("injected: it did not return from a step"));
+            self.lose(slot, "injected: it did not return from a step");
         }
+    }
+
+    /// The actor whose step is under way is given up with the thread that runs it. Says whether there is one.
+    pub(crate) fn abandon(&mut self) -> bool {
+        let Some(slot) = self.running.take() else { return false };
+        self.lose(slot, "it did not return from a step");
+        true
+    }
+
+    /// An actor is in the hands of a thread that does not come back.
+    fn lose(&mut self, id: SlotId, why: &str) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        (slot.revoke)();
+        let death = if slot.restarts.is_some() { Death::Escalated } else { Death::Ended };
+        self.casualties.push(Casualty { slot: id, name: slot.name, fault: Fault::new(why), death });
+        self.stop(id);
     }
 
     /// Actors that died since the last call.
@@ -294,53 +372,66 @@ impl Stage {
             if cell.settles() {
                 self.settlers.push(slot);
             }
-            self.slots.insert(slot, Slot { name, cell, deadline: None, restarts });
+            let revoke = cell.revoke();
+            self.slots.insert(slot, Slot { name, cell: Some(cell), revoke, deadline: None, restarts });
         }
         while let Ok(slot) = self.departures.try_recv() {
             self.stop(slot);
         }
     }
 
-    fn wake_due(&mut self, now: Time) -> bool {
-        let mut any = false;
-        while self.hung.is_none()
-            && let Some((time, slot)) = self.deadlines.first().copied()
-            && time <= now
-        {
-            self.deadlines.pop_first();
-            if let Some(slot) = self.slots.get_mut(&slot) {
-                slot.deadline = None;
-            }
-            any |= self.step(now, slot, |cell, round| cell.wake(round));
-        }
-        any
-    }
-
-    fn settle(&mut self, now: Time) {
-        for index in 0..self.settlers.len() {
-            self.step(now, self.settlers[index], |cell, _| cell.settle());
-        }
-        self.settlers.retain(|slot| self.slots.contains_key(slot));
-    }
-
-    /// Lets one actor act; a fault or a panic costs that actor alone.
-    fn step(
-        &mut self,
-        now: Time,
-        id: SlotId,
-        act: impl FnOnce(&mut dyn Run, Round<'_>) -> Result<(), Fault>,
-    ) -> bool {
-        let Some(slot) = self.slots.get_mut(&id) else { return false };
-        let round = Round { now, name: slot.name, faults: &self.shared.faults };
-        // What a panic leaves of the cell is dropped, or made good by its restart, before anybody else sees it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| act(slot.cell.as_mut(), round)));
+    /// Takes an actor back after its step. Gives what it has to do at once.
+    pub(crate) fn done(&mut self, now: Time, mut job: Job, outcome: Outcome) -> Option<Job> {
+        self.running = None;
+        let id = job.id;
         match outcome {
-            Ok(Ok(())) => self.plan(now, id),
-            Ok(Err(fault)) => self.bury(now, id, fault),
-            Err(panic) if panic.is::<Hung>() => self.hung = Some(id),
-            Err(panic) => self.bury(now, id, Fault::new(panic_text(panic.as_ref()))),
+            Outcome::Done => {}
+            Outcome::Hung => self.hung = Some(id),
+            Outcome::Died(fault) => {
+                // What a step that did not end had sent is not sent.
+                drop(outbox::take());
+                job.act = match job.act {
+                    Act::Restart(first) => {
+                        self.bury(id, failed_restart(first, &fault), Death::Escalated);
+                        return None;
+                    }
+                    _ => self.admit_restart(now, id, fault)?,
+                };
+                self.running = Some(id);
+                return Some(job);
+            }
         }
-        true
+        let slot = self.slots.get_mut(&id)?;
+        slot.cell = Some(job.cell);
+        self.plan(now, id);
+        if let Act::Restart(fault) = job.act {
+            // What waits behind the message that it died of.
+            self.shared.schedule(id);
+            self.casualties.push(Casualty { slot: id, name: job.name, fault, death: Death::Restarted });
+        }
+        None
+    }
+
+    /// An actor died: says that it is to be started anew, if it is one that is, and may be.
+    fn admit_restart(&mut self, now: Time, id: SlotId, fault: Fault) -> Option<Act> {
+        let slot = self.slots.get_mut(&id)?;
+        let Some(restarts) = &mut slot.restarts else {
+            self.bury(id, fault, Death::Ended);
+            return None;
+        };
+        if restarts.admit(now) {
+            return Some(Act::Restart(fault));
+        }
+        let Intensity { restarts, period } = restarts.intensity();
+        let what = format!("more than {restarts} times within {period:?}; at last: {}", fault.what);
+        self.bury(id, Fault::new(what), Death::Escalated);
+        None
+    }
+
+    fn bury(&mut self, id: SlotId, fault: Fault, death: Death) {
+        let Some(name) = self.slots.get(&id).map(|slot| slot.name) else { return };
+        self.stop(id);
+        self.casualties.push(Casualty { slot: id, name, fault, death });
     }
 
     /// Notes when an actor wants to be woken.
@@ -348,7 +439,7 @@ impl Stage {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         // An actor that names a moment already past is still woken, but not in an endless loop.
         let soonest = Time(now.0.saturating_add(1));
-        let deadline = slot.cell.deadline().map(|deadline| deadline.max(soonest));
+        let deadline = slot.cell.as_ref().and_then(|cell| cell.deadline()).map(|it| it.max(soonest));
         if deadline != slot.deadline {
             if let Some(old) = slot.deadline {
                 self.deadlines.remove(&(old, id));
@@ -359,41 +450,59 @@ impl Stage {
             slot.deadline = deadline;
         }
     }
+}
 
-    /// An actor died: starts it anew, if it is one that is, and may be.
-    fn bury(&mut self, now: Time, id: SlotId, mut fault: Fault) {
-        // What a step that did not end had sent is not sent.
-        drop(outbox::take());
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let name = slot.name;
-        let refused = slot.restarts.as_mut().and_then(|it| (!it.admit(now)).then(|| it.intensity()));
-        let death = match (&slot.restarts, refused) {
-            (None, _) => Death::Ended,
-            (_, Some(Intensity { restarts, period })) => {
-                fault.what = format!("more than {restarts} times within {period:?}; at last: {}", fault.what);
-                Death::Escalated
-            }
-            (Some(_), None) => match catch_unwind(AssertUnwindSafe(|| slot.cell.restart(now))) {
-                Ok(Ok(())) => Death::Restarted,
-                Ok(Err(why)) => {
-                    fault.what = format!("{}; it cannot be started anew: {why}", fault.what);
-                    Death::Escalated
-                }
-                Err(panic) => {
-                    let why = panic_text(panic.as_ref());
-                    fault.what = format!("{}; when it was started anew it {why}", fault.what);
-                    Death::Escalated
-                }
-            },
+/// What a stage is to do next.
+pub(crate) enum Next {
+    Step(Job),
+    /// Nothing; and whether anything ran.
+    Over(bool),
+}
+
+/// What an actor is to do.
+enum Act {
+    Run,
+    Wake,
+    Settle,
+    /// Start anew, having died of this.
+    Restart(Fault),
+}
+
+/// An actor taken out of its stage for a step.
+pub(crate) struct Job {
+    id: SlotId,
+    name: &'static str,
+    cell: Box<dyn Run>,
+    act: Act,
+}
+
+/// What became of a step.
+pub(crate) enum Outcome {
+    Done,
+    Died(Fault),
+    /// It plays at not returning.
+    Hung,
+}
+
+impl Job {
+    /// Does the step; a fault or a panic costs that actor alone.
+    pub(crate) fn act(mut self, now: Time, faults: &Faults) -> (Self, Outcome) {
+        let round = Round { now, name: self.name, faults };
+        let (cell, act) = (&mut self.cell, &self.act);
+        // What a panic leaves of the cell is dropped, or made good by its restart, before anybody else sees it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| match act {
+            Act::Run => cell.run(round),
+            Act::Wake => cell.wake(round),
+            Act::Settle => cell.settle(),
+            Act::Restart(_) => cell.restart(now),
+        }));
+        let outcome = match outcome {
+            Ok(Ok(())) => Outcome::Done,
+            Ok(Err(fault)) => Outcome::Died(fault),
+            Err(panic) if panic.is::<Hung>() => Outcome::Hung,
+            Err(panic) => Outcome::Died(Fault::new(panic_text(panic.as_ref()))),
         };
-        if death == Death::Restarted {
-            self.plan(now, id);
-            // What waits behind the message that it died of.
-            self.shared.schedule(id);
-        } else {
-            self.stop(id);
-        }
-        self.casualties.push(Casualty { slot: id, name, fault, death });
+        (self, outcome)
     }
 }
 
@@ -403,7 +512,21 @@ pub(crate) fn take<T>(receiver: &Receiver<T>) -> Option<T> {
     if receiver.is_empty() { None } else { receiver.try_recv().ok() }
 }
 
+/// An actor died, and its restart failed.
+fn failed_restart(mut first: Fault, then: &Fault) -> Fault {
+    let how = if then.what.starts_with(PANICKED) {
+        "when it was started anew it"
+    } else {
+        "it cannot be started anew:"
+    };
+    first.what = format!("{}; {how} {}", first.what, then.what);
+    first
+}
+
+/// What the faults of panics begin with.
+const PANICKED: &str = "panicked: ";
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("no message"))
+    format!("{PANICKED}{}", text.unwrap_or("no message"))
 }

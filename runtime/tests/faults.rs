@@ -218,12 +218,18 @@ fn one_restart_too_many_is_passed_on() {
 }
 
 #[test]
-fn one_that_hangs_stops_its_stage_until_somebody_finds_out() {
-    let mut scene = scene(Some(2));
-    assert_eq!(scene.hears(Point::Before, Wrong::Hang, SOON), Vec::<u32>::new());
-    assert!(scene.stage.is_hung());
-    scene.stage.end_hung(LATE);
-    scene.stage.run(LATE);
-    assert_eq!(scene.heard.try_iter().collect::<Vec<_>>(), [1, 2, 2, 4, 3, 6]);
-    assert!(scene.stage.casualties()[0].fault.what.contains("did not return"));
+fn one_that_hangs_stops_its_stage_until_it_is_given_up() {
+    for (restarts, death) in [(None, Death::Ended), (Some(2), Death::Escalated)] {
+        let mut scene = scene(restarts);
+        assert_eq!(scene.hears(Point::Before, Wrong::Hang, SOON), Vec::<u32>::new());
+        assert!(scene.stage.is_hung());
+        scene.stage.end_hung();
+        scene.stage.run(LATE);
+        let heard: Vec<u32> = scene.heard.try_iter().collect();
+        assert_eq!(heard, [1, 2], "what it said before is heard, and what waited for it is lost");
+        let casualty = scene.stage.casualties().remove(0);
+        assert!(casualty.fault.what.contains("did not return"));
+        assert_eq!(casualty.death, death);
+        assert!(!scene.numbers.is_alive());
+    }
 }

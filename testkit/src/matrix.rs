@@ -53,11 +53,12 @@ pub struct Cell {
 /// A row's name, a column's name and the cell.
 pub type Entry = (&'static str, &'static str, Cell);
 
-/// The faults at an actor's boundary, as columns. A hang is not among them: it ends the daemon.
-pub const WRONGS: [(&str, Point, Wrong); 10] = [
+/// The faults at an actor's boundary, as columns.
+pub const WRONGS: [(&str, Point, Wrong); 11] = [
     ("panic before", Point::Before, Wrong::Panic),
     ("panic after", Point::After, Wrong::Panic),
     ("panic, effects sent", Point::Effect, Wrong::Panic),
+    ("hang", Point::Before, Wrong::Hang),
     ("delay", Point::Before, Wrong::Delay(DELAY)),
     ("drop", Point::Before, Wrong::Drop),
     ("drop effects", Point::After, Wrong::Drop),
@@ -67,6 +68,8 @@ pub const WRONGS: [(&str, Point, Wrong); 10] = [
     ("refuse", Point::Before, Wrong::Refuse),
 ];
 
+/// The actors that belong to one client each.
+pub const CONTEXT: &str = "context";
 /// The actor that hears of lost devices.
 pub const KEEPER: &str = "device keeper";
 const DEATH: DeviceRule =
@@ -84,7 +87,9 @@ pub fn of_actors() -> Vec<Entry> {
     for actor in actors() {
         for (name, point, wrong) in WRONGS {
             let mut cell = Cell::default();
-            for word in actor.words {
+            // That of any other actor ends the daemon.
+            let words = if wrong == Wrong::Hang && actor.name != CONTEXT { &[] } else { actor.words };
+            for word in words {
                 // The keeper has nothing to hear before a device is lost.
                 let (device, most) = match actor.name {
                     KEEPER => (vec![DEATH], STRUCK),

@@ -33,8 +33,8 @@ use crate::door::FakeDoor;
 use crate::link::{FakeLink, LinkConfig, locked};
 
 const ANY: Badge = Badge(0);
-/// After how long an actor that does not return is found out.
-const WATCH: Duration = Duration::from_secs(30);
+/// After how long an actor that does not return is given up: sooner than a command is, as in the daemon.
+const WATCH: Duration = Duration::from_secs(3);
 /// How long a command may take, if nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What deaths that a plan wanted say.
@@ -324,7 +324,7 @@ impl System {
             self.now = self.now.after(WATCH);
             self.device.tell_time(self.now);
             self.device.finish();
-            self.stage.end_hung(self.now);
+            self.stage.end_hung();
             self.stage.run(self.now);
             ran = true;
         }

@@ -47,6 +47,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     enough.ok_or_else(|| "expected seconds, 0.001 or more".into())
 }
 
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let time = seconds(text).ok().filter(|time| *time >= Duration::from_secs(1));
+    time.ok_or_else(|| "expected seconds, 1 or more".into())
+}
+
 /// Where a daemon and its programs meet.
 #[derive(Debug, Args)]
 pub(crate) struct Meeting {
@@ -87,6 +92,11 @@ pub(crate) struct Serve {
     /// with others, may take four times as long.
     #[arg(long, alias = "command-timeout", value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) command_deadline: Duration,
+    /// Seconds that an actor may take for a step. One that does not return for so long is given up with its thread: a
+    /// context costs its file, any other the daemon, which ends with a message. Should be less than the command deadline: all
+    /// wait meanwhile, and what the device has counts as late afterwards.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = whole_seconds)]
+    pub(crate) watchdog: Duration,
     /// Do not confine the daemon and its device process (docs/security.md). For debugging: a debugger, or a device
     /// process that reads files elsewhere.
     #[arg(long)]

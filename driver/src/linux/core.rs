@@ -1,82 +1,213 @@
-//! The loop of the one stage.
+//! The loop of the one stage, and who sees to it that it goes round.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use virgld_platform::host::clock::now;
 use virgld_protocol::message::scheme;
-use virgld_runtime::{Respond, Time};
+use virgld_runtime::{Respond, Revoked, Tenure, Time, Watched};
 
 use super::Error;
 use super::report::Accounts;
-use super::watchdog::{self, Pulse};
+use super::watchdog::Watch;
 use super::wiring::System;
 
 /// How often the loop looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(250);
 
-/// Runs the actors until `stop` is set, something is gone that cannot be had again, or nobody has had a file open for `idle_exit`.
+/// What the threads have that run the actors, one after the other.
+struct Core {
+    stage: Watched,
+    /// Nobody has it while an actor acts.
+    rest: Mutex<Rest>,
+    stop: Arc<AtomicBool>,
+    idle_exit: Option<Duration>,
+    /// Turns of the loop.
+    turns: AtomicUsize,
+}
+
+/// What belongs to the loop but for the stage.
+struct Rest {
+    system: System,
+    idleness: Idleness,
+    next_glance: Time,
+}
+
+/// How a thread's time with the stage ended: in words, if something is gone that cannot be had again.
+type End = Result<(), String>;
+
+/// Runs the actors until `stop` is set, something is gone that cannot be had again, or nobody has had a file open for
+/// `idle_exit`. An actor that does not return from a step for as long as `watch` allows is given up, and the thread with it.
 pub(crate) fn run(
-    mut system: System,
+    system: System,
     stop: &Arc<AtomicBool>,
     idle_exit: Option<Duration>,
+    mut watch: Watch,
 ) -> Result<(), Error> {
-    let pulse = Pulse::default();
-    watchdog::start(&pulse)?;
-    let mut idleness = Idleness::new();
-    let mut next_glance = now().after(GLANCE);
-    while !stop.load(Ordering::Acquire) {
-        pulse.beat();
-        let begin = now();
-        system.stage.run(begin);
-        for casualty in system.stage.casualties() {
-            system.supervisor.mourn(&casualty)?;
+    let (stage, system) = system.part()?;
+    let next_glance = now().after(GLANCE);
+    let core = Arc::new(Core {
+        stage: Watched::new(stage),
+        rest: Mutex::new(Rest { system, idleness: Idleness::new(), next_glance }),
+        stop: Arc::clone(stop),
+        idle_exit,
+        turns: AtomicUsize::new(0),
+    });
+    let (ended, end) = sync_channel(1);
+    let mut tenure = Some(core.stage.tenure());
+    let end = loop {
+        if let Some(tenure) = tenure.take() {
+            start(&core, tenure, ended.clone())?;
         }
-        let timeout = if system.stage.may_sleep() {
-            let until = system.stage.deadline().map(|deadline| deadline.since(now()));
-            until.unwrap_or(GLANCE).min(GLANCE)
-        } else {
-            Duration::ZERO
-        };
-        system.reactor.wait(Some(timeout), || system.stage.awake())?;
-        // By the clock, and not when nothing happens: clients can see to it that something always does.
-        if begin < next_glance {
-            continue;
+        match wait(&core, &end, &mut watch) {
+            Some(end) => break end,
+            None => tenure = Some(core.give_up(&watch)?),
         }
-        next_glance = begin.after(GLANCE);
-        system.kept.if_ended(|how| system.supervisor.device_ended(&how));
-        if idle_exit.is_some_and(|limit| idleness.lasts(&system) > limit) {
-            break;
+    };
+    core.end();
+    Ok(end?)
+}
+
+/// Starts a thread that runs the stage in its tenure.
+fn start(core: &Arc<Core>, tenure: Tenure, ended: SyncSender<End>) -> Result<(), Error> {
+    let core = Arc::clone(core);
+    let body = move || {
+        // One whose tenure was revoked has nothing to say.
+        if let Ok(end) = core.run(&tenure) {
+            let _ = ended.send(end);
         }
-    }
-    tell_what_is_left(&mut system);
+    };
+    thread::Builder::new().name("actors".into()).spawn(body).map(drop)?;
     Ok(())
 }
 
-/// The leak report at the daemon's end: what clients that are there had, and what those that are gone left behind.
-fn tell_what_is_left(system: &mut System) {
-    let accounts = Arc::new(Mutex::new(Accounts::default()));
-    let locked = |accounts: &Mutex<Accounts>| {
-        std::mem::take(&mut *accounts.lock().unwrap_or_else(PoisonError::into_inner))
-    };
-    let parts = Arc::clone(&accounts);
-    let asked = system.parts.ask(move |part| {
-        parts.lock().unwrap_or_else(PoisonError::into_inner).take(part);
-    });
-    system.stage.run(now());
-    let report = asked.ok().and_then(|()| system.parts.complete(&locked(&accounts)));
-    let Some(report) = report else {
-        return tracing::warn!("cannot tell what is left: an actor is gone");
-    };
-    for object in &report.leaks.objects {
-        tracing::warn!("still alive: {object}");
-    }
-    match report.leaks.total {
-        0 => tracing::info!("nothing is left of any client"),
-        total => {
-            tracing::warn!("{total} objects are alive at the end, of {} open files", report.clients.len())
+/// Waits until the stage's thread has ended, or does not come round any more.
+fn wait(core: &Core, end: &Receiver<End>, watch: &mut Watch) -> Option<End> {
+    loop {
+        match end.recv_timeout(watch.interval()) {
+            Ok(end) => return Some(end),
+            // The core keeps no sender, but this function's caller does.
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        let beats = core.stage.steps().wrapping_add(core.turns.load(Ordering::Relaxed) as u64);
+        if watch.look(beats) {
+            return None;
+        }
+    }
+}
+
+impl Core {
+    /// The loop. Ends with an error when the tenure was revoked.
+    fn run(&self, tenure: &Tenure) -> Result<End, Revoked> {
+        while !self.stop.load(Ordering::Acquire) {
+            self.turns.fetch_add(1, Ordering::Relaxed);
+            match self.turn(tenure)? {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        self.tell_what_is_left(tenure)?;
+        Ok(Ok(()))
+    }
+
+    /// One turn of the loop. Says whether there is to be another.
+    fn turn(&self, tenure: &Tenure) -> Result<Result<bool, String>, Revoked> {
+        let begin = now();
+        self.stage.run(tenure, begin)?;
+        let mut rest = self.rest();
+        let casualties = self.stage.with(tenure, |stage| stage.casualties())?;
+        for casualty in casualties {
+            if let Err(error) = rest.system.supervisor.mourn(&casualty) {
+                return Ok(Err(error.to_string()));
+            }
+        }
+        let timeout = self.stage.with(tenure, |stage| {
+            if stage.may_sleep() {
+                let until = stage.deadline().map(|deadline| deadline.since(now()));
+                until.unwrap_or(GLANCE).min(GLANCE)
+            } else {
+                Duration::ZERO
+            }
+        })?;
+        let awake = || {
+            // A revoked tenure is found in the next turn.
+            let _ = self.stage.with(tenure, |stage| stage.awake());
+        };
+        if let Err(error) = rest.system.reactor.wait(Some(timeout), awake) {
+            return Ok(Err(error.to_string()));
+        }
+        Ok(Ok(begin < rest.next_glance || rest.glance(begin, self.idle_exit)))
+    }
+
+    fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An actor hangs: gives it up, and the thread that it has. A context costs its file alone; with another actor goes what
+    /// only it knows, and the supervisor says so in the next turn.
+    fn give_up(&self, watch: &Watch) -> Result<Tenure, Error> {
+        let patience = watch.patience();
+        let Some(tenure) = self.stage.abandon() else {
+            return Err(format!("nothing has gone on for {patience:?}, and no actor is at fault").into());
+        };
+        tracing::error!(
+            "an actor has not returned from a step for {patience:?}: it is given up, with its thread"
+        );
+        Ok(tenure)
+    }
+
+    /// Ends the actors, and then what must not end before them.
+    fn end(&self) {
+        self.stage.end();
+        let kept = self.rest().system.kept.take();
+        drop(kept);
+    }
+
+    /// The leak report at the daemon's end: what clients that are there had, and what those that are gone left behind.
+    fn tell_what_is_left(&self, tenure: &Tenure) -> Result<(), Revoked> {
+        let accounts = Arc::new(Mutex::new(Accounts::default()));
+        let locked = |accounts: &Mutex<Accounts>| {
+            std::mem::take(&mut *accounts.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let parts = Arc::clone(&accounts);
+        let asked = self.rest().system.parts.ask(move |part| {
+            parts.lock().unwrap_or_else(PoisonError::into_inner).take(part);
+        });
+        self.stage.run(tenure, now())?;
+        let report = asked.ok().and_then(|()| self.rest().system.parts.complete(&locked(&accounts)));
+        let Some(report) = report else {
+            tracing::warn!("cannot tell what is left: an actor is gone");
+            return Ok(());
+        };
+        for object in &report.leaks.objects {
+            tracing::warn!("still alive: {object}");
+        }
+        match report.leaks.total {
+            0 => tracing::info!("nothing is left of any client"),
+            total => {
+                tracing::warn!(
+                    "{total} objects are alive at the end, of {} open files",
+                    report.clients.len()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rest {
+    /// By the clock, and not when nothing happens: clients can see to it that something always does. Says whether the
+    /// daemon is to go on.
+    fn glance(&mut self, begin: Time, idle_exit: Option<Duration>) -> bool {
+        self.next_glance = begin.after(GLANCE);
+        let supervisor = &self.system.supervisor;
+        self.system.kept.if_ended(|how| supervisor.device_ended(&how));
+        idle_exit.is_none_or(|limit| self.idleness.lasts(&self.system) <= limit)
     }
 }
 

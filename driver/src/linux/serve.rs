@@ -15,6 +15,7 @@ use super::command_line::Serve;
 use super::directory::FAULTS;
 use super::faults::Saboteur;
 use super::policy::Policy;
+use super::watchdog::Watch;
 use super::{Error, core, sandbox, wiring};
 
 /// Drives a device and serves programs until interrupted.
@@ -40,7 +41,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     saboteur.inject(faults)?;
     saboteur.listen(&directory.join(FAULTS))?;
     tracing::info!(directory = %directory.display(), "serving");
-    core::run(system, &stop, options.idle_exit.map(Duration::from_secs))?;
+    core::run(system, &stop, options.idle_exit.map(Duration::from_secs), Watch::new(options.watchdog))?;
     tracing::info!("stopped");
     Ok(())
 }

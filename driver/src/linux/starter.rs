@@ -48,6 +48,11 @@ impl Slot {
         Self(Arc::new(Mutex::new(Kept { process, loan })))
     }
 
+    /// What is kept, to be ended.
+    pub(crate) fn take(&self) -> impl Sized + use<> {
+        std::mem::take(&mut *self.lock())
+    }
+
     /// How the process ended, if it did. While this is called no other takes its place.
     pub(crate) fn if_ended(&self, then: impl FnOnce(String)) {
         if let Some(how) = self.lock().process.as_ref().and_then(DeviceProcess::ended) {

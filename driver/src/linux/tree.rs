@@ -11,6 +11,7 @@
 //!
 //! An actor whose step panicked or faulted is started anew with its mailbox and what it owns for others, and makes the step
 //! good towards whoever it was for (`Actor::restart`). One too many, and the daemon ends with a message that says so.
+//! An actor that hangs is given up with its thread (`core.rs`): a context alone, any other with the daemon.
 
 use std::time::Duration;
 

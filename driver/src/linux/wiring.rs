@@ -74,7 +74,8 @@ const DEVICES: Intensity = Intensity { restarts: 10, period: Duration::from_secs
 
 /// A wired system, ready to run.
 pub(crate) struct System {
-    pub(crate) stage: Stage,
+    /// Until it is run.
+    stage: Option<Stage>,
     pub(crate) reactor: Reactor,
     pub(crate) supervisor: Supervisor,
     /// The device's process, if it is ours, and what was lent to us; they end with this, after the stage has let go of the
@@ -84,6 +85,14 @@ pub(crate) struct System {
     pub(crate) injector: Injector,
     /// Whom to ask what is left when the daemon ends.
     pub(crate) parts: control::Parts,
+}
+
+impl System {
+    /// The stage, to be run; and the rest.
+    pub(crate) fn part(mut self) -> Result<(Stage, Self), Error> {
+        let stage = self.stage.take().ok_or("the stage runs already")?;
+        Ok((stage, self))
+    }
 }
 
 /// What the wiring keeps: the means to clean up after a context that died.
@@ -286,7 +295,7 @@ pub(crate) fn wire(
     supervise(&spawner, "picture socket", picture_box, pictures);
     devices.send(NewLink(link))?;
     let injector = spawner.injector();
-    Ok(System { stage, reactor, supervisor, kept, injector, parts: last_parts })
+    Ok(System { stage: Some(stage), reactor, supervisor, kept, injector, parts: last_parts })
 }
 
 /// Cuts the device's command memory into one pool for each actor that builds commands.

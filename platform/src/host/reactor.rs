@@ -4,11 +4,11 @@
 //! [`Registrar`], on any thread. An event that the kernel reported before a registration ended is never
 //! delivered to a later one: keys carry a generation.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 use slab::Slab;
@@ -43,7 +43,6 @@ pub enum Trigger {
 /// Waits for readiness. Owned by the loop of one thread.
 pub struct Reactor {
     shared: Arc<Shared>,
-    events: Vec<epoll::Event>,
 }
 
 impl Reactor {
@@ -54,7 +53,7 @@ impl Reactor {
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), flags(Interest::Read, Trigger::Edge))?;
         let table = Table { entries: Slab::new(), next: 0 };
         let shared = Arc::new(Shared { epoll, wake, table: Mutex::new(table) });
-        Ok(Self { shared, events: Vec::with_capacity(BATCH) })
+        Ok(Self { shared })
     }
 
     /// The authority to have descriptors watched here.
@@ -73,14 +72,15 @@ impl Reactor {
     /// thread that is awake already.
     pub fn wait(&mut self, timeout: Option<Duration>, awake: impl FnOnce()) -> Result<usize, Errno> {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        self.events.clear();
-        match epoll::wait(&self.shared.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let mut room = [MaybeUninit::uninit(); BATCH];
+        let events = match epoll::wait(&self.shared.epoll, &mut room, timeout.as_ref()) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => &mut [],
             Err(error) => return Err(error),
-        }
+        };
         awake();
         let mut called = 0;
-        for event in self.events.drain(..) {
+        for event in events {
             let data = event.data;
             if data.u64() != WAKE && self.shared.deliver(Key::unpack(data.u64())) {
                 called += 1;

@@ -90,7 +90,7 @@ pub fn svg(actors: &[Entry], device: &[Entry]) -> String {
     for (line, y) in legend.iter().zip([28.0, 46.0]) {
         let _ = writeln!(body, "<text x=\"{MARGIN}\" y=\"{}\">{line}</text>", top - HEAD + y);
     }
-    let (width, height) = (LEFT + WIDTH * 11.0 + HEAD, top - HEAD + 66.0);
+    let (width, height) = (LEFT + WIDTH * 12.0 + HEAD, top - HEAD + 66.0);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"#1f2328\">\n\

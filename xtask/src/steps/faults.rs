@@ -40,6 +40,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         Ok(seen)
     })
     .and_then(|mut seen: Vec<String>| {
+        seen.push(hang(workspace)?);
         seen.push(survival::run(workspace)?);
         Ok(Outcome::Passed(seen.join("; ")))
     })
@@ -81,6 +82,36 @@ fn fault(workspace: &Workspace, daemon: &Daemon, name: &str, signal: Signal, los
     })?;
     let outage = status.pointer("/device/last_outage_ms").and_then(Value::as_f64).unwrap_or(f64::NAN);
     Ok(format!("{name}: {outage:.0} ms without a device"))
+}
+
+/// The actor of a program's context hangs: that program fails, one beside it passes, and the daemon goes on.
+fn hang(workspace: &Workspace) -> Result<String> {
+    daemon::with_arguments(workspace, &["--watchdog", "2"], |daemon| {
+        let victim = thread::scope(|scope| {
+            let victim = scope.spawn(|| check(workspace, daemon));
+            let under_way = until(daemon, "the program is under way", |status| {
+                Ok(number(status, "commands")? > UNDER_WAY)
+            });
+            let struck = under_way.and_then(|_| {
+                daemon.tool("fault").args(["inject", "--actor", "context", "--do", "hang"]).output()
+            });
+            (victim.join(), struck)
+        });
+        victim.1?;
+        let victim = victim.0.map_err(|_| Failure::new("a thread of xtask panicked"))??;
+        if victim.success() || victim.status.is_none() {
+            return Err(Failure::new("a program whose context hung did not fail, or did not end"));
+        }
+        let beside = check(workspace, daemon)?;
+        if !beside.success() {
+            let text = tail(&beside.text, 30);
+            return Err(Failure::new(format!("a context hung, and a program of afterwards failed:\n{text}")));
+        }
+        until(daemon, "the leak report is empty", |status| {
+            Ok(status.pointer("/leaks/total").and_then(Value::as_u64) == Some(0))
+        })?;
+        Ok("a context hung: it alone was given up".into())
+    })
 }
 
 fn check(workspace: &Workspace, daemon: &Daemon) -> Result<Finished> {

@@ -1,0 +1,117 @@
+//! An actor that does not return: the stage goes on without it, on another thread.
+#![allow(clippy::unwrap_used, reason = "a test, helpers included: clippy knows only the functions marked so")]
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use virgld_runtime::{
+    Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Revoked, Stage, Time, Turn, Wake,
+    Watched, words,
+};
+
+#[derive(Debug)]
+struct Number(u32);
+
+words!(Number { "Number" => Number(_), });
+
+struct Numbers;
+
+impl Interface for Numbers {
+    type Message = u32;
+    type Whole = Number;
+    const NAME: &'static str = "Numbers";
+
+    fn widen(message: u32) -> Number {
+        Number(message)
+    }
+}
+
+/// Passes numbers on; hangs at 13 until it is let go.
+struct Relay {
+    next: Cap<Numbers>,
+    hangs: Sender<()>,
+    let_go: Receiver<()>,
+}
+
+impl Actor for Relay {
+    type Message = Number;
+
+    fn handle(&mut self, _: Turn, Number(number): Number) -> Result<(), Fault> {
+        if number == 13 {
+            self.hangs.send(()).unwrap();
+            self.let_go.recv().unwrap();
+        }
+        self.next.send(number).map_err(|dead| Fault::new(dead.to_string()))
+    }
+}
+
+struct Ear(Sender<u32>);
+
+impl Actor for Ear {
+    type Message = Number;
+
+    fn handle(&mut self, _: Turn, Number(number): Number) -> Result<(), Fault> {
+        let _ = self.0.send(number);
+        Ok(())
+    }
+}
+
+struct Quiet;
+
+impl Wake for Quiet {
+    fn wake(&self) {}
+}
+
+#[test]
+fn one_that_hangs_is_given_up_with_its_thread_and_the_others_go_on() {
+    for supervised in [false, true] {
+        let stage = Stage::new(Arc::new(Quiet));
+        let spawner = stage.spawner();
+        let (relay, ear): (Mailbox<Number>, Mailbox<Number>) = (spawner.mailbox(), spawner.mailbox());
+        let (to_relay, to_ear) = (relay.open::<Numbers>(Badge(0)), ear.open::<Numbers>(Badge(0)));
+        let (hangs, hung) = channel();
+        let (release, let_go) = channel();
+        let actor = Relay { next: ear.open(Badge(0)), hangs, let_go };
+        if supervised {
+            spawner.supervise(
+                "relay",
+                relay,
+                actor,
+                Intensity { restarts: 5, period: std::time::Duration::MAX },
+            );
+        } else {
+            spawner.start("relay", relay, actor);
+        }
+        let (sender, heard) = channel();
+        spawner.start("ear", ear, Ear(sender));
+
+        let watched = Arc::new(Watched::new(stage));
+        let tenure = watched.tenure();
+        for number in [1, 13, 2] {
+            to_relay.send(number).unwrap();
+        }
+        let own = Arc::clone(&watched);
+        let thread = thread::spawn(move || own.run(&tenure, Time(0)));
+        hung.recv().unwrap();
+        let steps = watched.steps();
+
+        let tenure = watched.abandon().unwrap();
+        assert!(watched.abandon().is_none(), "nobody else hangs");
+        assert!(!to_relay.is_alive(), "its epoch is revoked");
+        to_ear.send(7).unwrap();
+        assert_eq!(watched.run(&tenure, Time(1)), Ok(true));
+        assert!(watched.steps() > steps);
+        let casualty = watched.with(&tenure, Stage::casualties).unwrap().remove(0);
+        assert_eq!(casualty.death, if supervised { Death::Escalated } else { Death::Ended });
+
+        // It returns after all: nothing that it says arrives, and its thread ends.
+        release.send(()).unwrap();
+        assert_eq!(thread.join().unwrap(), Err(Revoked));
+        watched.run(&tenure, Time(2)).unwrap();
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1, 7]);
+        watched.end();
+        assert_eq!(watched.run(&tenure, Time(3)), Err(Revoked));
+        assert!(!to_ear.is_alive());
+    }
+}
