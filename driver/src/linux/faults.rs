@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use virgld_runtime::fault::{Account, Injector};
 
 use super::Error;
 use super::starter::{Glimpse, Slot};
+use super::timed::{Entry, Timed};
 
 /// What may be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,6 +61,7 @@ pub(crate) struct RuleAccount {
 pub(crate) struct Saboteur {
     injector: Injector,
     process: Glimpse,
+    timed: Arc<Timed>,
 }
 
 impl Saboteur {
@@ -70,7 +73,7 @@ impl Saboteur {
                 thread::park();
             }
         }));
-        Self { injector, process: process.glimpse() }
+        Self { injector, process: process.glimpse(), timed: Arc::default() }
     }
 
     /// Puts a plan in force.
@@ -85,17 +88,19 @@ impl Saboteur {
             .into());
         }
         for rule in plan.device {
-            let own = self.clone();
-            thread::Builder::new().name("device-fault".into()).spawn(move || own.sabotage(rule))?;
+            let (own, number) = (self.clone(), self.timed.add(in_words(&rule), rule.times));
+            thread::Builder::new().name("device-fault".into()).spawn(move || own.sabotage(rule, number))?;
         }
         self.injector.inject(plan.seed, plan.faults);
         Ok(())
     }
 
-    fn sabotage(&self, rule: DeviceRule) {
+    fn sabotage(&self, rule: DeviceRule, number: u64) {
         let signal = if rule.wrong == DeviceWrong::Death { Signal::KILL } else { Signal::STOP };
         for _ in 0..rule.times {
-            thread::sleep(rule.after.unwrap_or_default());
+            if !self.timed.wait(number, rule.after.unwrap_or_default()) {
+                return;
+            }
             match self.process.signal(signal) {
                 Ok(()) => tracing::warn!(?signal, "a fault: the device process is sent a signal"),
                 Err(error) => tracing::warn!(%error, "a fault that cannot be: the device process"),
@@ -138,11 +143,17 @@ impl Saboteur {
         match question {
             Question::List => {}
             Question::Inject(text) => self.inject(Plan::parse(&text)?)?,
-            Question::Clear => self.injector.clear(),
+            Question::Clear => {
+                self.injector.clear();
+                self.timed.clear();
+            }
         }
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let actors = actors().iter().map(|actor| (actor.name.to_owned(), words(actor.words))).collect();
-        Ok(Listing { actors, rules: self.injector.accounts().iter().map(account).collect() })
+        let timed = self.timed.list();
+        let rules =
+            self.injector.accounts().iter().map(account).chain(timed.iter().map(timed_account)).collect();
+        Ok(Listing { actors, rules })
     }
 }
 
@@ -159,6 +170,15 @@ fn account(account: &Account) -> RuleAccount {
     let word = rule.word.as_deref().unwrap_or("any message");
     let text = format!("{}: {word}: {:?} {:?}, {:?}", rule.actor, rule.wrong, rule.point, rule.when);
     RuleAccount { rule: text, seen: account.seen, struck: account.struck, impossible: account.impossible }
+}
+
+/// One that goes by time: of its times, how often it struck.
+fn timed_account(entry: &Entry) -> RuleAccount {
+    RuleAccount { rule: entry.what.clone(), seen: entry.times, struck: entry.struck, impossible: 0 }
+}
+
+fn in_words(rule: &DeviceRule) -> String {
+    format!("device: {:?}, each {:?}", rule.wrong, rule.after.unwrap_or_default())
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -19,6 +19,7 @@ mod screenshot;
 mod serve;
 mod starter;
 mod status;
+mod timed;
 mod tree;
 mod watchdog;
 mod wiring;
