@@ -26,6 +26,7 @@
 //! ```
 
 pub mod clock;
+mod device_log;
 pub mod door;
 mod mapping;
 pub mod memory;

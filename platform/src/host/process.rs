@@ -1,13 +1,13 @@
 //! A device process of our own: started with its vhost-user socket in hand, ended with us.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -171,7 +171,7 @@ fn keep(mut command: Command, name: &str, tell: &mpsc::SyncSender<Started>) {
     };
     let _ = tell.send(Ok((pid, pidfd.clone())));
     if let Some(stderr) = child.stderr {
-        log(stderr, name);
+        super::device_log::copy(stderr, name);
     }
     wait_readable(pidfd.as_fd(), None);
 }
@@ -190,25 +190,8 @@ fn spawn(command: &mut Command) -> io::Result<(Child, Pid, Arc<OwnedFd>)> {
     }
 }
 
-/// Copies what the device says to the log, line by line, until it closes its end. A line that is too long is cut
-/// into several.
-fn log(stderr: ChildStderr, name: &str) {
-    let mut reader = BufReader::new(stderr);
-    let mut line = Vec::new();
-    while let Ok(1..) = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        if HARMLESS.iter().any(|harmless| text.contains(harmless)) {
-            tracing::debug!(device = name, "{text}");
-        } else if !text.is_empty() {
-            tracing::info!(device = name, "{text}");
-        }
-        line.clear();
-    }
-}
-
 /// Waits until `file` is readable; says whether it is.
-fn wait_readable(file: BorrowedFd<'_>, limit: Option<Duration>) -> bool {
+pub(super) fn wait_readable(file: BorrowedFd<'_>, limit: Option<Duration>) -> bool {
     let end = limit.map(|limit| Instant::now() + limit);
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -236,17 +219,6 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> StartError {
 /// Variables that are meant for our clients and would mislead the device's own GL.
 const NOT_FOR_THE_DEVICE: [&str; 5] =
     ["LD_PRELOAD", "MESA_LOADER_DRIVER_OVERRIDE", "EGL_PLATFORM", "GBM_BACKEND", "GALLIUM_DRIVER"];
-
-/// What devices say though nothing is wrong.
-const HARMLESS: [&str; 4] = [
-    "MESA-LOADER: failed to retrieve device information",
-    "failed to get driver name for fd",
-    "gl_version ",
-    "GLSL feature level ",
-];
-
-/// In bytes.
-const LONGEST_LINE: u64 = 2000;
 
 const DIAL_PAUSE: Duration = Duration::from_millis(5);
 /// SIGKILL takes milliseconds unless the process is stuck in the kernel.
@@ -293,6 +265,15 @@ mod tests {
         let shell = program("sh", &["-c", "exit 3", "sh"], socket);
         let error = DeviceProcess::start(&shell, Duration::from_secs(20)).err().unwrap().to_string();
         assert!(error.contains("exited with code 3 before it listened at /nonexistent/socket"), "{error}");
+    }
+
+    #[test]
+    fn a_device_that_floods_its_log_is_not_held_up() {
+        let floods = "i=0; while [ $i -lt 20000 ]; do echo complaint $i >&2; i=$((i+1)); done; exit 0";
+        let shell = program("sh", &["-c", floods, "sh"], DeviceSocket::Inherited);
+        let (process, _socket) = DeviceProcess::start(&shell, Duration::ZERO).unwrap();
+        assert!(wait_readable((*process.end()).as_fd(), Some(Duration::from_secs(60))), "it writes on");
+        assert_eq!(process.ended().as_deref(), Some("exited with code 0"));
     }
 
     #[test]
