@@ -64,7 +64,10 @@ pub(crate) fn with_arguments<T>(
 
 impl Daemon {
     fn start(workspace: &Workspace, arguments: &[&str]) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("virgld-").tempdir().context(|| "no folder".into())?;
+        // Whether others may enter is for the daemon and its policy to say, one folder further in.
+        let entered = Permissions::from_mode(0o711);
+        let folder = tempfile::Builder::new().prefix("virgld-").permissions(entered).tempdir();
+        let folder = folder.context(|| "no folder".into())?;
         let log =
             File::create(folder.path().join("log")).context(|| "cannot make the daemon's log".into())?;
         let virgld = workspace.release("virgld");

@@ -8,6 +8,7 @@ mod host;
 mod memory;
 mod screens;
 mod sharing;
+mod strangers;
 mod streams;
 
 use crate::victim::Victim;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
         channel::CASES,
         exhaustion::CASES,
         ends::CASES,
+        strangers::CASES,
     ]
     .into_iter()
     .flatten()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::churn::settled;
 use crate::daemon::{self, Daemon, clean};
-use crate::failure::{Failure, Result};
+use crate::failure::{Context, Failure, Result};
 use crate::process::{Task, tail};
 use crate::report::Outcome;
 use crate::steps::Session;
@@ -14,6 +14,10 @@ use crate::workspace::Workspace;
 
 /// It takes all files that a user may have, so no other program of the same user can start meanwhile.
 const ALONE: &str = "connection-flood";
+/// What another user gets, which depends on the policy: with one that lets them in, and without.
+const STRANGER: &str = "stranger-at-every-door";
+/// Lets `nobody` open the node for rendering.
+const POLICY: &str = "[renderD128]\nusers = [65534]\n";
 /// How many seconds a device has for a command where streams are made to hang it.
 const DEADLINE: &str = "3";
 
@@ -33,7 +37,10 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
 
 /// How many attacks held, and how often a program beside them drew; or what they left behind.
 fn beside_others(workspace: &Workspace) -> Result<std::result::Result<(usize, usize), String>> {
-    daemon::with(workspace, |daemon| {
+    let policy = tempfile::NamedTempFile::new().context(|| "no file for a policy".into())?;
+    std::fs::write(&policy, POLICY).context(|| "cannot write a policy".into())?;
+    let policy = policy.path().to_string_lossy();
+    daemon::with_arguments(workspace, &["--policy", &policy], |daemon| {
         draw(workspace, daemon)?;
         let before = settled(daemon)?.descriptors;
         let list = daemon.run(workspace.release("attacks")).arg("--list").output()?;
@@ -53,6 +60,7 @@ fn beside_others(workspace: &Workspace) -> Result<std::result::Result<(usize, us
 /// meanwhile that has one of its own.
 fn on_host(workspace: &Workspace) -> Result<(u64, usize)> {
     daemon::with_arguments(workspace, &["--command-deadline", DEADLINE], |daemon| {
+        attack(workspace, daemon, &[STRANGER])?;
         let folder = daemon.session_folder()?;
         let isolated = || {
             let program = clean(Task::new(workspace.release("virgld")))
