@@ -11,7 +11,9 @@ use virgld_protocol::client::kms::{
     AddFb2, Atomic, CreateDumb, CreatePropBlob, Cursor, CursorFlags, DropMaster, EventVblank, GetConnector,
     GetFb2, MapDumb, ModeInfo, NO_FENCE, PageFlip, RmFb, SetCrtc, SetMaster,
 };
-use virgld_protocol::client::{GemClose, Ioctl, PrimeFdToHandle, PrimeHandleToFd, SetClientCap};
+use virgld_protocol::client::{
+    GemClose, Ioctl, Map, PrimeFdToHandle, PrimeHandleToFd, ResourceCreate, SetClientCap,
+};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::display::{Look, Picture};
@@ -321,6 +323,37 @@ fn who_looks_at_a_framebuffer_gets_no_more_than_its_maker_gives_and_cannot_take_
     desk.revoke(maker, handle).unwrap();
     let map = MapDumb { handle: seen, ..MapDumb::default() };
     assert_eq!(desk.ask(master, &map, &[]).err(), Some(Errno::ENOENT));
+    desk.end(&[master, maker]);
+}
+
+/// Its buffer may lie in its maker's arena, beside all else that is the maker's alone.
+#[test]
+fn who_looks_at_a_framebuffer_maps_nothing_of_its_makers_arena() {
+    let mut desk = Desk::new();
+    let (master, maker) = (desk.system.door.open(Node::Card), desk.system.door.open(Node::Card));
+    let (texture, bgrx, render_target) = (2, 2, 2);
+    let asked = ResourceCreate {
+        target: texture,
+        format: bgrx,
+        bind: render_target,
+        width: SIDE,
+        height: SIDE,
+        depth: 1,
+        array_size: 1,
+        size: 16384,
+        stride: 256,
+        ..ResourceCreate::default()
+    };
+    let handle = desk.ask(maker, &asked, &[]).unwrap().bo_handle;
+    let framebuffer = desk.framebuffer(maker, handle).unwrap();
+    let seen = desk.ask(master, &GetFb2 { fb_id: framebuffer, ..GetFb2::default() }, &[]).unwrap().handles[0];
+    assert_ne!(seen, 0);
+    let offset = desk.ask(maker, &Map { handle, ..Map::default() }, &[]).unwrap().offset;
+    for (file, expected) in [(maker, None), (master, Some(Errno::EINVAL))] {
+        let token = desk.system.door.map(file, offset, 4096);
+        desk.system.settle();
+        assert_eq!(desk.system.door.answer(token).unwrap().result.err(), expected);
+    }
     desk.end(&[master, maker]);
 }
 

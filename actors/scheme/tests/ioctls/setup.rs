@@ -21,6 +21,13 @@ impl Desk {
         Self { system: System::new(&SystemConfig::default(), 0) }
     }
 
+    /// With so many places for regions on the device.
+    pub(crate) fn with_places(places: usize) -> Self {
+        let mut config = SystemConfig::default();
+        config.link.places = places;
+        Self { system: System::new(&config, 0) }
+    }
+
     pub(crate) fn open(&mut self) -> FileId {
         self.system.door.open(Node::Render)
     }
@@ -59,7 +66,13 @@ impl Desk {
 
     pub(crate) fn try_create(&mut self, file: FileId, bind: u32) -> Result<(u32, u32), Errno> {
         let asked = ResourceCreate { bind, size: 1, ..ResourceCreate::default() };
-        let answer = self.ask(file, &asked, &[]);
+        let token = self.system.door.call(file, &asked, &[]);
+        let answer = self.answer(token).or_else(|| {
+            // It waits for memory that the device has not let go of yet.
+            self.finish();
+            self.answer(token)
+        });
+        let answer = answer.expect("a buffer, or a refusal");
         let made = answer.fixed::<ResourceCreate>().ok_or_else(|| answer.errno().unwrap())?;
         Ok((made.bo_handle, made.res_handle))
     }
