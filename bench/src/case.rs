@@ -56,6 +56,36 @@ pub(crate) fn gl_cases() -> impl Iterator<Item = (&'static str, Unit)> {
     CASES.into_iter().map(|case| (case.name, case.unit))
 }
 
+/// A GL case of one client while another does something else: what a neighbour leaves.
+#[derive(Clone, Copy)]
+pub(crate) struct Neighbours {
+    /// What one types to run it.
+    pub(crate) name: &'static str,
+    /// The case that is measured.
+    pub(crate) measured: &'static str,
+    /// What the neighbour does.
+    pub(crate) neighbour: &'static str,
+}
+
+/// First what sharing with an equal leaves, then what one leaves who gives the device all the work that it takes.
+pub(crate) const NEIGHBOURS: [Neighbours; 4] = [
+    Neighbours { name: "frames-beside-frames", measured: "small-frames", neighbour: "small-frames" },
+    Neighbours { name: "frames-beside-draws", measured: "small-frames", neighbour: "draw-calls" },
+    Neighbours {
+        name: "finish-beside-finish",
+        measured: "finish-after-clear",
+        neighbour: "finish-after-clear",
+    },
+    Neighbours { name: "finish-beside-draws", measured: "finish-after-clear", neighbour: "draw-calls" },
+];
+
+impl Neighbours {
+    /// What its figures count.
+    pub(crate) fn unit(self) -> Option<Unit> {
+        gl_cases().find(|(name, _)| *name == self.measured).map(|(_, unit)| unit)
+    }
+}
+
 /// How many submits a pipeline holds.
 pub(crate) const DEPTH: usize = 64;
 

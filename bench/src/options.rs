@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::case::{DEVICE_CASES, gl_cases};
+use crate::case::{DEVICE_CASES, NEIGHBOURS, gl_cases};
 use crate::failure::{Failure, Result};
 
 /// The options of a measurement.
@@ -43,7 +43,11 @@ pub(crate) struct Pace {
 impl Options {
     /// Refuses names that no case has.
     pub(crate) fn check(&self) -> Result<()> {
-        let known = || DEVICE_CASES.iter().map(|case| case.name).chain(gl_cases().map(|(name, _)| name));
+        let known = || {
+            let below = DEVICE_CASES.iter().map(|case| case.name);
+            let beside = NEIGHBOURS.iter().map(|case| case.name);
+            below.chain(gl_cases().map(|(name, _)| name)).chain(beside)
+        };
         match self.only.iter().find(|name| !known().any(|other| other == *name)) {
             Some(name) => {
                 let known: Vec<_> = known().collect();

@@ -34,6 +34,8 @@ pub(crate) enum Level {
     Device,
     /// GL.
     Gl,
+    /// GL of one client beside another.
+    Beside,
 }
 
 /// One case, on all sides.
@@ -75,8 +77,10 @@ impl Row {
     }
 
     /// What all clients of one side did together: rates add up; of latencies the median client counts. The
-    /// 99th percentile is that of the worst-off client, times their number for a rate.
+    /// 99th percentile is that of the worst-off client, times their number for a rate. Beside another, the first alone
+    /// counts.
     pub(crate) fn together(&self, figures: &[Figure]) -> Option<Figure> {
+        let figures = if self.level == Level::Beside { figures.get(..1)? } else { figures };
         let (medians, ends) = (figures.iter().map(|it| it.median), figures.iter().map(|it| it.p99));
         let samples = figures.iter().map(|it| it.samples).sum();
         if self.rate {
@@ -180,6 +184,8 @@ mod tests {
         let latency = row(Unit::Microseconds, [(1.0, 1.0); 3]).together(&figures);
         assert_eq!(latency, Some(Figure { median: 20.0, p99: 40.0, samples: 30 }));
         assert_eq!(row(Unit::Microseconds, [(1.0, 1.0); 3]).together(&[]), None);
+        let beside = Row::new(Level::Beside, 2, "case", Unit::rate("x/s"), PACE);
+        assert_eq!(beside.together(&figures), Some(figures[0]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::case::{DEVICE_CASES, FIRST_PIXEL, gl_cases};
+use crate::case::{DEVICE_CASES, FIRST_PIXEL, NEIGHBOURS, gl_cases};
 use crate::failure::{Context, Failure, Result};
 use crate::machine::Machine;
 use crate::memory::{Cost, own_with_children};
@@ -44,6 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
         bench.gl(clients)?;
         bench.first_pixel(clients)?;
     }
+    bench.neighbours()?;
     Ok(bench.results)
 }
 
@@ -66,7 +67,7 @@ impl Bench<'_> {
         let pace = self.options.device_pace();
         for case in cases {
             let row = Row::new(Level::Device, 1, case.name, case.unit, pace);
-            let row = self.measure(row, &mut teams, |side| case.sides.contains(&side))?;
+            let row = self.measure(row, &mut teams, &[case.name], |side| case.sides.contains(&side))?;
             self.results.rows.push(row);
         }
         Ok(())
@@ -86,7 +87,8 @@ impl Bench<'_> {
         }
         let pace = self.options.gl_pace(clients);
         for (name, unit) in cases {
-            let row = self.measure(Row::new(Level::Gl, clients, name, unit, pace), &mut teams, |_| true)?;
+            let row = Row::new(Level::Gl, clients, name, unit, pace);
+            let row = self.measure(row, &mut teams, &[name], |_| true)?;
             self.results.rows.push(row);
         }
         for mut team in teams {
@@ -95,6 +97,26 @@ impl Bench<'_> {
                 heed_interrupts()?;
                 self.gap(format!("{}, {clients} clients, memory: {reason}", team.side));
             }
+        }
+        Ok(())
+    }
+
+    /// What one client has beside another.
+    fn neighbours(&mut self) -> Result<()> {
+        let wanted = NEIGHBOURS.into_iter().filter(|case| self.options.wants(case.name));
+        let cases: Vec<_> = wanted.filter_map(|case| Some((case, case.unit()?))).collect();
+        if cases.is_empty() {
+            return Ok(());
+        }
+        let mut teams = Vec::new();
+        for side in GL_SIDES {
+            teams.extend(self.team(side, 2, "gl")?);
+        }
+        let pace = self.options.gl_pace(2);
+        for (case, unit) in cases {
+            let row = Row::new(Level::Beside, 2, case.name, unit, pace);
+            let row = self.measure(row, &mut teams, &[case.measured, case.neighbour], |_| true)?;
+            self.results.rows.push(row);
         }
         Ok(())
     }
@@ -131,6 +153,7 @@ impl Bench<'_> {
         &mut self,
         mut row: Row,
         teams: &mut Vec<Team>,
+        cases: &[&str],
         takes_part: impl Fn(Side) -> bool,
     ) -> Result<Row> {
         let mut out: Vec<Side> = Vec::new();
@@ -141,7 +164,7 @@ impl Bench<'_> {
                     return true;
                 }
                 let seconds = if round.is_some() { row.pace.seconds } else { 0.0 };
-                let (usable, figures) = match team.measure(row.case, seconds) {
+                let (usable, figures) = match team.measure(cases, seconds) {
                     Ok(figures) => (true, figures.into_iter().collect::<Result<Vec<_>>>()),
                     Err(reason) => (false, Err(reason)),
                 };
@@ -173,7 +196,7 @@ impl Bench<'_> {
 
     /// Looks at what clients hold while they draw.
     fn memory(&mut self, team: &mut Team, before: f64) -> Result<()> {
-        team.begin(MEMORY_CASE, MEMORY_SECONDS)?;
+        team.begin(&[MEMORY_CASE], MEMORY_SECONDS)?;
         std::thread::sleep(Duration::from_secs_f64(MEMORY_SECONDS / 2.0));
         let service = self.peers.service_id(team.side);
         let cost = Cost::of(team.side, &team.ids(), service, before);

@@ -42,17 +42,17 @@ impl Team {
         Ok(Self { side, about, players })
     }
 
-    /// Has all players measure at the same time. What one of them answers is a figure, or why there is none;
-    /// an error says that the team is of no more use.
-    pub(crate) fn measure(&mut self, case: &str, seconds: f64) -> Result<Vec<Result<Figure>>> {
-        self.begin(case, seconds)?;
+    /// Has all players measure at the same time, each the next of the cases, and from the first again. What one of them
+    /// answers is a figure, or why there is none; an error says that the team is of no more use.
+    pub(crate) fn measure(&mut self, cases: &[&str], seconds: f64) -> Result<Vec<Result<Figure>>> {
+        self.begin(cases, seconds)?;
         self.finish(seconds)
     }
 
     /// Tells all players what to measure.
-    pub(crate) fn begin(&mut self, case: &str, seconds: f64) -> Result<()> {
-        let tell = |player: &mut Player| writeln!(player.input, "{case} {seconds}");
-        self.players.iter_mut().try_for_each(tell).context("a player is gone")
+    pub(crate) fn begin(&mut self, cases: &[&str], seconds: f64) -> Result<()> {
+        let tell = |(player, case): (&mut Player, &&str)| writeln!(player.input, "{case} {seconds}");
+        self.players.iter_mut().zip(cases.iter().cycle()).try_for_each(tell).context("a player is gone")
     }
 
     /// Waits for what they measured.

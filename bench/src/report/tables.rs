@@ -24,7 +24,7 @@ pub(super) fn of(results: &Results) -> Vec<Table> {
     let mut clients: Vec<usize> = gl_rows(results).map(|row| row.clients).collect();
     clients.dedup();
     let gl = clients.into_iter().map(|clients| gl(results, clients));
-    let all = [below_gl(results)].into_iter().chain(gl).chain([memory(results)]);
+    let all = [below_gl(results)].into_iter().chain(gl).chain([beside(results), memory(results)]);
     all.filter(|table| !table.rows.is_empty()).collect()
 }
 
@@ -61,6 +61,20 @@ fn gl(results: &Results, clients: usize) -> Table {
         legend: "Least / median / most over the rounds, and the 99th percentile. \
                  Speed is how many times as fast virgld is: more than 1.00 is faster.",
         head: HEAD[..if clients > 1 { HEAD.len() } else { HEAD.len() - 2 }].to_vec(),
+        rows: rows.map(line).collect(),
+    }
+}
+
+fn beside(results: &Results) -> Table {
+    let rows = results.rows.iter().filter(|row| row.level == Level::Beside);
+    let line = |row: &Row| {
+        let sides = [Side::Llvmpipe, Side::Virpipe, Side::Virgld, Side::Isolated];
+        [name(row)].into_iter().chain(sides.map(|side| cell(row, side))).collect()
+    };
+    Table {
+        title: "GL of one client beside another".into(),
+        legend: "What the first client has: least / median / most over the rounds, and the 99th percentile.",
+        head: vec!["case", "llvmpipe", "virpipe + vtest", "virgld", "virgld, isolated"],
         rows: rows.map(line).collect(),
     }
 }
