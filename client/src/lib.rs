@@ -21,6 +21,7 @@ mod event;
 mod execbuffer;
 mod fence;
 mod handles;
+mod hotplug;
 mod interpose;
 mod map;
 mod marshal;

@@ -230,3 +230,41 @@ pub(crate) fn path_of(fd: RawFd) -> Option<Vec<u8>> {
     bytes.truncate(usize::try_from(length).ok()?);
     Some(bytes)
 }
+
+/// A descriptor that becomes readable when something is written to a file.
+pub(crate) fn watch_file(path: &CStr) -> Outcome<RawFd> {
+    // SAFETY: no memory is involved.
+    let fd = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
+    if fd < 0 {
+        return Err(errno());
+    }
+    // SAFETY: the path is a C string.
+    if unsafe { libc::inotify_add_watch(fd, path.as_ptr(), libc::IN_MODIFY) } < 0 {
+        let why = errno();
+        close(fd);
+        return Err(why);
+    }
+    Ok(fd)
+}
+
+/// Takes all that a non-blocking descriptor of events has; EAGAIN if that is nothing.
+pub(crate) fn drain(fd: RawFd) -> Outcome<()> {
+    let mut bytes = [0_u8; 4096];
+    let mut any = false;
+    loop {
+        // SAFETY: the room is ours. The kernel itself: `read` is one of our own.
+        let got = unsafe { libc::syscall(libc::SYS_read, fd, bytes.as_mut_ptr(), bytes.len()) };
+        match outcome(got) {
+            Ok(_) => any = true,
+            Err(Errno::EAGAIN) if any => return Ok(()),
+            Err(why) => return Err(why),
+        }
+    }
+}
+
+/// Makes `place` a second number of what `fd` is, in place of what it was.
+pub(crate) fn put_in_place(fd: RawFd, place: RawFd) -> Outcome<()> {
+    // SAFETY: no memory is involved.
+    let put = unsafe { libc::dup3(fd, place, libc::O_CLOEXEC) };
+    if put < 0 { Err(errno()) } else { Ok(()) }
+}

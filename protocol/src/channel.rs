@@ -36,6 +36,9 @@ pub const VERSION: u32 = 3;
 pub const CARD: &str = "card0";
 /// Name of the node for rendering alone.
 pub const RENDER: &str = "renderD128";
+/// Name of a file in the runtime directory that the daemon writes to whenever a display has changed. Clients watch it
+/// (inotify); what is in it means nothing.
+pub const HOTPLUG: &str = "hotplug";
 
 /// Header: bytes ever written by the client (u64).
 pub const TAIL: usize = 0x000;

@@ -382,7 +382,7 @@ impl Ledger {
             Command::WatchExport { export } => drop(self.watched.insert(export)),
             Command::ForgetExport { export } => drop(self.watched.remove(&export)),
             Command::Event { file, bytes } => self.events.push((file, bytes)),
-            Command::Expel { .. } => {}
+            Command::Expel { .. } | Command::Hotplug => {}
         }
     }
 }

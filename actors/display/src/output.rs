@@ -103,12 +103,14 @@ impl Monitor {
         self.modes.first().map(|it| (u32::from(it.hdisplay), u32::from(it.vdisplay)))
     }
 
-    /// What GET_DISPLAY_INFO tells.
-    pub(crate) fn resize(&mut self, extent: Option<(u32, u32)>) {
+    /// What GET_DISPLAY_INFO tells. Gives whether it is news.
+    pub(crate) fn resize(&mut self, extent: Option<(u32, u32)>) -> bool {
+        let before = (self.connected, self.preferred());
         self.connected = extent.is_some();
         self.modes = extent.map(mode::offered).unwrap_or_default();
         if extent.is_none() {
             self.size = (0, 0);
         }
+        before != (self.connected, self.preferred())
     }
 }

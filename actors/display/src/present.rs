@@ -8,7 +8,7 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{ResourceId, Token};
 use virgld_protocol::message::ctrlq::{DisplayCommand, Rectangle};
 use virgld_protocol::message::cursorq;
-use virgld_protocol::message::display::Pixels;
+use virgld_protocol::message::display::{Notice, Pixels};
 use virgld_protocol::message::resource::Backing;
 
 use crate::edid;
@@ -57,27 +57,25 @@ impl State {
     }
 
     pub(crate) fn ask_displays(&mut self, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Control(DisplayCommand::Displays));
         let asked = if self.has_edid { self.outputs.len() } else { 0 };
         for scanout in (0..).take(asked) {
             effects.push(Effect::Control(DisplayCommand::Edid { scanout }));
         }
+        // Last, so that whoever is told of its answer finds the EDIDs that belong to it.
+        effects.push(Effect::Control(DisplayCommand::Displays));
     }
 
-    /// What is connected.
-    pub(crate) fn displays(&mut self, extents: &[Option<(u32, u32)>]) {
-        for (index, output) in self.outputs.iter_mut().enumerate() {
-            output.monitor.resize(extents.get(index).copied().flatten());
-        }
+    /// What is connected. If that is news, clients are told.
+    pub(crate) fn displays(&mut self, extents: &[Option<(u32, u32)>], effects: &mut Vec<Effect>) {
         // A device without a frontend has nothing connected; the first screen is ours to look at all the same.
-        if !self.outputs.iter().any(|output| output.monitor.connected) {
-            self.displays_unknown();
+        let nothing = extents.iter().flatten().next().is_none();
+        for (index, output) in self.outputs.iter_mut().enumerate() {
+            let told = extents.get(index).copied().flatten();
+            let extent = if nothing && index == 0 { Some(FALLBACK) } else { told };
+            self.replugged |= output.monitor.resize(extent);
         }
-    }
-
-    pub(crate) fn displays_unknown(&mut self) {
-        if let Some(first) = self.outputs.first_mut() {
-            first.monitor.resize(Some(FALLBACK));
+        if std::mem::take(&mut self.replugged) {
+            effects.push(Effect::Scheme(Notice::Replugged));
         }
     }
 
@@ -86,9 +84,8 @@ impl State {
         if index >= self.outputs.len() {
             return;
         }
-        if let Some(old) = self.outputs[index].monitor.edid.take() {
-            self.blobs.remove(&old);
-        }
+        let old = self.outputs[index].monitor.edid.take().and_then(|old| self.blobs.remove(&old));
+        self.replugged |= old.is_none_or(|old| old.bytes[..] != bytes[..]);
         let blob = self.keep_blob(None, bytes);
         let monitor = &mut self.outputs[index].monitor;
         monitor.edid = Some(blob);

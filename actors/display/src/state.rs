@@ -82,6 +82,8 @@ pub struct State {
     pub(crate) up: bool,
     pub(crate) has_edid: bool,
     pub(crate) outputs: Vec<Output>,
+    /// Whether a display has told of itself what it had not told before, and nobody has heard of it yet.
+    pub(crate) replugged: bool,
     /// For each output: the flip that waits for its refresh.
     pub(crate) flips: Vec<Option<Flip>>,
     /// For each output: what the device was told.
@@ -108,6 +110,7 @@ impl State {
             up: false,
             has_edid: false,
             outputs: Vec::new(),
+            replugged: false,
             flips: Vec::new(),
             told: Vec::new(),
             files: BTreeMap::new(),
@@ -142,8 +145,8 @@ impl State {
             ControlEvent::Up { features, scanouts } => self.come_up(features, scanouts, effects),
             ControlEvent::Down => self.up = false,
             ControlEvent::Changed => self.ask_displays(effects),
-            ControlEvent::Displays(Ok(extents)) => self.displays(&extents),
-            ControlEvent::Displays(Err(_)) => self.displays_unknown(),
+            ControlEvent::Displays(Ok(extents)) => self.displays(&extents, effects),
+            ControlEvent::Displays(Err(_)) => self.displays(&[], effects),
             ControlEvent::Edid { scanout, result } => {
                 if let (Ok(bytes), Ok(index)) = (result, usize::try_from(scanout)) {
                     self.edid(index, bytes);

@@ -255,6 +255,10 @@ fn a_second_compositor_is_refused_until_the_first_is_gone_and_the_screen_is_blan
     assert_eq!(desk.state.report().master, Some(third));
 }
 
+fn replugged(effects: &[Effect]) -> bool {
+    effects.iter().any(|it| matches!(it, Effect::Scheme(Notice::Replugged)))
+}
+
 #[test]
 fn a_display_that_changes_is_asked_anew_and_what_is_shown_stays() {
     let mut desk = Desk::new();
@@ -263,13 +267,16 @@ fn a_display_that_changes_is_asked_anew_and_what_is_shown_stays() {
     let asked = desk.tell(ControlEvent::Changed);
     assert!(matches!(
         asked[..],
-        [Effect::Control(DisplayCommand::Displays), Effect::Control(DisplayCommand::Edid { scanout: 0 })]
+        [Effect::Control(DisplayCommand::Edid { scanout: 0 }), Effect::Control(DisplayCommand::Displays)]
     ));
     for (told, connected, best) in
         [(Some((1920, 1080)), true, Some((1920, 1080))), (None, true, Some((1024, 768)))]
     {
         let effects = desk.tell(ControlEvent::Displays(Ok(vec![told])));
         assert_eq!(scanned_out(&effects), None);
+        assert!(replugged(&effects), "clients are not told");
+        let effects = desk.tell(ControlEvent::Displays(Ok(vec![told])));
+        assert!(!replugged(&effects), "clients are told of what is as it was");
         let Some(Ok(Answer::Connector(connector))) = desk.call(FIRST, Call::Connector(CONNECTOR)).1 else {
             panic!("no connector")
         };

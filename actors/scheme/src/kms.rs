@@ -73,6 +73,7 @@ impl State {
             Notice::Await { gate, resource } => self.await_work(gate, resource, effects),
             Notice::AwaitFence { gate, fence } => self.await_fence(now, gate, fence, effects),
             Notice::Signal { fence, result } => self.signal(fence, result, effects),
+            Notice::Replugged => effects.push(Effect::Door(Command::Hotplug)),
             Notice::Held { resource } => {
                 if let Some(buffer) = self.buffers.get_mut(&resource) {
                     buffer.framebuffers += 1;

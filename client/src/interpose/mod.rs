@@ -12,6 +12,7 @@ mod next;
 mod open;
 mod read;
 mod status;
+mod udev;
 
 use std::ffi::{CStr, CString, c_char, c_int};
 

@@ -7,13 +7,20 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// One function, found once.
 pub(super) struct Next {
     name: &'static CStr,
+    /// Where else to look: a library that a plugin of the program brought along is not among all that is loaded.
+    library: Option<&'static CStr>,
     found: AtomicPtr<c_void>,
 }
 
 impl Next {
     /// The function called `name`.
     pub(super) const fn named(name: &'static CStr) -> Self {
-        Self { name, found: AtomicPtr::new(ptr::null_mut()) }
+        Self { name, library: None, found: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// The function called `name` of a library other than glibc, if it is loaded.
+    pub(super) const fn of(library: &'static CStr, name: &'static CStr) -> Self {
+        Self { name, library: Some(library), found: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Its address; null if nothing behind this library has it.
@@ -23,7 +30,15 @@ impl Next {
             return found;
         }
         // SAFETY: the name is a C string.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        let mut found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        if let Some(library) = self.library.filter(|_| found.is_null()) {
+            // SAFETY: the name is a C string; nothing is loaded, and so nothing run. The library stays loaded for good.
+            let library = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+            if !library.is_null() {
+                // SAFETY: the library is loaded, the name is a C string.
+                found = unsafe { libc::dlsym(library, self.name.as_ptr()) };
+            }
+        }
         self.found.store(found, Ordering::Release);
         found
     }

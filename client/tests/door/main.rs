@@ -84,6 +84,11 @@ fn buffers_that_are_made_again_and_again_are_made_in_advance() {
 }
 
 #[test]
+fn displays_that_change_are_heard_of_by_libudev() {
+    play("hotplug");
+}
+
+#[test]
 fn a_client_that_opens_its_buffer_again_and_again_does_not_end_the_daemon() {
     for _ in 0..5 {
         play("reopen").wait_for("the export is unused", |seen| seen.unused_exports == 1);

@@ -15,6 +15,7 @@ pub(crate) fn run(scenario: &str) {
         "submit" => submits(),
         "share" => share(),
         "stock" => stock(),
+        "hotplug" => crate::udev::hear(),
         "reopen" => reopens(),
         "busy" => busy(),
         "threads" => threads(),

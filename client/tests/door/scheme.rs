@@ -104,6 +104,7 @@ impl Scheme {
             0x48 if self.held.is_empty() => Ok(Reply::empty()),
             0x48 => Err(Errno::EBUSY),
             0x0d => {
+                self.say(Command::Hotplug);
                 self.release(|held| held.until.is_none());
                 Ok(Reply::empty())
             }

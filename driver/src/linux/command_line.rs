@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Fault(Fault),
     /// Write what is on a screen, pointer included, to a PNG file.
     Screenshot(Screenshot),
+    /// Give the screen another size, as if its window were drawn larger or smaller: programs are told.
+    Resize(Resize),
 }
 
 /// A time of at least a millisecond.
@@ -230,4 +232,20 @@ pub(crate) struct Inject {
     /// How often at most.
     #[arg(long, value_name = "N")]
     pub(crate) times: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resize {
+    #[command(flatten)]
+    pub(crate) meeting: Meeting,
+    /// The size in pixels, such as 1280x800.
+    #[arg(value_name = "WIDTHxHEIGHT", value_parser = extent)]
+    pub(crate) extent: (u32, u32),
+}
+
+/// Two numbers.
+fn extent(text: &str) -> Result<(u32, u32), String> {
+    let sides =
+        text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    sides.ok_or_else(|| "expected a width and a height, such as 1280x800".into())
 }

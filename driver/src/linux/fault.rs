@@ -1,4 +1,4 @@
-//! `virgld fault`.
+//! `virgld fault` and `virgld resize`: what is asked on the daemon's socket for its owner.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use virgld_faults::Plan;
 
-use super::command_line::{Fault, FaultAction, Inject, Meeting};
+use super::command_line::{Fault, FaultAction, Inject, Meeting, Resize};
 use super::directory::FAULTS;
 use super::faults::{Answer, Listing, Question};
 use super::{Error, show};
@@ -23,6 +23,12 @@ pub(crate) fn fault(options: &Fault) -> Result<(), Error> {
     let all = matches!(question, Question::List);
     let listing = ask(&options.meeting, &question)?;
     show(&describe(&listing, all)?)
+}
+
+/// Gives the screen of a running daemon another size.
+pub(crate) fn resize(options: &Resize) -> Result<(), Error> {
+    let (width, height) = options.extent;
+    ask(&options.meeting, &Question::Resize(width, height)).map(drop)
 }
 
 /// The text of a plan: that of a file, or one with the fault that the options name.

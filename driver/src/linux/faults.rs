@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use virgld_faults::{DeviceRule, DeviceWrong, Plan, actors};
+use virgld_platform::host::vhost_user::Monitor;
 use virgld_runtime::fault::{Account, Injector};
 
 use super::Error;
@@ -29,6 +30,8 @@ pub(crate) enum Question {
     Inject(String),
     /// Let nothing go wrong any more.
     Clear,
+    /// Nothing goes wrong: the screen gets another size.
+    Resize(u32, u32),
 }
 
 /// What is answered.
@@ -62,18 +65,19 @@ pub(crate) struct Saboteur {
     injector: Injector,
     process: Glimpse,
     timed: Arc<Timed>,
+    monitor: Monitor,
 }
 
 impl Saboteur {
-    /// Makes things go wrong at actors by `injector`, and at the device in `process`.
-    pub(crate) fn new(injector: Injector, process: &Slot) -> Self {
+    /// Makes things go wrong at actors by `injector`, and at the device in `process`; gives `monitor` another size.
+    pub(crate) fn new(injector: Injector, process: &Slot, monitor: Monitor) -> Self {
         // An actor that hangs does what one does: the watchdog finds it.
         injector.hang_by(Box::new(|| {
             loop {
                 thread::park();
             }
         }));
-        Self { injector, process: process.glimpse(), timed: Arc::default() }
+        Self { injector, process: process.glimpse(), timed: Arc::default(), monitor }
     }
 
     /// Puts a plan in force.
@@ -147,6 +151,7 @@ impl Saboteur {
                 self.injector.clear();
                 self.timed.clear();
             }
+            Question::Resize(width, height) => self.monitor.resize(width, height)?,
         }
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let actors = actors().iter().map(|actor| (actor.name.to_owned(), words(actor.words))).collect();

@@ -45,6 +45,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(options) => status::status(&options).map(|()| ExitCode::SUCCESS),
         Command::Leaks(options) => leaks::leaks(&options),
         Command::Fault(options) => fault::fault(&options).map(|()| ExitCode::SUCCESS),
+        Command::Resize(options) => fault::resize(&options).map(|()| ExitCode::SUCCESS),
         Command::Screenshot(options) => screenshot::screenshot(&options).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

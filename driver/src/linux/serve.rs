@@ -37,7 +37,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     }
     let system =
         wiring::wire(&options.device, &directory, options.command_deadline, &policy, options.journal())?;
-    let saboteur = Saboteur::new(system.injector.clone(), &system.kept);
+    let saboteur = Saboteur::new(system.injector.clone(), &system.kept, system.monitor.clone());
     saboteur.inject(faults)?;
     saboteur.listen(&directory.join(FAULTS))?;
     tracing::info!(directory = %directory.display(), "serving");

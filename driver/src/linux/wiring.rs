@@ -81,6 +81,8 @@ pub(crate) struct System {
     /// The device's process, if it is ours, and what was lent to us; they end with this, after the stage has let go of the
     /// device.
     pub(crate) kept: Slot,
+    /// What is connected to a device process.
+    pub(crate) monitor: Monitor,
     /// The authority to make things go wrong.
     pub(crate) injector: Injector,
     /// Whom to ask what is left when the daemon ends.
@@ -236,7 +238,7 @@ pub(crate) fn wire(
         screens: display_box.open(ANY),
         display: display_box.open(ANY),
         own: picture_box.open(ANY),
-        monitor,
+        monitor: monitor.clone(),
     };
     let picture_ready = picture_box.open::<pictures::FromReactor>(ANY);
     let picture_sink: ReadySink = Box::new(move |it| picture_ready.send(it).is_ok());
@@ -295,7 +297,7 @@ pub(crate) fn wire(
     supervise(&spawner, "picture socket", picture_box, pictures);
     devices.send(NewLink(link))?;
     let injector = spawner.injector();
-    Ok(System { stage: Some(stage), reactor, supervisor, kept, injector, parts: last_parts })
+    Ok(System { stage: Some(stage), reactor, supervisor, kept, monitor, injector, parts: last_parts })
 }
 
 /// Cuts the device's command memory into one pool for each actor that builds commands.

@@ -398,6 +398,8 @@ pub enum Notice {
         /// Whether it happened.
         result: Result<(), Errno>,
     },
+    /// What is connected is not what it was: other modes, another display, or none.
+    Replugged,
     /// A framebuffer or a pointer names this resource from now on: it must not be released.
     Held {
         /// Which.

@@ -30,6 +30,7 @@ words!(Message {
     "Scheme.WatchExport" => Self::Command(Command::WatchExport { .. }),
     "Scheme.ForgetExport" => Self::Command(Command::ForgetExport { .. }),
     "Scheme.Event" => Self::Command(Command::Event { .. }),
+    "Scheme.Hotplug" => Self::Command(Command::Hotplug),
     "Scheme.Expel" => Self::Command(Command::Expel { .. }),
     "Ready" => Self::Ready(_),
 }
@@ -38,6 +39,7 @@ words!(Message {
             Self::Command(Command::Retired { file, serial }) => {
                 Some(Self::Command(Command::Retired { file: *file, serial: *serial }))
             }
+            Self::Command(Command::Hotplug) => Some(Self::Command(Command::Hotplug)),
             Self::Ready(ready) => Some(Self::Ready(*ready)),
             Self::Command(_) => None,
         }
@@ -98,6 +100,8 @@ pub enum Command {
         /// One event, whole.
         bytes: Vec<u8>,
     },
+    /// What is connected to the screens is not what it was: everybody who watches for that is to be told.
+    Hotplug,
     /// The file has broken the rules: cut it off.
     Expel {
         /// The file.

@@ -54,6 +54,7 @@ words!(Message {
     "Display.Event" => Self::Display(DisplayNotice::Event { .. }),
     "Display.Await" => Self::Display(DisplayNotice::Await { .. }),
     "Display.AwaitFence" => Self::Display(DisplayNotice::AwaitFence { .. }),
+    "Display.Replugged" => Self::Display(DisplayNotice::Replugged),
     "Display.Signal" => Self::Display(DisplayNotice::Signal { .. }),
     "Display.Held" => Self::Display(DisplayNotice::Held { .. }),
     "Display.Let" => Self::Display(DisplayNotice::Let { .. }),

@@ -32,6 +32,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         let rate = kmscube(daemon, "")?;
         let fenced = kmscube(daemon, "-A")?;
         glmark2(daemon)?;
+        resize(daemon)?;
         nothing_left(daemon)?;
         Ok(Outcome::Passed(format!(
             "pictures are right; kmscube flips {rate:.0} times a second, {fenced:.0} by atomic commits with fences"
@@ -53,6 +54,7 @@ fn without_3d(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
             taken.is_ok() && drawn.is_ok_and(|drawn| seen.is_ok_and(|seen| drawn.bytes() == seen.bytes()))
         })?;
     }
+    modetest(daemon)?;
     nothing_left(daemon)
 }
 
@@ -87,6 +89,22 @@ fn modetest(daemon: &Daemon) -> Result<()> {
             >= 32 * 32
     })?;
     second_compositor(daemon, &format!("{connector}@{crtc}:640x480"))
+}
+
+/// The screen gets another size: its modes are others. That programs hear of it, the client library's tests show.
+fn resize(daemon: &Daemon) -> Result<()> {
+    let modes = || daemon.run("modetest").args(["-M", "virtio_gpu", "-c"]).output();
+    if modes()?.contains("1000x700") {
+        return Err(Failure::new("a mode of 1000x700 was there before"));
+    }
+    daemon.tool("resize").arg("1000x700").output()?;
+    for _ in 0..50 {
+        if modes()?.contains("1000x700") {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err(Failure::new(format!("the screen has no mode of 1000x700; modetest lists:\n{}", tail(&modes()?, 30))))
 }
 
 /// Another program that would set a mode meanwhile: refused, and the picture stays.

@@ -62,7 +62,7 @@ pub struct Door {
     next_feed: Option<Time>,
     /// Whose the step under way is.
     serving: Option<Source>,
-    _directory: Directory,
+    directory: Directory,
 }
 
 impl Door {
@@ -107,7 +107,7 @@ impl Door {
             next_look: None,
             next_feed: None,
             serving: None,
-            _directory: directory,
+            directory,
         })
     }
 
@@ -222,6 +222,7 @@ impl Door {
             }
             Command::ForgetExport { export } => self.exports.forget_buffer(export),
             Command::Event { file, bytes } => self.send_event(file, &bytes),
+            Command::Hotplug => self.directory.tell_hotplug(),
             Command::Expel { file } => {
                 warn!(file = file.0, "cut off on the scheme's word");
                 return self.close(file);

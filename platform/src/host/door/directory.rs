@@ -3,13 +3,13 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::geteuid;
-use virgld_protocol::channel::{CARD, RENDER};
+use virgld_protocol::channel::{CARD, HOTPLUG, RENDER};
 use virgld_protocol::message::scheme::Node;
 
 use super::config::DoorError;
@@ -19,6 +19,10 @@ use super::sysfs;
 pub(super) struct Directory {
     path: PathBuf,
     public: bool,
+    /// Written whenever a display changes, for whoever watches it.
+    hotplug: File,
+    /// How often a display has changed.
+    changes: u64,
     _lock: File,
 }
 
@@ -35,7 +39,21 @@ impl Directory {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| DoorError::InUse(path.clone()))?;
         let tree = path.join("sysroot");
         sysfs::plant(&tree).map_err(fail("fill", &tree))?;
-        Ok(Self { path, public, _lock: lock })
+        // Not made anew: who watched it under an earlier daemon goes on doing so.
+        let hotplug_path = path.join(HOTPLUG);
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o644);
+        let hotplug = options.open(&hotplug_path).map_err(fail("make", &hotplug_path))?;
+        Ok(Self { path, public, hotplug, changes: 0, _lock: lock })
+    }
+
+    /// A display has changed: whoever watches for that is told.
+    pub(super) fn tell_hotplug(&mut self) {
+        self.changes += 1;
+        let told = format!("{}\n", self.changes);
+        if let Err(error) = self.hotplug.write_all_at(told.as_bytes(), 0) {
+            tracing::warn!(%error, "clients are not told that a display has changed; they see it when they ask");
+        }
     }
 
     /// Listens for clients of `node`.

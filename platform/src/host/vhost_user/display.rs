@@ -57,8 +57,8 @@ pub(super) enum Drained {
 /// Our end of the display socket.
 pub(super) struct Display {
     socket: Arc<OwnedFd>,
-    width: u32,
-    height: u32,
+    /// Width and height at the start.
+    extent: (u32, u32),
     counts: DisplayCounts,
     monitor: Monitor,
     stage: Stage,
@@ -89,12 +89,11 @@ struct Header {
 }
 
 impl Display {
-    /// One display of `width` times `height` pixels behind a connected, non-blocking socket.
-    pub(super) fn new(socket: Arc<OwnedFd>, (width, height): (u32, u32), monitor: Monitor) -> Self {
+    /// One display, of so many pixels unless the monitor was given another size, behind a connected, non-blocking socket.
+    pub(super) fn new(socket: Arc<OwnedFd>, extent: (u32, u32), monitor: Monitor) -> Self {
         Self {
             socket,
-            width,
-            height,
+            extent,
             counts: DisplayCounts::default(),
             monitor,
             stage: Stage::Header,
@@ -107,6 +106,15 @@ impl Display {
     /// What to watch.
     pub(super) fn socket(&self) -> Arc<OwnedFd> {
         self.socket.clone()
+    }
+
+    /// What is connected, and who is told when it changes.
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    fn extent(&self) -> (u32, u32) {
+        self.monitor.extent().unwrap_or(self.extent)
     }
 
     pub(super) fn counts(&self) -> DisplayCounts {
@@ -207,8 +215,8 @@ impl Display {
         self.expect(Stage::Header);
         match header.request {
             GET_PROTOCOL_FEATURES => self.answer(header.request, &PROTOCOL_EDID.to_ne_bytes()),
-            GET_DISPLAY_INFO => self.answer(header.request, &display_info(self.width, self.height)),
-            GET_EDID => self.answer(header.request, &edid_answer(self.width, self.height)),
+            GET_DISPLAY_INFO => self.answer(header.request, &display_info(self.extent())),
+            GET_EDID => self.answer(header.request, &edid_answer(self.extent())),
             DMABUF_UPDATE => {
                 self.counts.updates += 1;
                 self.answer(header.request, &[])
@@ -262,7 +270,7 @@ impl Display {
 
 /// Answer to GET_DISPLAY_INFO: a response header of virtio-gpu and 16 scanouts, the first enabled
 /// (virtio 1.2, section 5.7.6.8).
-fn display_info(width: u32, height: u32) -> [u8; 408] {
+fn display_info((width, height): (u32, u32)) -> [u8; 408] {
     let mut answer = [0; 408];
     answer[..4].copy_from_slice(&0x1101_u32.to_le_bytes());
     answer[32..36].copy_from_slice(&width.to_le_bytes());
@@ -272,7 +280,7 @@ fn display_info(width: u32, height: u32) -> [u8; 408] {
 }
 
 /// Answer to GET_EDID: a response header of virtio-gpu, the size of the part that is meant, the EDID.
-fn edid_answer(width: u32, height: u32) -> [u8; 1056] {
+fn edid_answer((width, height): (u32, u32)) -> [u8; 1056] {
     let edid = edid::describe(width, height);
     let mut answer = [0; 1056];
     answer[..4].copy_from_slice(&0x1104_u32.to_le_bytes());

@@ -66,6 +66,7 @@ impl VhostUserLink {
         };
         let nudge = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let nudge_watch = watch(nudge.clone(), Interest::Read, NUDGE)?;
+        parts.display.monitor().wake_by(nudge.clone());
         let display_watch = watch(parts.display.socket(), Interest::Read, DISPLAY)?;
         let mut others = vec![watch(parts.socket.clone(), Interest::ReadWrite, MAIN)?];
         for (index, queue) in (0..).zip(&parts.queues) {
@@ -203,7 +204,11 @@ impl Link for VhostUserLink {
 
     fn ready(&mut self, token: u64, events: &mut Vec<LinkEvent>) {
         match token {
-            NUDGE => {}
+            NUDGE => {
+                if self.parts.display.monitor().take_resized() {
+                    events.push(LinkEvent::ConfigurationChanged);
+                }
+            }
             _ if self.down => {}
             MAIN => {
                 if let Err(reason) = self.hear() {

@@ -1,13 +1,27 @@
-//! What the device has sent to be shown: the pixels that a person would see.
+//! What is connected to the device, and what the device has sent to be shown there: the pixels that a person would see.
 //!
 //! A device without 3D sends them on its display socket (VHOST_USER_GPU_SCANOUT, VHOST_USER_GPU_UPDATE).
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::host::reactor::signal;
 
 /// The screens as the device has filled them, pointers left out. Clones are of the same screens, and they outlast the
 /// device: another goes on with them.
 #[derive(Debug, Clone, Default)]
-pub struct Monitor(Arc<Mutex<Vec<Screen>>>);
+pub struct Monitor(Arc<Mutex<Inside>>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    screens: Vec<Screen>,
+    /// The size of the first, if it is not that with which the device was started.
+    extent: Option<(u32, u32)>,
+    /// Whether the driver is to be told that the size is another.
+    resized: bool,
+    /// Wakes the connection to the device.
+    nudge: Option<Arc<OwnedFd>>,
+}
 
 /// One of them: blue, green, red and a byte without meaning for each pixel, row by row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +47,42 @@ pub(super) struct Place {
 impl Monitor {
     /// All screens of which the device has said anything.
     pub fn screens(&self) -> Vec<Screen> {
-        self.lock().clone()
+        self.lock().screens.clone()
+    }
+
+    /// The first screen is of this size from now on, as if a person had drawn its window larger or smaller: the device
+    /// is told when it asks, the driver that it should. Otherwise says why not.
+    pub fn resize(&self, width: u32, height: u32) -> Result<(), &'static str> {
+        let sound = |side| (SMALLEST..=LARGEST).contains(&side);
+        if !sound(width) || !sound(height) {
+            return Err("a screen has 32 to 8192 pixels each way");
+        }
+        let mut inside = self.lock();
+        let inside = &mut *inside;
+        let Some(nudge) = &inside.nudge else {
+            return Err(
+                "the screen is another's: whatever shows it, a virtual machine's window say, gives it its size",
+            );
+        };
+        inside.extent = Some((width, height));
+        inside.resized = true;
+        signal(nudge);
+        Ok(())
+    }
+
+    /// The size that it was given since, if any.
+    pub(super) fn extent(&self) -> Option<(u32, u32)> {
+        self.lock().extent
+    }
+
+    /// Whether it was given one since this was asked last.
+    pub(super) fn take_resized(&self) -> bool {
+        std::mem::take(&mut self.lock().resized)
+    }
+
+    /// Who is to be woken when it is.
+    pub(super) fn wake_by(&self, nudge: Arc<OwnedFd>) {
+        self.lock().nudge = Some(nudge);
     }
 
     /// A screen has this size from now on, and is black; without width or height it is off. A device that asks for more
@@ -43,7 +92,7 @@ impl Monitor {
         if index >= MOST_SCREENS || width > LARGEST || height > LARGEST {
             return tracing::warn!(scanout, width, height, "the device sets a screen that cannot be");
         }
-        let mut screens = self.lock();
+        let screens = &mut self.lock().screens;
         if screens.len() <= index {
             screens.resize(index + 1, Screen::default());
         }
@@ -53,7 +102,7 @@ impl Monitor {
 
     /// Takes some bytes of an update, from `done` bytes after its first on. What is outside the screen is dropped.
     pub(super) fn fill(&self, place: Place, done: usize, bytes: &[u8]) {
-        let mut screens = self.lock();
+        let screens = &mut self.lock().screens;
         let Some(screen) = screens.get_mut(place.scanout as usize) else { return };
         let row = place.width as usize * PIXEL;
         if row == 0 {
@@ -71,7 +120,7 @@ impl Monitor {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Screen>> {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,9 +142,13 @@ const PIXEL: usize = 4;
 const MOST_SCREENS: usize = 16;
 /// In pixels, each way: more than modes can have here.
 const LARGEST: u32 = 8192;
+/// The same: less than this, and there is no mode.
+const SMALLEST: u32 = 32;
 
 #[cfg(test)]
 mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+
     use super::*;
 
     fn place(x: u32, y: u32, width: u32, height: u32) -> Place {
@@ -136,5 +189,18 @@ mod tests {
         assert_eq!(monitor.screens()[0].pixels, [0, 0, 0, 0, 7, 7, 7, 7]);
         monitor.set(0, 0, 0);
         assert_eq!(monitor.screens(), [Screen::default()]);
+    }
+
+    #[test]
+    fn a_size_is_told_once_and_kept() {
+        let monitor = Monitor::default();
+        assert!(monitor.resize(800, 600).unwrap_err().contains("another's"));
+        let nudge = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+        monitor.wake_by(Arc::new(nudge));
+        assert!(monitor.resize(31, 600).is_err() && monitor.resize(800, 8193).is_err());
+        assert_eq!((monitor.extent(), monitor.take_resized()), (None, false));
+        monitor.clone().resize(800, 600).unwrap();
+        assert_eq!((monitor.extent(), monitor.take_resized()), (Some((800, 600)), true));
+        assert_eq!((monitor.extent(), monitor.take_resized()), (Some((800, 600)), false));
     }
 }
