@@ -13,3 +13,4 @@ mod random;
 pub mod system;
 
 pub use random::Random;
+pub use virgld_faults::Plan;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use virgld_faults::Plan;
 use virgld_protocol::client::{ResourceCreate, Wait};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::message::scheme::Node;
+use virgld_testkit::Plan;
 use virgld_testkit::door::Submission;
 
 use crate::setup::{Desk, SHARED};
