@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use virgld_platform::host::door::private_directory;
+use virgld_platform::host::door::own_directory;
 
 use super::command_line::{Device, Meeting, Run};
 use super::device::DeviceChoice;
@@ -22,8 +22,9 @@ const START: Duration = Duration::from_secs(30);
 
 /// Becomes the program, and returns only if that fails; or runs it on a device of its own.
 pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
-    // Also where a daemon is found and not started: another user's could do anything with the program.
-    let directory = private_directory(&options.meeting.directory())?;
+    // Also where a daemon is found and not started: another user's could do anything with the program. One that is
+    // started finds out itself whether others may enter.
+    let directory = own_directory(&options.meeting.directory())?;
     if options.isolated {
         return isolated::run(options, &directory);
     }

@@ -105,9 +105,14 @@ pub fn private_directory(path: &Path) -> Result<PathBuf, DoorError> {
     directory_closed_to(path, 0o077)
 }
 
-/// The same, but for others who may enter: they see what is there and change nothing.
+/// The same, but for others who may enter, as a policy has them: they see what is there and change nothing.
+pub fn own_directory(path: &Path) -> Result<PathBuf, DoorError> {
+    directory_closed_to(path, 0o022)
+}
+
+/// Has others enter.
 fn public_directory(path: &Path) -> Result<PathBuf, DoorError> {
-    let path = directory_closed_to(path, 0o022)?;
+    let path = own_directory(path)?;
     fs::set_permissions(&path, Permissions::from_mode(0o711)).map_err(fail("open", &path))?;
     Ok(path)
 }
@@ -178,8 +183,10 @@ mod tests {
         let _socket = directory.listen(Node::Render).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!((mode(&inner), mode(&inner.join(RENDER))), (0o711, 0o666));
+        assert!(own_directory(&inner).is_ok() && private_directory(&inner).is_err());
         drop(directory);
         fs::set_permissions(&inner, Permissions::from_mode(0o733)).unwrap();
+        assert!(own_directory(&inner).is_err());
         assert!(matches!(Directory::take(&inner, true), Err(DoorError::Open { mode: 0o733, .. })));
     }
 

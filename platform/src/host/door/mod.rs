@@ -37,5 +37,5 @@ mod token;
 pub use access::{Access, Admission};
 pub use actor::Door;
 pub use config::{DoorConfig, DoorError, FileLimits, Limits, Sinks, UserLimits};
-pub use directory::private_directory;
+pub use directory::{own_directory, private_directory};
 pub use record::{Broken, take_apart};
