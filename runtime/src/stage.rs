@@ -307,6 +307,11 @@ impl Stage {
         Some(Job { id, name: slot.name, cell, act })
     }
 
+    /// Whether there is something to do: a message waits, or a deadline has come.
+    pub fn has_work(&self, now: Time) -> bool {
+        !self.ready.is_empty() || self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     /// Announces that the thread is about to sleep. If it says no, messages came meanwhile: run again.
     pub fn may_sleep(&self) -> bool {
         self.shared.asleep.store(true, Ordering::SeqCst);

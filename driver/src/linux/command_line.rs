@@ -99,6 +99,10 @@ pub(crate) struct Serve {
     /// wait meanwhile, and what the device has counts as late afterwards.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = whole_seconds)]
     pub(crate) watchdog: Duration,
+    /// Microseconds for which the daemon goes on looking for more to do before it sleeps, where that has lately paid. Each
+    /// call and each answer of the device is then found sooner, for processor time that nobody else wants; 0 never looks.
+    #[arg(long, value_name = "MICROSECONDS", default_value = "50", value_parser = clap::value_parser!(u16).range(..=10_000))]
+    pub(crate) busy_poll: u16,
     /// Do not confine the daemon and its device process (docs/security.md). For debugging: a debugger, or a device
     /// process that reads files elsewhere.
     #[arg(long)]

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use virgld_platform::host::clock::now;
 use virgld_protocol::message::scheme;
 use virgld_runtime::{Respond, Revoked, Tenure, Time, Watched};
 
 use super::Error;
+use super::busy_poll::BusyPoll;
 use super::report::Accounts;
 use super::watchdog::Watch;
 use super::wiring::System;
@@ -32,6 +34,7 @@ struct Core {
 /// What belongs to the loop but for the stage.
 struct Rest {
     system: System,
+    poll: BusyPoll,
     idleness: Idleness,
     next_glance: Time,
 }
@@ -41,17 +44,19 @@ type End = Result<(), String>;
 
 /// Runs the actors until `stop` is set, something is gone that cannot be had again, or nobody has had a file open for
 /// `idle_exit`. An actor that does not return from a step for as long as `watch` allows is given up, and the thread with it.
+/// Before the thread sleeps it looks for as long as `poll` says.
 pub(crate) fn run(
     system: System,
     stop: &Arc<AtomicBool>,
     idle_exit: Option<Duration>,
     mut watch: Watch,
+    poll: BusyPoll,
 ) -> Result<(), Error> {
     let (stage, system) = system.part()?;
     let next_glance = now().after(GLANCE);
     let core = Arc::new(Core {
         stage: Watched::new(stage),
-        rest: Mutex::new(Rest { system, idleness: Idleness::new(), next_glance }),
+        rest: Mutex::new(Rest { system, poll, idleness: Idleness::new(), next_glance }),
         stop: Arc::clone(stop),
         idle_exit,
         turns: AtomicUsize::new(0),
@@ -126,6 +131,39 @@ impl Core {
                 return Ok(Err(error.to_string()));
             }
         }
+        let idle = now();
+        let slept = match self.look(tenure, &mut rest, idle)? {
+            Ok(true) => Ok(()),
+            Ok(false) => self.sleep(tenure, &mut rest)?,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = slept {
+            return Ok(Err(error.to_string()));
+        }
+        rest.poll.idled(now().since(idle));
+        Ok(Ok(begin < rest.next_glance || rest.glance(begin, self.idle_exit)))
+    }
+
+    /// Looks for something to do for a while. Says whether there is something. Whoever else wants the processor has it.
+    fn look(&self, tenure: &Tenure, rest: &mut Rest, idle: Time) -> Result<Result<bool, Errno>, Revoked> {
+        let until = idle.after(rest.poll.window());
+        while now() < until {
+            match rest.system.reactor.wait(Some(Duration::ZERO), || ()) {
+                Ok(0) => {}
+                Ok(_) => return Ok(Ok(true)),
+                Err(error) => return Ok(Err(error)),
+            }
+            // The thread counts as awake, so what others send comes without a wake-up.
+            if self.stage.with(tenure, |stage| stage.has_work(now()))? {
+                return Ok(Ok(true));
+            }
+            thread::yield_now();
+        }
+        Ok(Ok(false))
+    }
+
+    /// Sleeps until there is something to do.
+    fn sleep(&self, tenure: &Tenure, rest: &mut Rest) -> Result<Result<(), Errno>, Revoked> {
         let timeout = self.stage.with(tenure, |stage| {
             if stage.may_sleep() {
                 let until = stage.deadline().map(|deadline| deadline.since(now()));
@@ -138,10 +176,7 @@ impl Core {
             // A revoked tenure is found in the next turn.
             let _ = self.stage.with(tenure, |stage| stage.awake());
         };
-        if let Err(error) = rest.system.reactor.wait(Some(timeout), awake) {
-            return Ok(Err(error.to_string()));
-        }
-        Ok(Ok(begin < rest.next_glance || rest.glance(begin, self.idle_exit)))
+        Ok(rest.system.reactor.wait(Some(timeout), awake).map(drop))
     }
 
     fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {

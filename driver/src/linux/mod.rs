@@ -1,5 +1,6 @@
 //! The daemon and its tools on Linux.
 
+mod busy_poll;
 mod command_line;
 mod control;
 mod core;

@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use virgld_faults::Plan;
 
+use super::busy_poll::BusyPoll;
 use super::command_line::Serve;
 use super::directory::FAULTS;
 use super::faults::Saboteur;
@@ -41,7 +42,9 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     saboteur.inject(faults)?;
     saboteur.listen(&directory.join(FAULTS))?;
     tracing::info!(directory = %directory.display(), "serving");
-    core::run(system, &stop, options.idle_exit.map(Duration::from_secs), Watch::new(options.watchdog))?;
+    let idle_exit = options.idle_exit.map(Duration::from_secs);
+    let poll = BusyPoll::new(Duration::from_micros(options.busy_poll.into()));
+    core::run(system, &stop, idle_exit, Watch::new(options.watchdog), poll)?;
     tracing::info!("stopped");
     Ok(())
 }
