@@ -101,8 +101,9 @@ pub(crate) struct Serve {
     pub(crate) watchdog: Duration,
     /// Microseconds for which the daemon goes on looking for more to do before it sleeps, where that has lately paid. Each
     /// call and each answer of the device is then found sooner, for processor time that nobody else wants; 0 never looks.
-    #[arg(long, value_name = "MICROSECONDS", default_value = "50", value_parser = clap::value_parser!(u16).range(..=10_000))]
-    pub(crate) busy_poll: u16,
+    /// Without it: 50, but 0 with a PCI device, since the host of a virtual machine may want the processor.
+    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u16).range(..=10_000))]
+    pub(crate) busy_poll: Option<u16>,
     /// Do not confine the daemon and its device process (docs/security.md). For debugging: a debugger, or a device
     /// process that reads files elsewhere.
     #[arg(long)]
@@ -125,6 +126,12 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
+    /// For how long to look for more to do before the daemon sleeps, with this device.
+    pub(crate) fn busy_poll(&self, device: &Device) -> Duration {
+        let usual = if matches!(device.device, DeviceChoice::Pci(_)) { 0 } else { 50 };
+        Duration::from_micros(self.busy_poll.unwrap_or(usual).into())
+    }
+
     /// How many bytes a context may keep to outlive its device.
     pub(crate) fn journal(&self) -> Option<usize> {
         self.survive.map(|mebibytes| usize::from(mebibytes) << 20)

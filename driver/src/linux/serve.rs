@@ -29,21 +29,21 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     let directory = options.meeting.directory();
     let policy = Policy::read(options.policy.as_deref())?;
     let faults = faults(options.faults.as_deref())?;
+    let device = options.device.settled()?;
     // What does not exist cannot be allowed; what it must be like is the door's to say.
     DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
     if options.no_sandbox {
         tracing::warn!("not confined, as asked");
     } else {
-        sandbox::enter(&options.device, &directory)?;
+        sandbox::enter(&device, &directory)?;
     }
-    let system =
-        wiring::wire(&options.device, &directory, options.command_deadline, &policy, options.journal())?;
+    let system = wiring::wire(&device, &directory, options.command_deadline, &policy, options.journal())?;
     let saboteur = Saboteur::new(system.injector.clone(), &system.kept, system.monitor.clone());
     saboteur.inject(faults)?;
     saboteur.listen(&directory.join(FAULTS))?;
     tracing::info!(directory = %directory.display(), "serving");
     let idle_exit = options.idle_exit.map(Duration::from_secs);
-    let poll = BusyPoll::new(Duration::from_micros(options.busy_poll.into()));
+    let poll = BusyPoll::new(options.busy_poll(&device));
     core::run(system, &stop, idle_exit, Watch::new(options.watchdog), poll)?;
     tracing::info!("stopped");
     Ok(())

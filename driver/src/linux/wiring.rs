@@ -158,7 +158,6 @@ pub(crate) fn wire(
     let status_box: Mailbox<control::Message> = spawner.mailbox();
     let picture_box: Mailbox<pictures::Message> = spawner.mailbox();
     const ANY: Badge = Badge(0);
-    let device = &device.settled()?;
 
     // The device first: without one, nothing else makes sense.
     let ready = transport_box.open::<transport::FromReactor>(ANY);
