@@ -59,6 +59,8 @@ pub struct FakeDevice {
     dead: bool,
     /// It answers nothing any more, and the connection stays.
     stalled: bool,
+    /// It answers for no regions.
+    deaf: bool,
     sabotage: fault::Sabotage,
     /// Interrupts that are still to get lost.
     mute: u32,
@@ -98,6 +100,7 @@ impl FakeDevice {
             forgotten: 0,
             dead: false,
             stalled: false,
+            deaf: false,
             sabotage: fault::Sabotage::default(),
             mute: 0,
             now: Time(0),
@@ -151,6 +154,11 @@ impl FakeDevice {
         locked(&self.wire).tell(LinkEvent::Down { reason: "the test ended the device".into() });
     }
 
+    /// From now on it answers for no regions, as one whose process hangs when it is to map memory.
+    pub fn stall_at_regions(&mut self) {
+        self.deaf = true;
+    }
+
     /// Does a little of all that there is to do. Says whether there was anything.
     pub fn step(&mut self) -> bool {
         let (take, answer) = (self.random.below(6), self.random.below(4));
@@ -170,7 +178,7 @@ impl FakeDevice {
 
     /// Answers for the regions that were asked for. Says whether there were any.
     pub fn open_regions(&mut self) -> bool {
-        if self.is_cut() {
+        if self.is_cut() || self.deaf {
             return false;
         }
         let opening = std::mem::take(&mut locked(&self.wire).opening);

@@ -155,6 +155,8 @@ struct Heir {
     devices: Cap<transport::Devices>,
     random: Random,
     temper: Temper,
+    /// How many of the next are to answer for no regions.
+    deaf: u32,
     /// The rules broken towards devices that are gone.
     past: Vec<Offence>,
     /// How often faults struck at those.
@@ -211,6 +213,7 @@ impl System {
             devices: transport_box.open(ANY),
             random: Random::new(seed),
             temper: config.temper,
+            deaf: 0,
             past: Vec::new(),
             struck: 0,
         };
@@ -349,6 +352,16 @@ impl System {
         self.device.inject(plan.seed, plan.device.clone());
     }
 
+    /// So many of the devices that take the place of others hang when they are to take the memory of the one before.
+    pub fn stall_heirs_at_regions(&mut self, count: u32) {
+        self.heir.deaf = count;
+    }
+
+    /// From now on nobody starts devices any more: whoever was to has got lost.
+    pub fn lose_starter(&mut self) {
+        self.heir.wanted = Arc::default();
+    }
+
     /// From now on nothing goes wrong any more.
     pub fn calm(&mut self) {
         self.injector.clear();
@@ -380,7 +393,11 @@ impl System {
         let commands = Arc::clone(&self.heir.commands);
         let sink = Box::new(move |it| ready.send(it).is_ok());
         let link = FakeLink::replacing(self.heir.offered, commands, sink);
-        let device = FakeDevice::new(&link, self.heir.temper, self.heir.random.number());
+        let mut device = FakeDevice::new(&link, self.heir.temper, self.heir.random.number());
+        if self.heir.deaf > 0 {
+            self.heir.deaf -= 1;
+            device.stall_at_regions();
+        }
         self.heir.struck += self.device.struck();
         self.heir.past.extend(std::mem::replace(&mut self.device, device).into_offences());
         // The transport is there to hear it, or its death is on record.

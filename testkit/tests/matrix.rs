@@ -17,17 +17,15 @@ fn breaks_the_mailbox(column: &str) -> bool {
 }
 
 /// Where what got lost is what was to be waited for: between the door and the scheme, and on the way to the client.
-const MAY_BE_SILENT: [(&str, &str); 4] =
-    [("door", "drop"), ("scheme", "drop"), ("scheme", "drop effects"), (matrix::KEEPER, "drop")];
+const MAY_BE_SILENT: [(&str, &str); 3] = [("door", "drop"), ("scheme", "drop"), ("scheme", "drop effects")];
 
 /// Where what got lost is that something is not needed any more, which nobody waits for.
-const MAY_LEAVE: [(&str, &str); 6] = [
+const MAY_LEAVE: [(&str, &str); 5] = [
     ("scheme", "drop"),
     ("scheme", "drop effects"),
     ("resource", "drop"),
     ("resource", "drop effects"),
     ("control queue", "drop"),
-    (matrix::KEEPER, "drop"),
 ];
 
 #[test]

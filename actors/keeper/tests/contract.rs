@@ -12,6 +12,10 @@ fn lost() -> DeviceEvent {
     DeviceEvent::Lost { reason: "it died".into() }
 }
 
+fn away() -> DeviceEvent {
+    DeviceEvent::Away { reason: "it died".into() }
+}
+
 fn at(seconds: u64) -> Time {
     Time(seconds * 1_000_000_000)
 }
@@ -72,10 +76,51 @@ fn a_device_that_cannot_be_started_is_tried_again_after_a_pause_and_counts() {
 fn a_device_that_stays_away_is_not_waited_for_for_ever_however_seldom_it_is_tried() {
     let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
     state.transport(at(1), lost(), &mut effects);
-    for second in [12, 24, 36, 48, 60] {
-        state.failed(at(second), "pulled out".into(), &mut effects);
+    for second in 2..61 {
+        if second % 12 == 0 {
+            state.failed(at(second), "pulled out".into(), &mut effects);
+        }
+        state.wake(at(second), &mut effects);
+        state.transport(at(second), away(), &mut effects);
     }
-    assert_eq!(effects, [Effect::Start]);
-    state.failed(at(72), "pulled out".into(), &mut effects);
-    assert!(matches!(&effects[1..], [Effect::GiveUp { reason }] if reason.contains("71 s")), "{effects:?}");
+    assert!(effects.iter().all(|effect| *effect == Effect::Start), "{effects:?}");
+    state.transport(at(61), away(), &mut effects);
+    let Some(Effect::GiveUp { reason }) = effects.pop() else { panic!("{effects:?}") };
+    assert!(reason.contains("60 s") && reason.ends_with("pulled out"), "{reason}");
+}
+
+#[test]
+fn a_start_of_which_nothing_is_heard_is_not_waited_for_for_ever() {
+    let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
+    state.transport(at(1), lost(), &mut effects);
+    for second in [6, 11, 16, 21, 26, 31, 36, 41, 46, 51, 56] {
+        state.transport(at(second), away(), &mut effects);
+    }
+    assert_eq!(std::mem::take(&mut effects), [Effect::Start]);
+    state.transport(at(61), away(), &mut effects);
+    assert!(
+        matches!(&effects[..], [Effect::GiveUp { reason }] if reason.ends_with("it died")),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_loss_that_was_not_heard_of_is_known_when_the_device_is_still_away() {
+    let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
+    state.transport(at(5), away(), &mut effects);
+    assert_eq!(std::mem::take(&mut effects), [Effect::Start]);
+    state.transport(at(10), away(), &mut effects);
+    assert!(effects.is_empty(), "it is being started");
+    assert_eq!(state.report().losses, 1);
+}
+
+#[test]
+fn a_device_that_came_unheard_of_is_not_held_against_the_next() {
+    let (mut state, mut effects) = (State::new(INTENSITY), Vec::new());
+    state.transport(at(1), lost(), &mut effects);
+    state.transport(at(100), lost(), &mut effects);
+    state.transport(at(105), away(), &mut effects);
+    assert_eq!(effects, [Effect::Start, Effect::Start]);
+    state.transport(at(106), DeviceEvent::Up, &mut effects);
+    assert_eq!(state.report().last_outage, Some(Duration::from_secs(6)));
 }

@@ -17,6 +17,11 @@ use crate::urging::Urging;
 
 /// An interrupt may be lost. While the device has commands, the queues are looked at this often without one.
 const POLL: Duration = Duration::from_millis(100);
+/// How long the device may take for a region, once it has those that were asked for before. It is the patience of the
+/// handshake, where regions are first spoken of.
+const ADMISSION: Duration = Duration::from_secs(10);
+/// While there is no device ready, whoever looks after it is told so this often.
+const REMINDER: Duration = Duration::from_secs(5);
 const QUEUES: [u16; 2] = [CONTROL_QUEUE, CURSOR_QUEUE];
 
 /// Something that the state wants done.
@@ -42,6 +47,10 @@ pub struct State {
     /// Memory that a device which is not known to be dead could still write.
     quarantine: Vec<DmaSlice>,
     next_poll: Option<Time>,
+    /// The region that the device has owed an answer for longest, and until when it may.
+    owed: Option<(RegionId, Time)>,
+    /// When to say again that no device is ready.
+    next_reminder: Option<Time>,
     /// Used elements that a look without an interrupt found, by queue. Their interrupt may only be late: on a busy
     /// machine it comes when the look is over, and then finds nothing.
     unexplained: [u64; QUEUES.len()],
@@ -70,7 +79,8 @@ struct Opening {
 impl State {
     /// A device is ready. It takes the place of any that was there.
     pub fn attach(&mut self, mut link: Box<dyn Link>, effects: &mut Vec<Effect>) {
-        self.down("another device was attached", effects);
+        // Nobody need look for another: this is it.
+        self.let_go("another device was attached", effects);
         let features = link.features();
         let queue = |index| {
             let area = link.queue(index).ok_or_else(|| format!("the device has no queue {index}"))?;
@@ -184,11 +194,7 @@ impl State {
                 }
             }
             LinkEvent::RegionOpened(region) => self.region_opened(region, effects),
-            LinkEvent::RegionRefused { id, .. } => {
-                if let Some(Opening { token, .. }) = self.opening.remove(&id) {
-                    effects.push(Effect::Region(RegionEvent::Refused { token }));
-                }
-            }
+            LinkEvent::RegionRefused { id, reason } => self.region_refused(id, &reason, effects),
             LinkEvent::ConfigurationChanged => {
                 effects.push(Effect::Queue(CONTROL_QUEUE, Event::ConfigurationChanged));
             }
@@ -209,6 +215,15 @@ impl State {
             self.down(&reason, effects);
         } else if admitted {
             self.come_up(effects);
+        }
+    }
+
+    fn region_refused(&mut self, id: RegionId, reason: &str, effects: &mut Vec<Effect>) {
+        if let Some(Opening { token, .. }) = self.opening.remove(&id) {
+            effects.push(Effect::Region(RegionEvent::Refused { token }));
+        } else if self.device.as_ref().is_some_and(|device| device.admitting.contains(&id)) {
+            // Without it the device is of no use, and would be waited for.
+            self.down(&format!("the device refused region {} of the one before: {reason}", id.0), effects);
         }
     }
 
@@ -268,12 +283,14 @@ impl State {
         }
     }
 
-    /// When the queues are to be looked at without an interrupt; `None` while the device has nothing.
+    /// When the queues are to be looked at without an interrupt, or the device has owed a region for too long, or is
+    /// away; `None` while it is there, has nothing and owes nothing.
     pub fn deadline(&self) -> Option<Time> {
-        self.next_poll.into_iter().chain(self.urging.deadline()).min()
+        let owed = self.owed.map(|(_, until)| until);
+        [self.next_poll, self.urging.deadline(), owed, self.next_reminder].into_iter().flatten().min()
     }
 
-    /// Sets the next look, if one is due and none is set; tells the policy of urging who waits.
+    /// Sets the next look, if one is due and none is set; tells the policy of urging who waits; notes what the device owes.
     pub fn plan(&mut self, now: Time) {
         let awaited = self.device.as_ref().is_some_and(|device| device.queues.iter().any(Queue::is_awaited));
         if std::mem::take(&mut self.relieved) {
@@ -283,6 +300,20 @@ impl State {
         }
         let idle = self.device.as_ref().is_none_or(|device| device.queues.iter().all(Queue::is_idle));
         self.next_poll = if idle { None } else { self.next_poll.or(Some(now.after(POLL))) };
+        let oldest = self.oldest_owed();
+        if oldest != self.owed.map(|(id, _)| id) {
+            self.owed = oldest.map(|id| (id, now.after(ADMISSION)));
+        }
+        // There is a reason from the loss on until the next is ready, and none before the first.
+        let away = self.report.down_reason.is_some();
+        self.next_reminder = if away { self.next_reminder.or(Some(now.after(REMINDER))) } else { None };
+    }
+
+    /// Of the regions that a device has been asked for the one that was first: they are numbered as they are asked for,
+    /// and those of a device before come first.
+    fn oldest_owed(&self) -> Option<RegionId> {
+        let device = self.device.as_ref()?;
+        device.admitting.iter().chain(self.opening.keys()).min().copied()
     }
 
     /// A moment that was planned for has come.
@@ -295,6 +326,16 @@ impl State {
         }
         if self.next_poll.is_some_and(|poll| poll <= now) {
             self.poll(now, effects);
+        }
+        if let Some((RegionId(id), _)) = self.owed.take_if(|(_, until)| *until <= now) {
+            let reason =
+                format!("the device has not answered for region {id} for {ADMISSION:?}: it is stalled");
+            self.down(&reason, effects);
+        }
+        if self.next_reminder.take_if(|due| *due <= now).is_some()
+            && let Some(reason) = self.report.down_reason.clone()
+        {
+            effects.push(Effect::Device(DeviceEvent::Away { reason }));
         }
     }
 
@@ -312,8 +353,17 @@ impl State {
 
     /// The device is gone, or broke its word. Everybody concerned hears of it.
     fn down(&mut self, reason: &str, effects: &mut Vec<Effect>) {
-        let Some(Device { link, queues, .. }) = self.device.take() else { return };
+        if self.let_go(reason, effects) {
+            effects.push(Effect::Device(DeviceEvent::Lost { reason: reason.to_owned() }));
+        }
+    }
+
+    /// The same, but for whoever looks after the device. Says whether there was one.
+    fn let_go(&mut self, reason: &str, effects: &mut Vec<Effect>) -> bool {
+        let Some(Device { link, queues, .. }) = self.device.take() else { return false };
         drop(link);
+        // The next is asked anew, and has all the time for it.
+        self.owed = None;
         self.urging.forget();
         self.unexplained = [0; QUEUES.len()];
         for (index, queue) in (0..).zip(queues) {
@@ -326,7 +376,7 @@ impl State {
             }
         }
         self.report.down_reason = Some(reason.to_owned());
-        effects.push(Effect::Device(DeviceEvent::Lost { reason: reason.to_owned() }));
+        true
     }
 
     /// The transport's account.

@@ -20,6 +20,7 @@ pub enum Message {
 words!(Message {
     "Transport.Up" => Self::Transport(DeviceEvent::Up),
     "Transport.Lost" => Self::Transport(DeviceEvent::Lost { .. }),
+    "Transport.Away" => Self::Transport(DeviceEvent::Away { .. }),
     "Failed" => Self::Failed(_),
     "Report" => Self::Report(_),
 }

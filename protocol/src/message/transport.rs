@@ -163,6 +163,12 @@ pub enum DeviceEvent {
         /// What happened.
         reason: String,
     },
+    /// It is still gone, or not ready yet. Said again and again, so that no single word decides whether there is ever
+    /// another.
+    Away {
+        /// What had happened.
+        reason: String,
+    },
 }
 
 /// The device does not do its work: it counts as lost.

@@ -15,13 +15,17 @@ pub(in crate::targets) fn run(bytes: &[u8]) {
     let (mut state, mut effects, mut now) = (State::new(intensity), Vec::new(), Time(1));
     while !input.is_used_up() {
         let mut missing = 0;
-        match input.below(4) {
+        match input.below(5) {
             0 => state.transport(now, DeviceEvent::Up, &mut effects),
             1 => {
                 missing = 1;
                 state.transport(now, DeviceEvent::Lost { reason: "fuzz".into() }, &mut effects);
             }
-            2 => state.failed(now, "fuzz".into(), &mut effects),
+            2 => {
+                missing = 1;
+                state.transport(now, DeviceEvent::Away { reason: "fuzz".into() }, &mut effects);
+            }
+            3 => state.failed(now, "fuzz".into(), &mut effects),
             _ => {
                 missing = 1;
                 now = now.after(Duration::from_millis(input.long() % 100_000));
