@@ -11,14 +11,20 @@ use std::time::Duration;
 use crate::failure::{Context, Failure, Result};
 use crate::packages::{REDOX_COMPILER, REDOX_PREFIXES, REDOX_SOURCE};
 use crate::process::Task;
-use crate::setup::{apt_get, lists_know};
+use crate::setup::{apt_get, candidates};
 use crate::workspace::Workspace;
 
-/// The wrapper that stands for the compiler; fetched and unpacked on first use.
+/// What the crates ask of a compiler, `rust-version` in Cargo.toml.
+const ASKED: &str = env!("CARGO_PKG_RUST_VERSION");
+
+/// The wrapper that stands for the compiler; fetched and unpacked on first use, and when the crates ask for more
+/// than the one that is kept.
 pub(crate) fn compiler(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.kept_folder("redox-toolchain")?;
     let wrapper = folder.join("rustc");
-    if !wrapper.exists() {
+    if !wrapper.exists()
+        || !suffices(Task::new(&wrapper).arg("--version").output()?.trim_start_matches("rustc "))
+    {
         let packages = packages()?;
         println!("fetching the compiler for Redox (140 MB, 850 MB unpacked): {}", packages.join(" "));
         fs::remove_dir_all(&folder).context(|| format!("cannot empty {}", folder.display()))?;
@@ -29,10 +35,31 @@ pub(crate) fn compiler(workspace: &Workspace) -> Result<PathBuf> {
     Ok(wrapper)
 }
 
+/// Whether a version, as the compiler or its package writes it, is at least what the crates ask for.
+fn suffices(version: &str) -> bool {
+    let minor = |version: &str| {
+        let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
+        parts.next().zip(parts.next())
+    };
+    minor(version) >= minor(ASKED)
+}
+
 /// The compiler's package, those of its dependencies that belong to it, and the library's source.
+///
+/// Debian 12 began with an older compiler than the crates ask for; the newer one is a security update, which lists
+/// as old as the machine's image do not know.
 fn packages() -> Result<Vec<String>> {
-    if !lists_know(&[REDOX_COMPILER, REDOX_SOURCE])? {
+    let known = || {
+        Ok(candidates(&[REDOX_COMPILER, REDOX_SOURCE])?.iter().filter(|version| suffices(version)).count())
+    };
+    if known()? < 2 {
         apt_get(&["update"]).show()?;
+        if known()? < 2 {
+            return Err(Failure::new(format!(
+                "apt offers no {REDOX_COMPILER} of {ASKED} or newer: are bookworm-security and its updates among \
+                 the sources of apt?"
+            )));
+        }
     }
     let kinds = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
     let listing = Task::new("apt-cache")
@@ -90,6 +117,19 @@ fn write_wrapper(wrapper: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn knows_a_compiler_that_is_too_old() {
+        for (version, expected) in [
+            ("1.85.0+dfsg3-1~deb12u3", false),
+            ("1.96.0+dfsg1-1~deb12u2", true),
+            ("2.0.0", true),
+            ("(none)", false),
+        ] {
+            assert_eq!(suffices(version), expected, "{version}");
+        }
+        assert!(suffices(ASKED));
+    }
 
     #[test]
     fn takes_what_belongs_to_the_compiler() {

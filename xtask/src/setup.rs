@@ -71,10 +71,14 @@ fn install(packages: &[&str]) -> Result<()> {
 
 /// Whether the package lists offer a version of every package.
 pub(crate) fn lists_know(packages: &[&str]) -> Result<bool> {
+    Ok(candidates(packages)?.len() == packages.len())
+}
+
+/// The versions that the package lists offer, of those packages that they know.
+pub(crate) fn candidates(packages: &[&str]) -> Result<Vec<String>> {
     let policy = Task::new("apt-cache").arg("policy").args(packages).env("LC_ALL", "C").output()?;
-    let offered =
-        policy.lines().filter(|line| line.trim().starts_with("Candidate:") && !line.ends_with("(none)"));
-    Ok(offered.count() == packages.len())
+    let offered = policy.lines().filter_map(|line| line.trim().strip_prefix("Candidate: "));
+    Ok(offered.filter(|version| *version != "(none)").map(str::to_owned).collect())
 }
 
 /// `apt-get` that asks nothing and waits for another apt to end.
