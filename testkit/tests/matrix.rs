@@ -21,12 +21,14 @@ const MAY_BE_SILENT: [(&str, &str); 4] =
     [("door", "drop"), ("scheme", "drop"), ("scheme", "drop effects"), (matrix::KEEPER, "drop")];
 
 /// Where what got lost is that something is not needed any more, which nobody waits for.
-const MAY_LEAVE: [(&str, &str); 6] = [
+const MAY_LEAVE: [(&str, &str); 7] = [
     ("scheme", "drop"),
     ("scheme", "drop effects"),
     ("resource", "drop"),
     ("resource", "drop effects"),
     ("control queue", "drop"),
+    // The image of a pointer that another has taken the place of is let go when that one has arrived.
+    ("display", "drop effects"),
     (matrix::KEEPER, "drop"),
 ];
 

@@ -44,6 +44,7 @@ impl State {
         for (.., call) in gone {
             self.give_up(&call, Errno::ECANCELED, effects);
         }
+        self.forget_calls(file);
         for flip in self.flips.iter_mut().flatten() {
             flip.forget(file);
         }
