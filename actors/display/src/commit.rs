@@ -5,6 +5,7 @@ use virgld_protocol::ids::{FenceKey, FileId, Token};
 use virgld_protocol::message::display::{Answer, Event, Moment, Notice, Pixels};
 use virgld_runtime::Time;
 
+use crate::cursor;
 use crate::framebuffer::{CURSOR_FORMATS, PRIMARY_FORMATS};
 use crate::mode;
 use crate::object::Object;
@@ -132,6 +133,10 @@ impl State {
         }
         self.check_plane(&config.primary, &PRIMARY_FORMATS)?;
         self.check_plane(&config.cursor, &CURSOR_FORMATS)?;
+        let image = config.cursor.framebuffer.and_then(|id| self.framebuffers.get(&id));
+        if image.is_some_and(|it| it.width > cursor::LARGEST || it.height > cursor::LARGEST) {
+            return Err(bad("the pointer's image is larger than 64 by 64"));
+        }
         let primary = &config.primary;
         if let (Some(_), Some((_, mode))) = (primary.framebuffer, &config.mode) {
             let extent = (u32::from(mode.hdisplay), u32::from(mode.vdisplay));

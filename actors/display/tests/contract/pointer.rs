@@ -1,12 +1,14 @@
 //! The pointer: what the device is told, and when.
 
 use virgld_display::Effect;
+use virgld_protocol::errno::Errno;
 use virgld_protocol::message::cursorq;
-use virgld_protocol::message::display::{Call, CursorCall, Image, Request};
+use virgld_protocol::message::display::{Call, CursorCall, Image, Request, SetPlane};
 
-use super::desk::{CRTC, Desk, FIRST, drawn, pointers, transferred, written};
+use super::desk::{CRTC, Desk, FIRST, PLANE, atomic, drawn, pointers, transferred, written};
 
 const WHOLE: (u32, u32, u32, u32) = (0, 0, 64, 64);
+const CURSOR: u32 = PLANE + 1;
 
 /// Sets an image (1), moves the pointer (2), or both.
 fn cursor(flags: u32, position: (i32, i32), image: Option<Image>) -> Call {
@@ -118,6 +120,37 @@ fn an_image_that_never_arrives_holds_up_those_after_it_for_a_while_alone() {
     // One that is hidden holds no buffer, whether it arrives or not.
     desk.call(FIRST, cursor(1, (0, 0), None));
     assert_eq!(desk.state.report().framebuffers, 1);
+}
+
+#[test]
+fn no_call_shows_a_pointer_larger_than_the_device_does() {
+    let mut desk = lit();
+    desk.understand();
+    let large = desk.framebuffer_of(FIRST, written(13), (65, 64), *b"AR24");
+    let good = desk.framebuffer_of(FIRST, written(13), (64, 64), *b"AR24");
+    for (framebuffer, side, errno) in
+        [(large, 65, Some(Errno::EINVAL)), (large, 64, Some(Errno::EINVAL)), (good, 64, None)]
+    {
+        let wide = u64::from(side) << 16;
+        let sets = [
+            (2, framebuffer.into()),
+            (3, CRTC.into()),
+            (6, side.into()),
+            (7, 64),
+            (10, wide),
+            (11, 64 << 16),
+        ];
+        let sets = sets.map(|(property, value)| (CURSOR, property, value));
+        let answer = desk.call(FIRST, atomic(&sets)).1;
+        assert_eq!(answer.and_then(|it| it.err()), errno, "ATOMIC {framebuffer} {side}");
+        desk.refresh_if_due();
+        let source = [0, 0, side << 16, 64 << 16];
+        let plane =
+            SetPlane { plane: CURSOR, crtc: CRTC, framebuffer, position: (0, 0), size: (side, 64), source };
+        let answer = desk.call(FIRST, Call::SetPlane(plane)).1;
+        assert_eq!(answer.and_then(|it| it.err()), errno, "SETPLANE {framebuffer} {side}");
+        desk.refresh_if_due();
+    }
 }
 
 #[test]
