@@ -71,6 +71,9 @@ impl State {
             }
             return DONE;
         }
+        if changes.is_empty() && flags & EVENT != 0 {
+            return Err(Refusal::new(Errno::EINVAL, "an event is wanted of no CRTC"));
+        }
         // A fence that no CRTC was asked for means that all is shown already.
         if changes.is_empty()
             && let Some(fence) = fences.out

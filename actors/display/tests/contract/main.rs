@@ -1,6 +1,7 @@
 //! What the display does for what it hears, without anybody around it.
 #![allow(clippy::unwrap_used, reason = "a test, helpers included: clippy knows only the functions marked so")]
 
+mod calls;
 mod desk;
 mod pointer;
 mod updates;
