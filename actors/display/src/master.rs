@@ -55,7 +55,7 @@ impl State {
             }
         }
         self.remove_framebuffers_of(now, file, effects);
-        self.blobs.retain(|_, blob| blob.owner != Some(file));
+        self.disown_blobs_of(file);
     }
 
     /// Refuses what only a master may.

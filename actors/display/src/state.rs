@@ -92,8 +92,9 @@ pub struct State {
     pub(crate) master: Option<FileId>,
     pub(crate) framebuffers: BTreeMap<u32, Framebuffer>,
     pub(crate) blobs: BTreeMap<u32, Blob>,
-    /// Framebuffers without a name: they live while something shows them.
+    /// Framebuffers without a name and blobs without an owner: they live while something shows or holds them.
     pub(crate) nameless: BTreeSet<u32>,
+    pub(crate) disowned: BTreeSet<u32>,
     pub(crate) waiters: Vec<Waiter>,
     /// Calls that wait for flips to be shown, in order.
     pub(crate) deferred: VecDeque<(FileId, Token, Call)>,
@@ -122,6 +123,7 @@ impl State {
             framebuffers: BTreeMap::new(),
             blobs: BTreeMap::new(),
             nameless: BTreeSet::new(),
+            disowned: BTreeSet::new(),
             waiters: Vec::new(),
             deferred: VecDeque::new(),
             blocked: HashMap::new(),
@@ -237,6 +239,7 @@ impl State {
         self.update_further(effects);
         self.tell_waiters(now, effects);
         self.sweep(effects);
+        self.sweep_blobs();
     }
 
     pub(crate) fn call(

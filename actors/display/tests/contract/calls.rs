@@ -2,8 +2,11 @@
 
 use virgld_protocol::errno::Errno;
 use virgld_protocol::message::display::{Answer, Call};
+use zerocopy::IntoBytes;
 
-use super::desk::{Desk, FIRST};
+use super::desk::{CRTC, Desk, FIRST, mode, set_crtc};
+
+const MODE_ID: u32 = 16;
 
 #[test]
 fn an_event_of_a_commit_without_a_screen_is_refused() {
@@ -12,4 +15,53 @@ fn an_event_of_a_commit_without_a_screen_is_refused() {
     let commit = |flags| Call::Atomic { flags, sets: vec![], user_data: 0, fence_in: None, fence_out: None };
     assert_eq!(desk.call(FIRST, commit(1)).1.unwrap().unwrap_err(), Errno::EINVAL);
     assert!(matches!(desk.call(FIRST, commit(0)).1, Some(Ok(Answer::Done))));
+}
+
+/// The number of the blob that holds the mode which is set.
+fn mode_id(desk: &mut Desk) -> u32 {
+    let Some(Ok(Answer::Properties(values))) = desk.call(FIRST, Call::Properties { object: CRTC, kind: 0 }).1
+    else {
+        panic!("no properties")
+    };
+    let found = values.into_iter().find(|(id, _)| *id == MODE_ID);
+    u32::try_from(found.unwrap().1).unwrap()
+}
+
+fn holds(desk: &mut Desk, blob: u32) -> bool {
+    desk.call(FIRST, Call::Blob(blob)).1.unwrap().is_ok()
+}
+
+#[test]
+fn the_blob_of_a_mode_lives_as_long_as_the_mode_is_set_and_no_longer() {
+    let mut desk = Desk::new();
+    desk.understand();
+    let one = desk.dumb(FIRST, 11);
+    desk.light(one);
+    let before = mode_id(&mut desk);
+    for htotal in 101..200 {
+        let Call::SetCrtc(mut asked) = set_crtc(one) else { panic!() };
+        asked.mode = asked.mode.map(|it| virgld_protocol::client::kms::ModeInfo { htotal, ..it });
+        desk.call(FIRST, Call::SetCrtc(asked));
+        desk.refresh_if_due();
+        let now = mode_id(&mut desk);
+        assert!(holds(&mut desk, now) && (now == before || !holds(&mut desk, before)));
+        // The one before this is gone as well.
+        assert!(now == before || !holds(&mut desk, now - 1), "blobs of modes pile up");
+    }
+    // The client's own lives on without its maker, as long as it is set.
+    let own = desk.blob(mode().as_bytes());
+    let allow_modeset = 0x400;
+    let sets = vec![(CRTC, MODE_ID, own.into())];
+    let commit = Call::Atomic { flags: allow_modeset, sets, user_data: 0, fence_in: None, fence_out: None };
+    desk.call(FIRST, commit);
+    desk.refresh_if_due();
+    assert!(matches!(desk.call(FIRST, Call::DestroyBlob(own)).1, Some(Ok(Answer::Done))));
+    assert_eq!(desk.call(FIRST, Call::DestroyBlob(own)).1.unwrap().unwrap_err(), Errno::EPERM);
+    assert_eq!(mode_id(&mut desk), own);
+    assert!(holds(&mut desk, own));
+    let Call::SetCrtc(mut off) = set_crtc(0) else { panic!() };
+    (off.mode, off.connectors) = (None, vec![]);
+    desk.call(FIRST, Call::SetCrtc(off));
+    desk.refresh_if_due();
+    assert!(!holds(&mut desk, own));
 }
