@@ -1,10 +1,10 @@
 //! Calls that are refused, and calls that wait, as Linux has them.
 
 use virgld_protocol::errno::Errno;
-use virgld_protocol::message::display::{Answer, Call};
+use virgld_protocol::message::display::{Answer, Call, Request};
 use zerocopy::IntoBytes;
 
-use super::desk::{CRTC, Desk, FIRST, mode, set_crtc};
+use super::desk::{CRTC, Desk, FIRST, answered, mode, set_crtc};
 
 const MODE_ID: u32 = 16;
 
@@ -64,4 +64,25 @@ fn the_blob_of_a_mode_lives_as_long_as_the_mode_is_set_and_no_longer() {
     desk.call(FIRST, Call::SetCrtc(off));
     desk.refresh_if_due();
     assert!(!holds(&mut desk, own));
+}
+
+#[test]
+fn a_call_waits_three_seconds_for_a_refresh_and_an_event_as_long_as_it_takes() {
+    const RELATIVE: u32 = 1;
+    const EVENT: u32 = 0x0400_0000;
+    let mut desk = Desk::new();
+    let one = desk.dumb(FIRST, 11);
+    desk.light(one);
+    let wait = |kind, sequence| Call::WaitVblank { kind, sequence, user_data: 0 };
+    let start = desk.now;
+    assert!(desk.call(FIRST, wait(RELATIVE, 100_000)).1.is_none());
+    let far = desk.calls;
+    assert!(desk.call(FIRST, wait(RELATIVE | EVENT, 100_000)).1.unwrap().is_ok());
+    assert!(desk.call(FIRST, wait(RELATIVE, 100)).1.is_none());
+    let near = desk.calls;
+    assert_eq!(answered(&desk.refresh()), [(near, Ok(()))]);
+    assert_eq!(answered(&desk.refresh()), [(far, Err(Errno::EBUSY))]);
+    assert_eq!(desk.now - start, 3_000_000_000);
+    assert!(desk.state.deadline().unwrap().0 > start + 900_000_000_000, "the event");
+    desk.ask(Request::Closed { file: FIRST });
 }
