@@ -105,14 +105,16 @@ impl Monitor {
         self.modes.first().map(|it| (u32::from(it.hdisplay), u32::from(it.vdisplay)))
     }
 
+    /// Nothing is connected: what the display told of itself is not to be believed any more.
+    pub(crate) fn unplug(&mut self) {
+        (self.edid, self.size) = (None, (0, 0));
+    }
+
     /// What GET_DISPLAY_INFO tells. Gives whether it is news.
     pub(crate) fn resize(&mut self, extent: Option<(u32, u32)>) -> bool {
         let before = (self.connected, self.preferred());
         self.connected = extent.is_some();
         self.modes = extent.map(mode::offered).unwrap_or_default();
-        if extent.is_none() {
-            self.size = (0, 0);
-        }
         before != (self.connected, self.preferred())
     }
 }

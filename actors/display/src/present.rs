@@ -141,6 +141,9 @@ impl State {
         let nothing = extents.iter().flatten().next().is_none();
         for (index, output) in self.outputs.iter_mut().enumerate() {
             let told = extents.get(index).copied().flatten();
+            if told.is_none() {
+                output.monitor.unplug();
+            }
             let extent = if nothing && index == 0 { Some(FALLBACK) } else { told };
             self.replugged |= output.monitor.resize(extent);
         }

@@ -1,10 +1,10 @@
 //! Calls that are refused, and calls that wait, as Linux has them.
 
 use virgld_protocol::errno::Errno;
-use virgld_protocol::message::display::{Answer, Call, Request};
+use virgld_protocol::message::display::{Answer, Call, ControlEvent, Request};
 use zerocopy::IntoBytes;
 
-use super::desk::{CRTC, Desk, FIRST, answered, mode, set_crtc};
+use super::desk::{CONNECTOR, CRTC, Desk, FIRST, answered, mode, set_crtc};
 
 const MODE_ID: u32 = 16;
 
@@ -85,4 +85,39 @@ fn a_call_waits_three_seconds_for_a_refresh_and_an_event_as_long_as_it_takes() {
     assert_eq!(desk.now - start, 3_000_000_000);
     assert!(desk.state.deadline().unwrap().0 > start + 900_000_000_000, "the event");
     desk.ask(Request::Closed { file: FIRST });
+}
+
+#[test]
+fn a_display_that_is_unplugged_takes_with_it_what_it_told_of_itself() {
+    const EDID: u32 = 17;
+    let mut desk = Desk::with(2);
+    let connector = CONNECTOR + 5;
+    let edid = |desk: &mut Desk| match desk.call(FIRST, Call::Connector(connector)).1 {
+        Some(Ok(Answer::Connector(it))) => {
+            (it.properties.iter().find(|(id, _)| *id == EDID).unwrap().1, it.size, it.connected)
+        }
+        other => panic!("no connector: {other:?}"),
+    };
+    let (both, one) = (vec![Some((800, 600)); 2], vec![Some((800, 600)), None]);
+    desk.tell(ControlEvent::Edid { scanout: 1, result: Ok(described()) });
+    desk.tell(ControlEvent::Displays(Ok(both.clone())));
+    let (blob, size, _) = edid(&mut desk);
+    assert!(blob != 0 && size == (530, 300));
+    desk.tell(ControlEvent::Edid { scanout: 1, result: Err(Errno::EIO) });
+    desk.tell(ControlEvent::Displays(Ok(one)));
+    assert_eq!(edid(&mut desk), (0, (0, 0), false));
+    assert!(!holds(&mut desk, u32::try_from(blob).unwrap()), "its blob is left behind");
+    desk.tell(ControlEvent::Edid { scanout: 1, result: Ok(described()) });
+    desk.tell(ControlEvent::Displays(Ok(both)));
+    assert!(edid(&mut desk).0 != 0);
+}
+
+/// An EDID of a display of 530 by 300 millimetres.
+fn described() -> Vec<u8> {
+    let mut edid = vec![0_u8; 128];
+    edid[1..7].fill(0xff);
+    edid[54..72].copy_from_slice(&[1, 1, 0, 0, 0x50, 0x20, 0, 0x30, 0, 0, 0, 0, 0x12, 0x2c, 0x21, 0, 0, 0]);
+    let sum = edid.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    edid[127] = 0_u8.wrapping_sub(sum);
+    edid
 }
