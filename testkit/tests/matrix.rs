@@ -20,12 +20,14 @@ fn breaks_the_mailbox(column: &str) -> bool {
 const MAY_BE_SILENT: [(&str, &str); 3] = [("door", "drop"), ("scheme", "drop"), ("scheme", "drop effects")];
 
 /// Where what got lost is that something is not needed any more, which nobody waits for.
-const MAY_LEAVE: [(&str, &str); 5] = [
+const MAY_LEAVE: [(&str, &str); 6] = [
     ("scheme", "drop"),
     ("scheme", "drop effects"),
     ("resource", "drop"),
     ("resource", "drop effects"),
     ("control queue", "drop"),
+    // The image of a pointer that another has taken the place of is let go when that one has arrived.
+    ("display", "drop effects"),
 ];
 
 #[test]

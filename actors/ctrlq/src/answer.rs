@@ -135,6 +135,7 @@ fn succeed(pending: &Pending, slice: &DmaSlice, written: u32, effects: &mut Vec<
         }
         Meaning::Fetched(token) => Effect::Resource(ResourceEvent::Fetched { token, result: Ok(()) }),
         Meaning::Transferred(token) => Effect::Display(ControlEvent::Transferred { token, result: Ok(()) }),
+        Meaning::Flushed(token) => Effect::Display(ControlEvent::Flushed { token, result: Ok(()) }),
         Meaning::Displays => {
             let info = read::<OkDisplayInfo, { size_of::<OkDisplayInfo>() }>(slice, body, written);
             let extent =

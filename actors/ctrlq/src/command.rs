@@ -133,7 +133,7 @@ pub(crate) fn of_display(command: &DisplayCommand) -> Encoded {
         DisplayCommand::SetScanout { scanout, resource, rectangle } => {
             Encoded::new(NONE, &SetScanout { rectangle, scanout_id: scanout, resource_id: resource.0 })
         }
-        DisplayCommand::Flush { resource, rectangle } => {
+        DisplayCommand::Flush { resource, rectangle, .. } => {
             Encoded::new(NONE, &ResourceFlush { rectangle, resource_id: resource.0, padding: 0 })
         }
         DisplayCommand::Transfer { token, resource, rectangle, offset } => {

@@ -77,6 +77,7 @@ pub(crate) enum Meaning {
     Displays,
     Edid(u32),
     Transferred(Token),
+    Flushed(Token),
 }
 
 /// Work of a context, by what its answer tells.
@@ -494,6 +495,7 @@ impl State {
             Meaning::Transferred(token) => {
                 Effect::Display(ControlEvent::Transferred { token, result: Err(errno) })
             }
+            Meaning::Flushed(token) => Effect::Display(ControlEvent::Flushed { token, result: Err(errno) }),
         });
     }
 }
@@ -536,8 +538,9 @@ impl Command {
                 DisplayCommand::Displays => Meaning::Displays,
                 DisplayCommand::Edid { scanout } => Meaning::Edid(scanout),
                 DisplayCommand::Transfer { token: Some(token), .. } => Meaning::Transferred(token),
+                DisplayCommand::Flush { token: Some(token), .. } => Meaning::Flushed(token),
                 DisplayCommand::SetScanout { .. }
-                | DisplayCommand::Flush { .. }
+                | DisplayCommand::Flush { token: None, .. }
                 | DisplayCommand::Transfer { token: None, .. } => Meaning::Nothing,
             },
         }

@@ -4,6 +4,7 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::message::display::Notice;
 
 use crate::commit::{Commit, Fences};
+use crate::damage::Damage;
 use crate::object::Object;
 use crate::output::{Config, Plane};
 use crate::property as is;
@@ -47,9 +48,7 @@ impl State {
             let object = Object::of(*object, self.outputs.len()).ok_or(NO_OBJECT)?;
             let index = object.index();
             let place = changes.iter().position(|(it, _)| *it == index).unwrap_or_else(|| {
-                let mut config = self.outputs[index].config.clone();
-                config.primary.damage = 0;
-                changes.push((index, config));
+                changes.push((index, self.outputs[index].config.clone()));
                 changes.len() - 1
             });
             self.set(&mut changes[place].1, object, *property, *value)?;
@@ -71,6 +70,9 @@ impl State {
                 return Err(Refusal::new(Errno::EINVAL, "what is only tried signals no fence"));
             }
             return DONE;
+        }
+        if changes.is_empty() && flags & EVENT != 0 {
+            return Err(Refusal::new(Errno::EINVAL, "an event is wanted of no CRTC"));
         }
         // A fence that no CRTC was asked for means that all is shown already.
         if changes.is_empty()
@@ -96,7 +98,13 @@ impl State {
             (Object::Connector(_), is::CRTC_ID) => config.joined = joins(crtc, value)?,
             (Object::Connector(_), is::LINK_STATUS) if value <= 1 => {}
             (Object::Primary(_), is::DAMAGE) => config.primary.damage = self.damage(value)?,
-            (Object::Primary(_), _) => self.set_plane_property(&mut config.primary, crtc, property, value)?,
+            (Object::Primary(_), _) => {
+                self.set_plane_property(&mut config.primary, crtc, property, value)?;
+                // A plane that a commit names is shown anew, unless it says that only parts have changed.
+                if config.primary.damage == Damage::Nothing {
+                    config.primary.damage = Damage::Everything;
+                }
+            }
             (Object::Cursor(_), is::HOTSPOT_X) => config.cursor.hotspot.0 = signed(value)?,
             (Object::Cursor(_), is::HOTSPOT_Y) => config.cursor.hotspot.1 = signed(value)?,
             (Object::Cursor(_), _) => self.set_plane_property(&mut config.cursor, crtc, property, value)?,
@@ -144,11 +152,24 @@ impl State {
         Ok(())
     }
 
-    /// The number of a blob of clips: rectangles of four 32-bit numbers.
-    fn damage(&self, value: u64) -> Result<u32, Refusal> {
+    /// What a blob of clips says, now: its maker may drop it before they are used. Clips are rectangles of four 32-bit
+    /// numbers.
+    fn damage(&self, value: u64) -> Result<Damage, Refusal> {
         let id = u32::try_from(value).map_err(|_| VALUE)?;
-        let sound = id == 0 || self.blobs.get(&id).is_some_and(|blob| blob.bytes.len().is_multiple_of(16));
-        if sound { Ok(id) } else { Err(VALUE) }
+        if id == 0 {
+            return Ok(Damage::Everything);
+        }
+        let blob = self.blobs.get(&id).ok_or(VALUE)?;
+        let (clips, rest) = blob.bytes.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(VALUE);
+        }
+        let number = |bytes: &[u8; 4]| u16::try_from(i32::from_le_bytes(*bytes).max(0)).unwrap_or(u16::MAX);
+        let clip = |bytes: &[u8; 16]| {
+            let (numbers, _) = bytes.as_chunks::<4>();
+            std::array::from_fn(|at| number(&numbers[at]))
+        };
+        Ok(Damage::of(&clips.iter().map(clip).collect::<Vec<_>>()))
     }
 
     /// SETPROPERTY and OBJ_SETPROPERTY.
@@ -185,17 +206,6 @@ impl State {
             return DONE;
         }
         self.commit(caller, Commit::blocking(index, config), effects)
-    }
-
-    /// The clips of a plane's damage as rectangles within 16 bits; everything if it has none.
-    pub(crate) fn clips(&self, plane: &Plane) -> Vec<[u16; 4]> {
-        let Some(blob) = self.blobs.get(&plane.damage) else { return Vec::new() };
-        let number = |bytes: &[u8]| {
-            let value = <[u8; 4]>::try_from(bytes).map_or(0, i32::from_le_bytes);
-            u16::try_from(value.max(0)).unwrap_or(u16::MAX)
-        };
-        let clip = |bytes: &[u8]| [0, 4, 8, 12].map(|at| number(&bytes[at..at + 4]));
-        blob.bytes.chunks_exact(16).map(clip).collect()
     }
 }
 

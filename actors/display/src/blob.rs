@@ -7,12 +7,13 @@ use virgld_protocol::message::display::Answer;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::mode;
+use crate::output::Config;
 use crate::state::{DONE, Outcome, State};
 
 /// Bytes with a number.
 #[derive(Debug)]
 pub(crate) struct Blob {
-    /// The file that made it; none for the display's own.
+    /// The file that made it; none for the display's own, and for those that their makers have given up.
     pub(crate) owner: Option<FileId>,
     pub(crate) bytes: Vec<u8>,
 }
@@ -46,18 +47,42 @@ impl State {
 
     pub(crate) fn destroy_blob(&mut self, file: FileId, id: u32) -> Result<Outcome, Refusal> {
         const NOT_YOURS: Refusal = Refusal::new(Errno::EPERM, "the file did not make the blob");
-        let blob = self.blobs.get(&id).ok_or(UNKNOWN)?;
+        let blob = self.blobs.get_mut(&id).ok_or(UNKNOWN)?;
         if blob.owner != Some(file) {
             return Err(NOT_YOURS);
         }
-        self.blobs.remove(&id);
+        blob.owner = None;
+        self.disowned.insert(id);
         DONE
     }
 
     pub(crate) fn keep_blob(&mut self, owner: Option<FileId>, bytes: Vec<u8>) -> u32 {
         let id = self.fresh_object();
         self.blobs.insert(id, Blob { owner, bytes });
+        if owner.is_none() {
+            self.disowned.insert(id);
+        }
         id
+    }
+
+    /// A file is closed: its blobs are nobody's.
+    pub(crate) fn disown_blobs_of(&mut self, file: FileId) {
+        for (id, blob) in self.blobs.iter_mut().filter(|(_, blob)| blob.owner == Some(file)) {
+            blob.owner = None;
+            self.disowned.insert(*id);
+        }
+    }
+
+    /// Forgets blobs that are nobody's and hold no mode that is set, nor what a display tells of itself.
+    pub(crate) fn sweep_blobs(&mut self) {
+        let outputs = &self.outputs;
+        let named = |id: u32| {
+            let set = |config: &Config| config.mode.as_ref().is_some_and(|(blob, _)| *blob == id);
+            outputs.iter().any(|it| set(&it.config) || set(&it.shown) || it.monitor.edid == Some(id))
+        };
+        for id in self.disowned.extract_if(.., |id| !named(*id)) {
+            self.blobs.remove(&id);
+        }
     }
 
     /// The mode that a blob holds; none for blob 0.

@@ -5,6 +5,7 @@ use virgld_protocol::ids::{FenceKey, FileId, Token};
 use virgld_protocol::message::display::{Answer, Event, Moment, Notice, Pixels};
 use virgld_runtime::Time;
 
+use crate::cursor;
 use crate::framebuffer::{CURSOR_FORMATS, PRIMARY_FORMATS};
 use crate::mode;
 use crate::object::Object;
@@ -43,6 +44,16 @@ pub(crate) struct Flip {
     blocked: Option<Token>,
     fence: Option<FenceKey>,
 }
+
+/// A call that is answered when so many outputs show what it wants seen.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    pub(crate) file: FileId,
+    left: usize,
+}
+
+/// Calls of a file that wait for screens at a time.
+const MOST_CALLS: usize = 64;
 
 impl Commit {
     /// One output, waited for.
@@ -85,12 +96,12 @@ impl State {
             return if commit.blocking { Ok(Outcome::Again) } else { Err(BUSY) };
         }
         let blocked = commit.blocking.then_some(caller.token);
-        if let Some(token) = blocked.filter(|_| !commit.changes.is_empty()) {
-            self.blocked.insert(token, commit.changes.len());
-        }
         let nothing = commit.changes.is_empty();
+        if commit.blocking && !nothing {
+            self.block(caller, commit.changes.len())?;
+        }
         for (index, config) in commit.changes {
-            let mut gates = self.gates(&config, effects);
+            let mut gates = self.gates(index, &config, effects);
             if let Some(fence) = commit.fences.within {
                 let gate = self.fresh_token();
                 effects.push(Effect::Scheme(Notice::AwaitFence { gate, fence }));
@@ -122,6 +133,10 @@ impl State {
         }
         self.check_plane(&config.primary, &PRIMARY_FORMATS)?;
         self.check_plane(&config.cursor, &CURSOR_FORMATS)?;
+        let image = config.cursor.framebuffer.and_then(|id| self.framebuffers.get(&id));
+        if image.is_some_and(|it| it.width > cursor::LARGEST || it.height > cursor::LARGEST) {
+            return Err(bad("the pointer's image is larger than 64 by 64"));
+        }
         let primary = &config.primary;
         if let (Some(_), Some((_, mode))) = (primary.framebuffer, &config.mode) {
             let extent = (u32::from(mode.hdisplay), u32::from(mode.vdisplay));
@@ -164,9 +179,11 @@ impl State {
     }
 
     /// Asks for the end of work on what is to be shown. Memory needs none: whoever wrote it has done so.
-    fn gates(&mut self, config: &Config, effects: &mut Vec<Effect>) -> Vec<Token> {
+    fn gates(&mut self, index: usize, config: &Config, effects: &mut Vec<Effect>) -> Vec<Token> {
         let mut gates = Vec::new();
-        if config.lit().is_none() {
+        let before = &self.outputs[index].config;
+        let same = before.lit() == config.lit() && before.primary == config.primary;
+        if same || config.lit().is_none() {
             return gates;
         }
         let Some(framebuffer) = config.primary.framebuffer.and_then(|id| self.framebuffers.get(&id)) else {
@@ -208,7 +225,8 @@ impl State {
             let mut any = false;
             for index in 0..self.outputs.len() {
                 let clock = self.outputs[index].clock;
-                let due = self.flips[index].as_ref().and_then(Flip::due);
+                // What is on its way to the screen arrives first.
+                let due = self.due(index);
                 if due.is_some_and(|due| !clock.runs() || due <= clock.sequence(now)) {
                     self.complete(now, index, effects);
                     any = true;
@@ -221,6 +239,11 @@ impl State {
                 self.call(now, file, token, call, effects);
             }
         }
+    }
+
+    /// The refresh at which the flip of an output is shown, if nothing holds it up.
+    pub(crate) fn due(&self, index: usize) -> Option<u64> {
+        self.flips[index].as_ref().and_then(Flip::due).filter(|_| !self.told[index].is_busy())
     }
 
     /// Shows what is set on an output.
@@ -253,10 +276,31 @@ impl State {
         }
     }
 
+    /// A call is answered when so many screens show what it wants seen.
+    pub(crate) fn block(&mut self, caller: Caller, left: usize) -> Result<(), Refusal> {
+        self.may_wait(caller.file)?;
+        self.blocked.insert(caller.token, Blocked { file: caller.file, left });
+        Ok(())
+    }
+
+    /// Refuses to have a file wait with more calls than it could need.
+    pub(crate) fn may_wait(&self, file: FileId) -> Result<(), Refusal> {
+        const MANY: Refusal = Refusal::new(Errno::EBUSY, "too many calls of this file wait for screens");
+        let deferred = self.deferred.iter().filter(|(it, ..)| *it == file).count();
+        let blocked = self.blocked.values().filter(|it| it.file == file).count();
+        if deferred + blocked < MOST_CALLS { Ok(()) } else { Err(MANY) }
+    }
+
+    pub(crate) fn unblock_all(&mut self, tokens: Vec<Token>, effects: &mut Vec<Effect>) {
+        for token in tokens {
+            self.unblock(token, effects);
+        }
+    }
+
     fn unblock(&mut self, token: Token, effects: &mut Vec<Effect>) {
-        let Some(left) = self.blocked.get_mut(&token) else { return };
-        *left -= 1;
-        if *left == 0 {
+        let Some(blocked) = self.blocked.get_mut(&token) else { return };
+        blocked.left -= 1;
+        if blocked.left == 0 {
             self.blocked.remove(&token);
             effects.push(Effect::Scheme(Notice::Answered { token, result: Ok(Answer::Done) }));
         }

@@ -68,9 +68,6 @@ impl State {
         output.config.cursor = plane.clone();
         output.shown.cursor = plane;
         self.point(index, effects);
-        if call.flags & IMAGE != 0 {
-            self.refresh_image(index, effects);
-        }
         DONE
     }
 }

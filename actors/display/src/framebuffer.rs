@@ -7,6 +7,7 @@ use virgld_protocol::message::resource::Backing;
 use virgld_runtime::Time;
 
 use crate::mode::{LARGEST, SMALLEST};
+use crate::output::{Config, Output, Plane};
 use crate::state::{Caller, DONE, Effect, Outcome, State};
 
 /// `DRM_FORMAT_XRGB8888` and `DRM_FORMAT_ARGB8888`: what the device shows.
@@ -84,10 +85,14 @@ impl State {
         let NewFramebuffer { width, height, format, pitch, offset, .. } = *new;
         self.framebuffers
             .insert(id, Framebuffer { owner, named, width, height, format, pitch, offset, image });
+        if !named {
+            self.nameless.insert(id);
+        }
         id
     }
 
-    /// RMFB takes a framebuffer off every screen, CLOSEFB lets it be shown until something else is.
+    /// RMFB takes a framebuffer off every screen, CLOSEFB lets it be shown until something else is. One that is about to
+    /// be shown is shown first, as Linux has it: a flip that was accepted comes at its refresh.
     pub(crate) fn remove_framebuffer(
         &mut self,
         caller: Caller,
@@ -95,8 +100,13 @@ impl State {
         from_screens: bool,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
-        let own = |it: &&mut Framebuffer| it.named && it.owner == caller.file;
-        self.framebuffers.get_mut(&id).filter(own).ok_or(UNKNOWN)?.named = false;
+        let own = |it: &&Framebuffer| it.named && it.owner == caller.file;
+        self.framebuffers.get(&id).filter(own).ok_or(UNKNOWN)?;
+        let mut awaited = self.outputs.iter().zip(&self.flips).filter(|(_, flip)| flip.is_some());
+        if from_screens && awaited.any(|(output, _)| output.config.primary.framebuffer == Some(id)) {
+            return Ok(Outcome::Again);
+        }
+        self.unname(id);
         if from_screens {
             self.take_off(caller.now, id, effects);
         }
@@ -106,9 +116,7 @@ impl State {
     pub(crate) fn remove_framebuffers_of(&mut self, now: Time, file: FileId, effects: &mut Vec<Effect>) {
         let own = self.framebuffers.iter().filter(|(_, it)| it.owner == file).map(|(id, _)| *id);
         for id in own.collect::<Vec<_>>() {
-            if let Some(framebuffer) = self.framebuffers.get_mut(&id) {
-                framebuffer.named = false;
-            }
+            self.unname(id);
             self.take_off(now, id, effects);
         }
     }
@@ -124,10 +132,8 @@ impl State {
         let others = |it: &Framebuffer| it.image.resource == resource && it.owner != maker;
         let gone = self.framebuffers.iter().filter(|(_, it)| others(it)).map(|(id, _)| *id);
         for id in gone.collect::<Vec<_>>() {
-            if let Some(framebuffer) = self.framebuffers.get_mut(&id) {
-                framebuffer.named = false;
-            }
-            self.take_off(now, id, effects);
+            self.unname(id);
+            self.take_off_now(now, id, effects);
         }
     }
 
@@ -140,22 +146,35 @@ impl State {
         }
     }
 
-    /// Takes a framebuffer off every screen: a CRTC that loses its picture goes off.
+    /// Takes a framebuffer off every screen that is to show it: a CRTC that loses its picture goes off. Where another is
+    /// about to take its place it stays until then.
     fn take_off(&mut self, now: Time, id: u32, effects: &mut Vec<Effect>) {
         for index in 0..self.outputs.len() {
-            let output = &self.outputs[index];
-            if !output.config.shows(id) && !output.shown.shows(id) {
-                continue;
+            let output = &mut self.outputs[index];
+            if output.config.cursor.framebuffer == Some(id) {
+                // As MODE_CURSOR hides a pointer: a flip that waits goes on waiting.
+                output.config.cursor = Plane::default();
+                output.shown.cursor = Plane::default();
+                self.point(index, effects);
             }
-            let mut config = output.config.clone();
-            if config.cursor.framebuffer == Some(id) {
-                config.cursor = Default::default();
+            if self.outputs[index].config.primary.framebuffer == Some(id) {
+                let cursor = std::mem::take(&mut self.outputs[index].config.cursor);
+                self.force(now, index, Config { cursor, ..Config::default() }, effects);
             }
-            if config.primary.framebuffer == Some(id) {
-                let cursor = std::mem::take(&mut config.cursor);
-                config = crate::output::Config { cursor, ..Default::default() };
+        }
+    }
+
+    /// The same, and at once also where another picture is about to take its place.
+    fn take_off_now(&mut self, now: Time, id: u32, effects: &mut Vec<Effect>) {
+        self.take_off(now, id, effects);
+        for index in 0..self.outputs.len() {
+            if self.outputs[index].shown.cursor.framebuffer == Some(id) {
+                self.outputs[index].shown.cursor = Plane::default();
+                self.point(index, effects);
             }
-            self.force(now, index, config, effects);
+            if self.outputs[index].shown.primary.framebuffer == Some(id) {
+                self.blank_early(index, effects);
+            }
         }
     }
 
@@ -185,12 +204,22 @@ impl State {
 
     /// Forgets framebuffers that nobody names and nothing shows.
     pub(crate) fn sweep(&mut self, effects: &mut Vec<Effect>) {
-        let outputs = &self.outputs;
-        let idle = |id: &u32, it: &mut Framebuffer| {
-            !it.named && !outputs.iter().any(|output| output.config.shows(*id) || output.shown.shows(*id))
+        let (outputs, told) = (&self.outputs, &self.told);
+        let idle = |id: &u32| {
+            let shown = |output: &Output| output.config.shows(*id) || output.shown.shows(*id);
+            !outputs.iter().any(shown) && !told.iter().any(|told| told.names(*id))
         };
-        for (_, framebuffer) in self.framebuffers.extract_if(.., idle) {
+        let gone = self.nameless.extract_if(.., |id| idle(id));
+        for framebuffer in gone.filter_map(|id| self.framebuffers.remove(&id)) {
             effects.push(Effect::Scheme(Notice::Let { resource: framebuffer.image.resource }));
+        }
+    }
+
+    /// Clients can name a framebuffer no more.
+    fn unname(&mut self, id: u32) {
+        if let Some(framebuffer) = self.framebuffers.get_mut(&id) {
+            framebuffer.named = false;
+            self.nameless.insert(id);
         }
     }
 }

@@ -4,11 +4,12 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::message::display::{SetCrtc, SetPlane};
 
 use crate::commit::Commit;
+use crate::damage::{Clip, Damage};
 use crate::framebuffer::PRIMARY_FORMATS;
 use crate::mode;
 use crate::object::Object;
 use crate::output::{Config, Plane};
-use crate::state::{Caller, DONE, Effect, Outcome, State};
+use crate::state::{Caller, DONE, Effect, Outcome, Presentation, State};
 
 /// `DRM_MODE_PAGE_FLIP_EVENT`; asynchronous flips and targets are not offered.
 const FLIP_EVENT: u32 = 1;
@@ -104,7 +105,7 @@ impl State {
             return Err(OFF);
         }
         config.primary.framebuffer = Some(framebuffer);
-        config.primary.damage = 0;
+        config.primary.damage = Damage::Everything;
         let event = (flags & FLIP_EVENT != 0).then_some(user_data);
         let changes = vec![(index, config)];
         self.commit(caller, Commit { changes, event, ..Commit::default() }, effects)
@@ -138,6 +139,7 @@ impl State {
                 position: it.position,
                 size: it.size,
                 source: it.source,
+                damage: Damage::Everything,
                 ..Plane::default()
             };
         }
@@ -147,9 +149,10 @@ impl State {
     /// DIRTYFB: what is written into a framebuffer that is shown is to be seen.
     pub(crate) fn dirty(
         &mut self,
+        caller: Caller,
         id: u32,
         flags: u32,
-        clips: &[[u16; 4]],
+        clips: &[Clip],
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
         /// `DRM_MODE_FB_DIRTY_ANNOTATE_COPY`: clips come in pairs.
@@ -160,12 +163,16 @@ impl State {
         if flags & !FLAGS != 0 || flags & COPY != 0 && !clips.len().is_multiple_of(2) {
             return Err(BAD);
         }
-        for index in 0..self.outputs.len() {
-            if self.outputs[index].shown.primary.framebuffer == Some(id) {
-                self.update(index, clips, effects);
-            }
+        let showing = |index: &usize| self.outputs[*index].shown.primary.framebuffer == Some(id);
+        let showing: Vec<usize> = (0..self.outputs.len()).filter(showing).collect();
+        if showing.is_empty() || self.presentation == Presentation::ReadBack || !self.up {
+            return DONE;
         }
-        DONE
+        self.block(caller, showing.len())?;
+        for index in showing {
+            self.update(index, clips, caller.token, effects);
+        }
+        Ok(Outcome::Later)
     }
 
     /// There is no gamma table: setting one is refused, and asking for one without entries is not.

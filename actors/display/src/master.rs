@@ -44,6 +44,7 @@ impl State {
         for (.., call) in gone {
             self.give_up(&call, Errno::ECANCELED, effects);
         }
+        self.forget_calls(file);
         for flip in self.flips.iter_mut().flatten() {
             flip.forget(file);
         }
@@ -54,7 +55,7 @@ impl State {
             }
         }
         self.remove_framebuffers_of(now, file, effects);
-        self.blobs.retain(|_, blob| blob.owner != Some(file));
+        self.disown_blobs_of(file);
     }
 
     /// Refuses what only a master may.

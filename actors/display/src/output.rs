@@ -2,6 +2,7 @@
 
 use virgld_protocol::client::kms::ModeInfo as Mode;
 
+use crate::damage::Damage;
 use crate::mode;
 use crate::vblank::Clock;
 
@@ -39,8 +40,8 @@ pub(crate) struct Plane {
     /// Left, top, width, height in 1/65536 of a pixel.
     pub(crate) source: [u32; 4],
     pub(crate) hotspot: (i32, i32),
-    /// The blob that says what changed.
-    pub(crate) damage: u32,
+    /// What a change that is not shown yet has of it shown anew.
+    pub(crate) damage: Damage,
 }
 
 /// One scanout.
@@ -92,6 +93,7 @@ impl Plane {
             position: (0, 0),
             size: extent,
             source: [fixed(from.0), fixed(from.1), fixed(extent.0), fixed(extent.1)],
+            damage: Damage::Everything,
             ..Self::default()
         }
     }
@@ -103,14 +105,16 @@ impl Monitor {
         self.modes.first().map(|it| (u32::from(it.hdisplay), u32::from(it.vdisplay)))
     }
 
+    /// Nothing is connected: what the display told of itself is not to be believed any more.
+    pub(crate) fn unplug(&mut self) {
+        (self.edid, self.size) = (None, (0, 0));
+    }
+
     /// What GET_DISPLAY_INFO tells. Gives whether it is news.
     pub(crate) fn resize(&mut self, extent: Option<(u32, u32)>) -> bool {
         let before = (self.connected, self.preferred());
         self.connected = extent.is_some();
         self.modes = extent.map(mode::offered).unwrap_or_default();
-        if extent.is_none() {
-            self.size = (0, 0);
-        }
         before != (self.connected, self.preferred())
     }
 }

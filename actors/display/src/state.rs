@@ -1,6 +1,6 @@
 //! All screens, and the way of a call through them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Token};
@@ -13,7 +13,7 @@ use virgld_protocol::message::live::{Live, Owner};
 use virgld_runtime::Time;
 
 use crate::blob::Blob;
-use crate::commit::{Fences, Flip};
+use crate::commit::{Blocked, Fences, Flip};
 use crate::framebuffer::Framebuffer;
 use crate::master::Rights;
 use crate::object::FIRST_MADE;
@@ -92,12 +92,17 @@ pub struct State {
     pub(crate) master: Option<FileId>,
     pub(crate) framebuffers: BTreeMap<u32, Framebuffer>,
     pub(crate) blobs: BTreeMap<u32, Blob>,
+    /// Framebuffers without a name and blobs without an owner: they live while something shows or holds them.
+    pub(crate) nameless: BTreeSet<u32>,
+    pub(crate) disowned: BTreeSet<u32>,
     pub(crate) waiters: Vec<Waiter>,
     /// Calls that wait for flips to be shown, in order.
     pub(crate) deferred: VecDeque<(FileId, Token, Call)>,
     /// Calls that are answered when so many outputs show what they changed.
-    pub(crate) blocked: HashMap<Token, usize>,
+    pub(crate) blocked: HashMap<Token, Blocked>,
     pub(crate) jobs: Vec<Job>,
+    /// When the event that is being dealt with came.
+    pub(crate) now: Time,
     next_object: u32,
     next_token: u64,
 }
@@ -117,10 +122,13 @@ impl State {
             master: None,
             framebuffers: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            nameless: BTreeSet::new(),
+            disowned: BTreeSet::new(),
             waiters: Vec::new(),
             deferred: VecDeque::new(),
             blocked: HashMap::new(),
             jobs: Vec::new(),
+            now: Time(0),
             next_object: FIRST_MADE,
             next_token: 0,
         }
@@ -128,11 +136,15 @@ impl State {
 
     /// Takes a request of the scheme.
     pub fn request(&mut self, now: Time, request: Request, effects: &mut Vec<Effect>) {
+        self.now = now;
         match request {
             Request::Opened { file, privileged } => self.open(file, privileged),
             Request::Closed { file } => self.close(now, file, effects),
             Request::Call { file, token, call } => self.call(now, file, token, call, effects),
-            Request::Ready { gate } => self.gate_opens(now, gate),
+            Request::Ready { gate } => {
+                self.gate_opens(now, gate);
+                self.arrived(gate, Ok(()), effects);
+            }
             Request::Revoked { resource, maker } => self.revoked(now, resource, maker, effects),
             Request::Moved { resource, backing } => self.moved(resource, &backing),
         }
@@ -141,9 +153,10 @@ impl State {
 
     /// Takes what the control queue tells.
     pub fn control(&mut self, now: Time, event: ControlEvent, effects: &mut Vec<Effect>) {
+        self.now = now;
         match event {
             ControlEvent::Up { features, scanouts } => self.come_up(features, scanouts, effects),
-            ControlEvent::Down => self.up = false,
+            ControlEvent::Down => self.go_down(effects),
             ControlEvent::Changed => self.ask_displays(effects),
             ControlEvent::Displays(Ok(extents)) => self.displays(&extents, effects),
             ControlEvent::Displays(Err(_)) => self.displays(&[], effects),
@@ -152,7 +165,9 @@ impl State {
                     self.edid(index, bytes);
                 }
             }
-            ControlEvent::Transferred { token, result } => self.transferred(token, result, effects),
+            ControlEvent::Transferred { token, result } => self.arrived(token, result, effects),
+            // What the device would not show it will not show better a second time.
+            ControlEvent::Flushed { token, .. } => self.flushed(token, effects),
         }
         self.settle(now, effects);
     }
@@ -160,19 +175,22 @@ impl State {
     /// Begins anew after a step that failed: what files set up and what is to be on the screens stays, and the device is
     /// told of it once more.
     pub fn restart(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.now = now;
         self.present_anew(effects);
         self.settle(now, effects);
     }
 
     /// When something is to happen at a refresh.
     pub fn deadline(&self) -> Option<Time> {
-        let flips = self.outputs.iter().zip(&self.flips);
-        let due = flips.filter_map(|(output, flip)| Some(output.clock.time(flip.as_ref()?.due()?)));
-        due.chain(self.next_wait()).min()
+        let outputs = self.outputs.iter().enumerate();
+        let due = outputs.filter_map(|(index, output)| Some(output.clock.time(self.due(index)?)));
+        let unanswered = self.told.iter().filter_map(Told::deadline);
+        due.chain(self.next_wait()).chain(unanswered).min()
     }
 
-    /// A refresh has come.
+    /// A refresh has come, or the end of a patience.
     pub fn wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.now = now;
         self.settle(now, effects);
     }
 
@@ -216,9 +234,12 @@ impl State {
 
     /// Does what has come due.
     fn settle(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.give_up_late(effects);
         self.complete_flips(now, effects);
+        self.update_further(effects);
         self.tell_waiters(now, effects);
         self.sweep(effects);
+        self.sweep_blobs();
     }
 
     pub(crate) fn call(
@@ -233,13 +254,16 @@ impl State {
         let caller = Caller { now, file, token };
         let result = match self.dispatch(caller, &call, effects) {
             Ok(Outcome::Later) => return,
-            Ok(Outcome::Again) => return self.deferred.push_back((file, token, call)),
+            Ok(Outcome::Again) => match self.may_wait(file) {
+                Ok(()) => return self.deferred.push_back((file, token, call)),
+                Err(refusal) => Err(refusal),
+            },
             Ok(Outcome::Answer(answer)) => Ok(answer),
-            Err(refusal) => {
-                self.give_up(&call, refusal.errno, effects);
-                Err(refusal)
-            }
+            Err(refusal) => Err(refusal),
         };
+        if let Err(refusal) = &result {
+            self.give_up(&call, refusal.errno, effects);
+        }
         effects.push(Effect::Scheme(Notice::Answered { token, result }));
     }
 
@@ -274,7 +298,9 @@ impl State {
             Call::PageFlip { crtc, framebuffer, flags, user_data } => {
                 self.page_flip(caller, *crtc, *framebuffer, *flags, *user_data, effects)
             }
-            Call::Dirty { framebuffer, flags, clips } => self.dirty(*framebuffer, *flags, clips, effects),
+            Call::Dirty { framebuffer, flags, clips } => {
+                self.dirty(caller, *framebuffer, *flags, clips, effects)
+            }
             Call::SetPlane(it) => self.set_plane(caller, it, effects),
             Call::Cursor(it) => self.cursor(caller.file, it, effects),
             Call::Gamma { crtc, size } => self.gamma(*crtc, *size),

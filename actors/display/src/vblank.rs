@@ -1,6 +1,8 @@
 //! The pace of an output: refreshes come at the rate of its mode, on a clock that runs whether anybody looks or
 //! not. Nothing is done at a refresh that nobody waits for.
 
+use std::time::Duration;
+
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, Token};
 use virgld_protocol::message::display::{Answer, Event, Moment, Notice};
@@ -28,6 +30,8 @@ pub(crate) struct Waiter {
     pub(crate) output: usize,
     sequence: u64,
     what: What,
+    /// When a call that waits is given up.
+    until: Option<Time>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +51,8 @@ const UNDERSTOOD: u32 = RELATIVE | HIGH_CRTC | EVENT | NEXT_ON_MISS | SECONDARY;
 
 /// Events that a file may have coming; Linux has room for 4096 bytes of them.
 const MOST_WAITING: usize = 128;
+/// How long a call waits for its refresh (`drm_wait_vblank_ioctl`).
+const LONGEST_CALL: Duration = Duration::from_secs(3);
 
 impl Clock {
     /// Whether it runs.
@@ -75,6 +81,13 @@ impl Clock {
         if period != self.period {
             *self = Self { before: self.sequence(now), origin: now, period };
         }
+    }
+}
+
+impl Waiter {
+    /// Whether its refresh has come.
+    fn is_met(&self, clock: Clock, now: Time) -> bool {
+        self.sequence <= clock.sequence(now)
     }
 }
 
@@ -165,21 +178,26 @@ impl State {
                 Outcome::Answer(Answer::Vblank { sequence, time, active: true })
             }
         };
-        self.waiters.push(Waiter { file: caller.file, output, sequence, what });
+        let until = matches!(what, What::Answer(_)).then(|| caller.now.after(LONGEST_CALL));
+        self.waiters.push(Waiter { file: caller.file, output, sequence, what, until });
         Ok(answer)
     }
 
     /// When the next refresh is that somebody waits for.
     pub(crate) fn next_wait(&self) -> Option<Time> {
-        self.waiters.iter().map(|waiter| self.outputs[waiter.output].clock.time(waiter.sequence)).min()
+        let next = |waiter: &Waiter| {
+            let refresh = self.outputs[waiter.output].clock.time(waiter.sequence);
+            waiter.until.map_or(refresh, |until| until.min(refresh))
+        };
+        self.waiters.iter().map(next).min()
     }
 
-    /// Tells those whose refresh has come. Of an output that went off, nobody waits for ever.
+    /// Tells those whose refresh has come, or comes too late. Of an output that went off, nobody waits for ever.
     pub(crate) fn tell_waiters(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let outputs = &self.outputs;
         let due = |waiter: &mut Waiter| {
             let clock = outputs[waiter.output].clock;
-            !clock.runs() || waiter.sequence <= clock.sequence(now)
+            !clock.runs() || waiter.is_met(clock, now) || waiter.until.is_some_and(|until| until <= now)
         };
         for waiter in self.waiters.extract_if(.., due) {
             let clock = outputs[waiter.output].clock;
@@ -191,6 +209,10 @@ impl State {
                 time: clock.time(sequence).0,
             };
             effects.push(Effect::Scheme(match waiter.what {
+                What::Answer(token) if clock.runs() && !waiter.is_met(clock, now) => {
+                    const LATE: Refusal = Refusal::new(Errno::EBUSY, "the refresh is too far ahead");
+                    Notice::Answered { token, result: Err(LATE) }
+                }
                 What::Answer(token) => Notice::Answered {
                     token,
                     result: Ok(Answer::Vblank { sequence, time: clock.time(sequence).0, active: true }),

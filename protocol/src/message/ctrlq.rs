@@ -374,6 +374,8 @@ pub enum DisplayCommand {
     },
     /// RESOURCE_FLUSH.
     Flush {
+        /// To be told of the end by [`super::display::ControlEvent::Flushed`], if it is wanted.
+        token: Option<Token>,
         /// Which.
         resource: ResourceId,
         /// What changed.

@@ -38,6 +38,7 @@ words!(Message {
     "Control.Displays" => Self::Control(ControlEvent::Displays(_)),
     "Control.Edid" => Self::Control(ControlEvent::Edid { .. }),
     "Control.Transferred" => Self::Control(ControlEvent::Transferred { .. }),
+    "Control.Flushed" => Self::Control(ControlEvent::Flushed { .. }),
     "Resource.ReadBack" => Self::Resource(_),
     "Look" => Self::Look(_),
     "Report" => Self::Report(_),
@@ -55,6 +56,7 @@ words!(Message {
             Self::Control(ControlEvent::Displays(result)) => spoil(result),
             Self::Control(ControlEvent::Edid { result, .. }) => spoil(result),
             Self::Control(ControlEvent::Transferred { result, .. }) => spoil(result),
+            Self::Control(ControlEvent::Flushed { result, .. }) => spoil(result),
             Self::Resource(ReadBack { result, .. }) => spoil(result),
             _ => false,
         }
@@ -579,6 +581,13 @@ pub enum ControlEvent {
     },
     /// A transfer that asked for it is complete.
     Transferred {
+        /// As asked.
+        token: Token,
+        /// Whether the device did it.
+        result: Result<(), Errno>,
+    },
+    /// A flush that asked for it is answered, and all that was sent before it is done.
+    Flushed {
         /// As asked.
         token: Token,
         /// Whether the device did it.

@@ -202,7 +202,10 @@ fn about_displays(input: &mut Input<'_>) -> DisplayCommand {
         0 => DisplayCommand::Displays,
         1 => DisplayCommand::Edid { scanout },
         2 => DisplayCommand::SetScanout { scanout, resource, rectangle },
-        3 => DisplayCommand::Flush { resource, rectangle },
+        3 => {
+            let token = outcome(input).ok().map(|()| Token(u64::from(input.byte())));
+            DisplayCommand::Flush { token, resource, rectangle }
+        }
         _ => {
             let token = outcome(input).ok().map(|()| Token(u64::from(input.byte())));
             DisplayCommand::Transfer { token, resource, rectangle, offset: input.long() }

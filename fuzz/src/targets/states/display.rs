@@ -7,6 +7,7 @@ use virgld_display::{Effect, Presentation, State};
 use virgld_protocol::client::kms::ModeInfo;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FenceKey, FileId, ResourceId, Token};
+use virgld_protocol::message::ctrlq::DisplayCommand;
 use virgld_protocol::message::display::{
     Answer, Call, ControlEvent, CursorCall, Event, Image, LeaseCall, NewFramebuffer, Notice, Pixels,
     ReadBack, Request, SetCrtc, SetPlane,
@@ -34,6 +35,7 @@ struct Desk {
     held: BTreeMap<ResourceId, u32>,
     gates: Vec<Token>,
     transfers: Vec<Token>,
+    flushes: Vec<Token>,
     reads: Vec<Token>,
     /// Numbers of objects that answers told of.
     objects: Vec<u32>,
@@ -54,6 +56,7 @@ pub(in crate::targets) fn run(bytes: &[u8]) {
         held: BTreeMap::new(),
         gates: Vec::new(),
         transfers: Vec::new(),
+        flushes: Vec::new(),
         reads: Vec::new(),
         objects: Vec::new(),
         next: 0,
@@ -93,9 +96,15 @@ impl Desk {
                 self.state.request(now, Request::Ready { gate }, &mut self.effects);
             }
             10 => {
-                let token = taken(input, &mut self.transfers);
+                let transferred = input.flag();
+                let tokens = if transferred { &mut self.transfers } else { &mut self.flushes };
+                let token = taken(input, tokens);
                 let result = outcome(input);
-                self.state.control(now, ControlEvent::Transferred { token, result }, &mut self.effects);
+                let event = match transferred {
+                    true => ControlEvent::Transferred { token, result },
+                    false => ControlEvent::Flushed { token, result },
+                };
+                self.state.control(now, event, &mut self.effects);
             }
             11 => {
                 let token = taken(input, &mut self.reads);
@@ -134,10 +143,10 @@ impl Desk {
                     let held = self.held.entry(resource).or_default();
                     *held = held.checked_sub(1).unwrap_or_else(|| panic!("{resource:?} was not held"));
                 }
-                Effect::Control(virgld_protocol::message::ctrlq::DisplayCommand::Transfer {
-                    token: Some(token),
-                    ..
-                }) => self.transfers.push(token),
+                Effect::Control(DisplayCommand::Transfer { token: Some(token), .. }) => {
+                    self.transfers.push(token);
+                }
+                Effect::Control(DisplayCommand::Flush { token: Some(token), .. }) => self.flushes.push(token),
                 Effect::ReadBack { token, .. } => self.reads.push(token),
                 _ => {}
             }
@@ -153,12 +162,15 @@ impl Desk {
         }
         self.state.control(self.now, ControlEvent::Down, &mut self.effects);
         for _ in 0..64 {
-            let Desk { state, effects, now, gates, transfers, reads, .. } = self;
-            let (gates, transfers, reads) =
-                (std::mem::take(gates), std::mem::take(transfers), std::mem::take(reads));
+            let Desk { state, effects, now, gates, transfers, flushes, reads, .. } = self;
+            let (gates, transfers, flushes, reads) =
+                [gates, transfers, flushes, reads].map(std::mem::take).into();
             gates.into_iter().for_each(|gate| state.request(*now, Request::Ready { gate }, effects));
             for token in transfers {
                 state.control(*now, ControlEvent::Transferred { token, result: Err(Errno::EIO) }, effects);
+            }
+            for token in flushes {
+                state.control(*now, ControlEvent::Flushed { token, result: Err(Errno::EIO) }, effects);
             }
             for token in reads {
                 state.read_back(ReadBack { token, result: Err(Errno::EIO) }, effects);
