@@ -11,6 +11,7 @@ pub mod fence;
 pub mod gbm;
 pub mod gl;
 pub mod image;
+pub mod pace;
 pub mod picture;
 pub mod scene;
 pub mod share;
