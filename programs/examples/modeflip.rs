@@ -4,22 +4,22 @@
 //! The crate makes its calls through `rustix`, which asks the kernel without the C library unless its feature `use-libc`
 //! is on. A preloaded library sees only what goes through the C library; so this example turns the feature on.
 
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
 use drm::Device as _;
 use drm::buffer::{Buffer, DrmFourcc};
 use drm::control::dumbbuffer::DumbBuffer;
-use drm::control::{Device as ControlDevice, Event, Mode, PageFlipFlags, connector, crtc, framebuffer};
-use rustix::time::{ClockId, clock_gettime};
+use drm::control::{Device as _, Mode, PageFlipFlags, framebuffer};
 use virgld_programs::pace::{Shown, in_order, pace};
 use virgld_programs::picture::{Picture, low_byte};
-use virgld_programs::stop::{Stop, Verdict, ensure};
+use virgld_programs::stop::{Verdict, ensure};
+
+use card::{Card, Screen};
+
+mod card;
 
 /// Sets a mode, flips, says how fast, and shows the last frame until its input ends.
 #[derive(Parser)]
@@ -115,75 +115,14 @@ fn flips_from(
         card.page_flip(screen.crtc, next.framebuffer, PageFlipFlags::EVENT, None)?;
         let again = card.page_flip(screen.crtc, next.framebuffer, PageFlipFlags::EVENT, None);
         let busy = again.as_ref().err().and_then(io::Error::raw_os_error) == Some(EBUSY);
-        shown.push(wait_for_flip(card, screen.crtc)?);
+        shown.push(card.wait_for_flip(screen.crtc)?);
         // A flip may be over before the second is asked; then both happen.
         match again {
-            Ok(()) => drop(wait_for_flip(card, screen.crtc)?),
+            Ok(()) => drop(card.wait_for_flip(screen.crtc)?),
             Err(error) => ensure(busy, || format!("a second flip before the first was over: {error}"))?,
         }
     }
     Ok(shown)
-}
-
-fn wait_for_flip(card: &Card, crtc: crtc::Handle) -> Verdict<Shown> {
-    loop {
-        let events = card.receive_events()?;
-        let now = clock_gettime(ClockId::Monotonic);
-        for event in events {
-            if let Event::PageFlip(flip) = event {
-                ensure(flip.crtc == crtc, || format!("an event of {:?}, not of {crtc:?}", flip.crtc))?;
-                let arrival = Duration::try_from(now).map_err(|error| Stop::failed(error.to_string()))?;
-                return Ok(Shown { refresh: flip.frame, stamp: flip.duration, arrival });
-            }
-        }
-    }
-}
-
-/// An open node.
-struct Card(File);
-
-impl Card {
-    fn open(path: &Path) -> Verdict<Self> {
-        let file = File::options().read(true).write(true).open(path);
-        file.map(Self).map_err(|error| Stop::failed(format!("{}: {error}", path.display())))
-    }
-}
-
-impl AsFd for Card {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl drm::Device for Card {}
-impl ControlDevice for Card {}
-
-/// What is to be shown on, and how.
-struct Screen {
-    connector: connector::Handle,
-    crtc: crtc::Handle,
-    mode: Mode,
-}
-
-impl Screen {
-    /// The first connector with a display, its best mode, and a CRTC for it.
-    fn find(card: &Card) -> Verdict<Self> {
-        let resources = card.resource_handles()?;
-        for handle in resources.connectors() {
-            let connector = card.get_connector(*handle, true)?;
-            let (connector::State::Connected, Some(mode)) = (connector.state(), connector.modes().first())
-            else {
-                continue;
-            };
-            for encoder in connector.encoders() {
-                let possible = card.get_encoder(*encoder)?.possible_crtcs();
-                if let Some(crtc) = resources.filter_crtcs(possible).first() {
-                    return Ok(Self { connector: *handle, crtc: *crtc, mode: *mode });
-                }
-            }
-        }
-        Err(Stop::failed("no connector has a display, or none with a display has a CRTC"))
-    }
 }
 
 /// A buffer that can be shown.

@@ -16,3 +16,4 @@ pub mod picture;
 pub mod scene;
 pub mod share;
 pub mod stop;
+pub mod udev;
