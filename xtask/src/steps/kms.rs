@@ -1,19 +1,17 @@
 //! Mode setting: what unmodified programs put on the screen is what the screenshot has.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::daemon::{self, Daemon};
 use crate::failure::{Context, Failure, Result};
-use crate::process::{Running, tail};
+use crate::process::tail;
 use crate::report::Outcome;
 use crate::sheet::Picture;
 use crate::steps::Session;
+use crate::steps::showing::{PATIENCE, Showing, in_a_browser, nothing_left, screenshot};
 use crate::workspace::Workspace;
 
-/// How long a program may take to show what it is to show.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// For how long programs show it: their input, whose end they wait for, lasts so many seconds.
 const SHOWING: u32 = 25;
 /// The same for a program that writes down what it has seen when it ends.
@@ -209,6 +207,9 @@ fn kmscube(daemon: &Daemon, option: &str) -> Result<f64> {
     let command = format!("kmscube {option} -D /dev/dri/card0");
     let mut program = Showing::start(daemon, "kmscube", SHORTLY, &command)?;
     program.until(daemon, "a cube on grey", is_a_cube)?;
+    if !is_a_cube(&in_a_browser(daemon)?) {
+        return Err(Failure::new("a browser is shown no cube"));
+    }
     let rate = |text: &str| text.rsplit_once(" sec (")?.1.split_once(" fps")?.0.parse::<f64>().ok();
     let begin = Instant::now();
     while begin.elapsed() < PATIENCE {
@@ -244,64 +245,4 @@ fn glmark2(daemon: &Daemon) -> Result<()> {
     let text = program.args(scene).limit(Duration::from_secs(120)).output()?;
     let failed = text.contains("Failed") || !text.contains("glmark2 Score");
     if failed { Err(Failure::new(format!("glmark2-es2-drm:\n{}", tail(&text, 20)))) } else { Ok(()) }
-}
-
-/// The screen is blank, and neither device nor daemon has anything of anybody's.
-pub(super) fn nothing_left(daemon: &Daemon) -> Result<()> {
-    let begin = Instant::now();
-    loop {
-        let status = daemon.status()?;
-        let counts = ["resources", "contexts", "buffers", "fences"].map(|it| status[it].as_u64());
-        let empty = counts == [Some(0); 4];
-        let leaks = daemon.tool("leaks").arg("--json").capture()?;
-        if empty && leaks.success() && screenshot(daemon)?.bytes().iter().all(|byte| *byte == 0) {
-            return Ok(());
-        }
-        if begin.elapsed() > PATIENCE {
-            return Err(Failure::new(format!("something is left: {status}\n{}", leaks.text)));
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// What is on the screen.
-pub(super) fn screenshot(daemon: &Daemon) -> Result<Picture> {
-    let file = daemon.session_folder()?.join("screen.png");
-    daemon.tool("screenshot").arg(&file).output()?;
-    Picture::read(&file)
-}
-
-/// A program that shows something until its input ends.
-struct Showing {
-    name: &'static str,
-    log: PathBuf,
-    process: Running,
-}
-
-impl Showing {
-    fn start(daemon: &Daemon, name: &'static str, seconds: u32, command: &str) -> Result<Self> {
-        let log = daemon.session_folder()?.join(format!("{name}.log"));
-        let file = std::fs::File::create(&log).context(|| format!("cannot make {}", log.display()))?;
-        let line = format!("sleep {seconds} | {command}");
-        let process = daemon.run("sh").args(["-c", &line]).start(file)?;
-        Ok(Self { name, log, process })
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Looks at the screen until it is as it should be.
-    fn until(&mut self, daemon: &Daemon, what: &str, right: impl Fn(&Picture) -> bool) -> Result<()> {
-        let begin = Instant::now();
-        while begin.elapsed() < PATIENCE && !self.process.has_ended() {
-            if right(&screenshot(daemon)?) {
-                println!("{}: {what}", self.name);
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let log = tail(&self.log(), 20);
-        Err(Failure::new(format!("{} does not show {what}; it wrote:\n{log}", self.name)))
-    }
 }

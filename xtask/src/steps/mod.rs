@@ -24,6 +24,7 @@ mod piglit;
 mod programs;
 mod redox;
 mod session;
+mod showing;
 mod survival;
 mod vm;
 mod vm_faults;

@@ -13,7 +13,7 @@ use crate::process::{Running, tail};
 use crate::report::Outcome;
 use crate::sheet::Picture;
 use crate::steps::Session;
-use crate::steps::kms::nothing_left;
+use crate::steps::showing::nothing_left;
 use crate::windows::Window;
 use crate::workspace::Workspace;
 
