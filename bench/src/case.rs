@@ -1,6 +1,7 @@
 //! The cases below GL, and the resources that they use, alike on the floor and through the DRM node.
 
 use virgld_programs::bench::{CASES, Unit};
+use virgld_programs::stop::{Stop, Verdict};
 use virgld_protocol::client::Box3d;
 
 use crate::side::Side;
@@ -47,6 +48,43 @@ pub(crate) const DEVICE_CASES: [DeviceCase; 9] = [
     DeviceCase { name: FROM_HOST, unit: Unit::Microseconds, sides: BOTH },
     DeviceCase { name: TO_HOST, unit: Unit::Microseconds, sides: BOTH },
 ];
+
+/// A picture shown whole: the device's part of a flip, and how long that takes.
+pub(crate) const PRESENT: &str = "present";
+/// Flips one after another, each when the one before was shown.
+pub(crate) const FLIP: &str = "flip";
+/// The call that asks for a flip.
+pub(crate) const FLIP_CALL: &str = "flip-call";
+/// From the moment that a flip's event names to when the program has the event.
+pub(crate) const FLIP_LATENESS: &str = "flip-lateness";
+/// A pointer is moved, as fast as calls return.
+pub(crate) const CURSOR_MOVE: &str = "cursor-move";
+/// How many of those moves the device is given: of those that wait, the newest.
+pub(crate) const CURSOR_SENT: &str = "cursor-sent";
+
+/// All cases of screens, in the order in which they run.
+pub(crate) const SCREEN_CASES: [DeviceCase; 6] = [
+    DeviceCase { name: PRESENT, unit: Unit::Microseconds, sides: &[Side::Floor] },
+    DeviceCase { name: FLIP, unit: Unit::rate("flips/s"), sides: &[Side::Virgld] },
+    DeviceCase { name: FLIP_CALL, unit: Unit::Microseconds, sides: &[Side::Virgld] },
+    DeviceCase { name: FLIP_LATENESS, unit: Unit::Microseconds, sides: &[Side::Virgld] },
+    DeviceCase { name: CURSOR_MOVE, unit: Unit::rate("moves/s"), sides: BOTH },
+    DeviceCase { name: CURSOR_SENT, unit: Unit::rate("moves/s"), sides: &[Side::Virgld] },
+];
+
+/// The case of screens of that name.
+pub(crate) fn screen_case(name: &str) -> Verdict<DeviceCase> {
+    let found = SCREEN_CASES.into_iter().find(|case| case.name == name);
+    found.ok_or_else(|| Stop::failed(format!("no case {name}")))
+}
+
+/// Moves of a pointer in one batch.
+pub(crate) const MOVES: u32 = 64;
+
+/// Where a pointer is after so many moves: each is to another place.
+pub(crate) fn place(moves: u32) -> (u32, u32) {
+    (moves % 1000, moves % 700)
+}
 
 /// The GL case that starts processes, and so is left to `glbench` itself.
 pub(crate) const FIRST_PIXEL: &str = "first-pixel";

@@ -58,6 +58,10 @@ enum Ground {
     Floor,
     /// The DRM node.
     Ioctl,
+    /// A device process of its own, without 3D, that shows something.
+    FloorScreen,
+    /// The card's node, on which it sets a mode.
+    Screen,
     /// GL.
     Gl,
 }
@@ -87,6 +91,8 @@ fn play(ground: Ground) -> Result<()> {
     match ground {
         Ground::Floor => player::play(floor::Floor::start),
         Ground::Ioctl => player::play(ioctl::Ioctls::open),
+        Ground::FloorScreen => player::play(floor::FloorScreen::start),
+        Ground::Screen => player::play(ioctl::Screen::open),
         Ground::Gl => player::play(gl::GlPlayer::open),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::case::{DEVICE_CASES, NEIGHBOURS, gl_cases};
+use crate::case::{DEVICE_CASES, NEIGHBOURS, SCREEN_CASES, gl_cases};
 use crate::failure::{Failure, Result};
 
 /// The options of a measurement.
@@ -44,7 +44,7 @@ impl Options {
     /// Refuses names that no case has.
     pub(crate) fn check(&self) -> Result<()> {
         let known = || {
-            let below = DEVICE_CASES.iter().map(|case| case.name);
+            let below = DEVICE_CASES.iter().chain(&SCREEN_CASES).map(|case| case.name);
             let beside = NEIGHBOURS.iter().map(|case| case.name);
             below.chain(gl_cases().map(|(name, _)| name)).chain(beside)
         };
@@ -70,6 +70,11 @@ impl Options {
     /// The pace below GL.
     pub(crate) fn device_pace(&self) -> Pace {
         if self.quick { Pace { rounds: 3, seconds: 0.2 } } else { Pace { rounds: 7, seconds: 0.4 } }
+    }
+
+    /// The pace of screens: a flip takes its time.
+    pub(crate) fn screen_pace(&self) -> Pace {
+        if self.quick { Pace { rounds: 3, seconds: 0.5 } } else { Pace { rounds: 5, seconds: 1.0 } }
     }
 
     /// The pace with so many GL clients: the more there are, the longer they take to keep step.

@@ -19,6 +19,8 @@ pub(crate) struct Peers {
     vtest: Result<Running>,
     /// Or why there is none.
     virgld: Result<Running>,
+    /// A daemon whose device has no 3D and so is told what is on the screen, while that is measured.
+    screens: Option<Running>,
     /// Where all executables lie.
     programs: PathBuf,
     folder: TempDir,
@@ -32,7 +34,7 @@ impl Peers {
         let folder =
             tempfile::Builder::new().prefix("virgld-bench-").tempdir().context("cannot make a folder")?;
         let absent = || Err(Failure::new("not started yet"));
-        let mut peers = Self { vtest: absent(), virgld: absent(), programs, folder };
+        let mut peers = Self { vtest: absent(), virgld: absent(), screens: None, programs, folder };
         peers.vtest = peers.start_vtest();
         peers.virgld = peers.start_virgld();
         heed_interrupts()?;
@@ -71,7 +73,8 @@ impl Peers {
             }
             (Side::Virgld | Side::Isolated, Some(_)) => {
                 let mut run = clean(self.programs.join("virgld"));
-                run.args(["run", "--runtime-dir"]).arg(self.meeting());
+                let meeting = if self.screens.is_some() { SCREENS } else { MEETING };
+                run.args(["run", "--runtime-dir"]).arg(self.meeting(meeting));
                 run.args((side == Side::Isolated).then_some("--isolated")).arg("--").arg(program);
                 run
             }
@@ -114,7 +117,23 @@ impl Peers {
         Ok(server)
     }
 
+    /// Starts the daemon for screens, to which virgld's programs go until it ends.
+    pub(crate) fn begin_screens(&mut self) -> Result<()> {
+        let daemon = self.start_daemon(SCREENS, &["--no-3d"])?;
+        self.screens = Some(daemon);
+        Ok(())
+    }
+
+    /// Ends it.
+    pub(crate) fn end_screens(&mut self) {
+        self.screens = None;
+    }
+
     fn start_virgld(&self) -> Result<Running> {
+        self.start_daemon(MEETING, &[])
+    }
+
+    fn start_daemon(&self, meeting: &str, arguments: &[&str]) -> Result<Running> {
         let virgld = self.programs.join("virgld");
         if !virgld.exists() {
             return Err(Failure::new(format!("{} is missing: cargo build --release", virgld.display())));
@@ -122,11 +141,13 @@ impl Peers {
         let mut command = dying_with_us();
         command.arg(&virgld).args(["serve", "--device", "vhost-user-gpu", "--runtime-dir"]);
         let log = self.log(Side::Virgld)?;
-        command.arg(self.meeting()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg(self.meeting(meeting)).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let daemon = Running::start(&mut command)?;
         self.wait_for(Side::Virgld, &daemon, || {
             let mut status = clean(&virgld);
-            status.args(["status", "--json", "--runtime-dir"]).arg(self.meeting()).stderr(Stdio::null());
+            status.args(["status", "--json", "--runtime-dir"]).arg(self.meeting(meeting));
+            status.stderr(Stdio::null());
             outputs(vec![status], START).is_ok()
         })?;
         Ok(daemon)
@@ -146,8 +167,8 @@ impl Peers {
     }
 
     /// Where virgld and its programs meet.
-    fn meeting(&self) -> PathBuf {
-        self.folder.path().join("run")
+    fn meeting(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     fn log(&self, side: Side) -> Result<File> {
@@ -187,6 +208,10 @@ const MISLEADING: [&str; 8] = [
     "VIRGLD_DIR",
     "VTEST_SOCKET_NAME",
 ];
+
+/// Names of the folders in which daemons and programs meet.
+const MEETING: &str = "run";
+const SCREENS: &str = "screens";
 
 const SOCKET: &str = "/tmp/.virgl_test";
 

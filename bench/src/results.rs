@@ -22,6 +22,8 @@ pub(crate) struct Results {
     pub(crate) memory: Vec<Cost>,
     /// What each side said that it measures on.
     pub(crate) grounds: BTreeMap<Side, String>,
+    /// Which mode flips were measured in.
+    pub(crate) screen: Option<String>,
     /// What could not be measured, and why.
     pub(crate) gaps: Vec<String>,
 }
@@ -32,6 +34,8 @@ pub(crate) struct Results {
 pub(crate) enum Level {
     /// Device commands, and the ioctls that lead to them.
     Device,
+    /// Flips and pointers.
+    Screen,
     /// GL.
     Gl,
     /// GL of one client beside another.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::case::{DEVICE_CASES, FIRST_PIXEL, NEIGHBOURS, gl_cases};
+use crate::case::{DEVICE_CASES, FIRST_PIXEL, NEIGHBOURS, SCREEN_CASES, gl_cases};
 use crate::failure::{Context, Failure, Result};
 use crate::machine::Machine;
 use crate::memory::{Cost, own_with_children};
@@ -30,6 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
             rows: Vec::new(),
             memory: Vec::new(),
             grounds: BTreeMap::new(),
+            screen: None,
             gaps: Vec::new(),
         },
     };
@@ -40,6 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
         }
     }
     bench.below_gl()?;
+    bench.screens()?;
     for clients in options.clients() {
         bench.gl(clients)?;
         bench.first_pixel(clients)?;
@@ -70,6 +72,32 @@ impl Bench<'_> {
             let row = self.measure(row, &mut teams, &[case.name], |side| case.sides.contains(&side))?;
             self.results.rows.push(row);
         }
+        Ok(())
+    }
+
+    /// Flips and pointers, on a device that is told of them.
+    fn screens(&mut self) -> Result<()> {
+        let cases: Vec<_> = SCREEN_CASES.into_iter().filter(|case| self.options.wants(case.name)).collect();
+        if cases.is_empty() {
+            return Ok(());
+        }
+        let mut teams = Vec::new();
+        teams.extend(self.team(Side::Floor, 1, "floor-screen")?);
+        match self.peers.begin_screens() {
+            Ok(()) => teams.extend(self.team(Side::Virgld, 1, "screen")?),
+            Err(reason) => {
+                heed_interrupts()?;
+                self.gap(format!("screens on virgld: {reason}"));
+            }
+        }
+        let pace = self.options.screen_pace();
+        for case in cases {
+            let row = Row::new(Level::Screen, 1, case.name, case.unit, pace);
+            let row = self.measure(row, &mut teams, &[case.name], |side| case.sides.contains(&side))?;
+            self.results.rows.push(row);
+        }
+        drop(teams);
+        self.peers.end_screens();
         Ok(())
     }
 
@@ -134,8 +162,11 @@ impl Bench<'_> {
         });
         match team {
             Ok(team) => {
-                let key = if ground == "ioctl" { None } else { Some(team.about.clone()) };
-                self.results.grounds.extend(key.map(|about| (side, about)));
+                match ground {
+                    "ioctl" | "floor-screen" => {}
+                    "screen" => self.results.screen = Some(team.about.clone()),
+                    _ => drop(self.results.grounds.insert(side, team.about.clone())),
+                }
                 Ok(Some(team))
             }
             Err(reason) => {

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use khronos_egl as egl;
@@ -41,12 +42,22 @@ unsafe impl Send for Display {}
 impl Display {
     /// Opens and initializes a display.
     pub fn open(platform: &Platform) -> Verdict<Self> {
+        let gbm = match platform {
+            Platform::Surfaceless => None,
+            Platform::Gbm(path) => Some(open_gbm(path)?),
+        };
+        Self::with(gbm)
+    }
+
+    /// A GBM device on a node that is open already.
+    pub fn on(node: OwnedFd) -> Verdict<Self> {
+        Self::with(Some(gbm::Device::open(node)?))
+    }
+
+    fn with(gbm: Option<gbm::Device>) -> Verdict<Self> {
         // SAFETY: libEGL's constructors are sound to run; its version is checked by the crate.
         let api = unsafe { Api::load_required() }.map_err(|error| Stop::failed(error.to_string()))?;
-        let (kind, gbm) = match platform {
-            Platform::Surfaceless => (PLATFORM_SURFACELESS, None),
-            Platform::Gbm(path) => (PLATFORM_GBM, Some(open_gbm(path)?)),
-        };
+        let kind = if gbm.is_some() { PLATFORM_GBM } else { PLATFORM_SURFACELESS };
         let native = gbm.as_ref().map_or(egl::DEFAULT_DISPLAY, gbm::Device::raw);
         // SAFETY: `native` is what the platform asks for: the default display, or a live GBM device,
         // which `Display` keeps until after eglTerminate.

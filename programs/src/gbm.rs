@@ -14,6 +14,7 @@ pub const ARGB8888: u32 = u32::from_le_bytes(*b"AR24");
 /// 32 bits a pixel: blue, green, red, nothing in memory.
 pub const XRGB8888: u32 = u32::from_le_bytes(*b"XR24");
 
+const USE_SCANOUT: u32 = 1 << 0;
 const USE_RENDERING: u32 = 1 << 2;
 const USE_LINEAR: u32 = 1 << 4;
 const TRANSFER_READ: u32 = 1;
@@ -98,8 +99,17 @@ impl Device {
 
     /// A surface to render into.
     pub fn surface(&self, width: u32, height: u32, format: u32) -> Verdict<Surface> {
+        self.surface_for(USE_RENDERING, width, height, format)
+    }
+
+    /// The same whose buffers can be shown on a screen.
+    pub fn screen_surface(&self, width: u32, height: u32, format: u32) -> Verdict<Surface> {
+        self.surface_for(USE_RENDERING | USE_SCANOUT, width, height, format)
+    }
+
+    fn surface_for(&self, usage: u32, width: u32, height: u32, format: u32) -> Verdict<Surface> {
         // SAFETY: the device is live.
-        let raw = unsafe { (self.functions.surface_create)(self.raw, width, height, format, USE_RENDERING) };
+        let raw = unsafe { (self.functions.surface_create)(self.raw, width, height, format, usage) };
         ensure(!raw.is_null(), || "gbm_surface_create failed".to_owned())?;
         Ok(Surface { raw, functions: Rc::clone(&self.functions), width, height, format })
     }

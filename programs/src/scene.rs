@@ -94,6 +94,14 @@ impl<'c> Scene<'c> {
         gl.flush();
     }
 
+    /// Puts what was drawn last into the window of the current context.
+    pub fn show(&self) {
+        let (gl, (width, height)) = (self.gl, self.size);
+        gl.bind_framebuffer(glow::READ_FRAMEBUFFER, Some(self.canvas.framebuffer));
+        gl.bind_framebuffer(glow::DRAW_FRAMEBUFFER, None);
+        gl.blit_framebuffer(0, 0, width, height, 0, 0, width, height, glow::COLOR_BUFFER_BIT, glow::NEAREST);
+    }
+
     /// What was drawn last.
     pub fn picture(&self) -> Picture {
         self.canvas.picture(self.gl)

@@ -24,6 +24,7 @@ mod sheet;
 mod soak;
 mod steps;
 mod vm;
+mod windows;
 mod workspace;
 
 /// Everything there is to do in this repository, each with its own set-up.

@@ -193,6 +193,11 @@ impl Running {
         self.reap()
     }
 
+    /// Kills the whole group at once, as a crash ends a program: it gets to do nothing.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.reap().map(drop)
+    }
+
     fn reap(&mut self) -> Result<ExitStatus> {
         if !self.reaped {
             let _ = kill_process_group(self.group, Signal::KILL);

@@ -55,6 +55,11 @@ impl Picture {
         Ok(Self { width: info.width as usize, height: info.height as usize, bytes: rgb })
     }
 
+    /// Pixels in a row.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
     /// Its bytes: red, green, blue for each pixel.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -135,8 +135,9 @@ impl State {
             return effects.push(Effect::Queue(index, Event::Lost { cookie: publish.cookie }));
         };
         let Some(queue) = device.queues.get_mut(usize::from(index)) else { return };
-        if let Err(cookie) = queue.publish(publish) {
-            effects.push(Effect::Queue(index, Event::Lost { cookie }));
+        match queue.publish(publish) {
+            Ok(()) => self.report.cursor_commands += u64::from(index == CURSOR_QUEUE),
+            Err(cookie) => effects.push(Effect::Queue(index, Event::Lost { cookie })),
         }
     }
 

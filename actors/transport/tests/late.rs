@@ -133,3 +133,16 @@ fn an_interrupt_that_never_comes_is_counted_at_the_next_look() {
     case.look();
     assert_eq!(case.lost(), 3);
 }
+
+#[test]
+fn commands_for_pointers_are_counted_apart() {
+    let mut case = Case::new();
+    case.answer();
+    for cookie in 0..2 {
+        let slice = case.pool.take(256).unwrap();
+        let publish =
+            Publish { queue: 1, cookie, slice, request: (64, 56), response: (0, 0), awaited: false };
+        case.state.publish(publish, &mut Vec::new());
+    }
+    assert_eq!(case.state.report().cursor_commands, 2);
+}

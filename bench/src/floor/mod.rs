@@ -3,6 +3,7 @@
 //! Same device program, same connection, same ring code as virgld; no actors, no clients, no calls.
 
 mod device;
+mod screen;
 
 use virgld_programs::bench::{Figures, Sampler};
 use virgld_programs::stop::{Stop, Verdict};
@@ -14,6 +15,7 @@ use virgld_protocol::device::{
 use crate::case::{self, DEPTH, DEVICE_CASES, Shape};
 use crate::player::Player;
 use device::Device;
+pub(crate) use screen::FloorScreen;
 
 /// A device with one context and the resources for transfers.
 pub(crate) struct Floor {

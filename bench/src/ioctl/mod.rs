@@ -1,6 +1,7 @@
 //! A program below Mesa: what Mesa's winsys asks of the DRM node, and nothing else.
 
 mod node;
+mod screen;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -15,6 +16,7 @@ use virgld_protocol::client::{
 use crate::case::{self, DEPTH, DEVICE_CASES, Shape};
 use crate::player::Player;
 use node::Node;
+pub(crate) use screen::Screen;
 
 /// An open render node, with resources for transfers.
 pub(crate) struct Ioctls {

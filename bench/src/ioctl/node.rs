@@ -5,10 +5,11 @@
 #![expect(unsafe_code, reason = "ioctl is a C interface")]
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use virgld_protocol::client::{DRM_TYPE, Execbuffer, ExecbufferFlags, Ioctl};
+use virgld_protocol::client::kms::EventVblank;
+use virgld_protocol::client::{DRM_TYPE, Execbuffer, ExecbufferFlags, Ioctl, MAX_FIXED};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An open DRM file.
@@ -33,6 +34,43 @@ impl Node {
         }
         // SAFETY: the structure is no smaller than the size says, any bytes make one, and it holds no pointers.
         unsafe { self.ioctl(T::TABLE.number, T::TABLE.size, argument) }
+    }
+
+    /// One call whose structure names arrays; those that are not given here are named by no pointer.
+    pub(super) fn call_with<T>(&self, argument: &mut T, arrays: &mut [&mut [u8]]) -> io::Result<()>
+    where
+        T: Ioctl + FromBytes + IntoBytes + Immutable + KnownLayout,
+    {
+        const {
+            assert!(T::TABLE.fields.len() == 1 && T::TABLE.indirect.is_none() && T::TABLE.fd_in.is_none());
+            assert!(T::TABLE.size <= MAX_FIXED);
+        }
+        let field = T::TABLE.fields[0];
+        let mut call = Structure([0; MAX_FIXED]);
+        let (outer, inner) = (field.from..field.from + field.size, field.to..field.to + field.size);
+        call.0[outer.clone()].copy_from_slice(&argument.as_bytes()[inner.clone()]);
+        for (array, memory) in T::TABLE.arrays.iter().zip(arrays) {
+            let count = &call.0[array.count..array.count + array.count_size];
+            let count = count.iter().rev().fold(0, |count, byte| count << 8 | usize::from(*byte));
+            if count.checked_mul(array.element).is_none_or(|bytes| bytes > memory.len()) {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+            let pointer = memory.as_mut_ptr().expose_provenance() as u64;
+            call.0[array.pointer..array.pointer + 8].copy_from_slice(&pointer.to_ne_bytes());
+        }
+        // SAFETY: the table tells the structure's size, and where pointers are in it. Each is null, or points to memory
+        // that is no smaller than the count beside it says and that is lent to this call alone.
+        unsafe { self.ioctl(T::TABLE.number, T::TABLE.size, &mut call) }?;
+        argument.as_mut_bytes()[inner].copy_from_slice(&call.0[outer]);
+        Ok(())
+    }
+
+    /// Waits for an event, as a program does that has nothing else to do.
+    pub(super) fn event(&self) -> io::Result<EventVblank> {
+        let mut event = EventVblank::default();
+        // Through the C library, where a preloaded library sees it.
+        (&self.0).read_exact(event.as_mut_bytes())?;
+        Ok(event)
     }
 
     /// EXECBUFFER of nothing that uses these buffers.
@@ -86,6 +124,10 @@ impl Node {
         }
     }
 }
+
+/// A structure as C has it: as large, and aligned as strictly, as any.
+#[repr(C, align(8))]
+struct Structure([u8; MAX_FIXED]);
 
 /// `struct drm_virtgpu_execbuffer`.
 #[repr(C)]

@@ -8,7 +8,9 @@ use crate::side::Side;
 /// What the figures were measured on, in a sentence or two.
 pub(super) fn ground(results: &Results) -> String {
     let machine = &results.machine;
-    let grounds: Vec<_> = results.grounds.iter().map(|(side, about)| format!("{side}: {about}")).collect();
+    let grounds = results.grounds.iter().map(|(side, about)| format!("{side}: {about}"));
+    let screen = results.screen.iter().map(|about| format!("screen: {about}"));
+    let grounds: Vec<_> = grounds.chain(screen).collect();
     format!(
         "{} processors ({}), Linux {}; load average at the start {}. {}.",
         machine.processors,
@@ -24,20 +26,39 @@ pub(super) fn of(results: &Results) -> Vec<Table> {
     let mut clients: Vec<usize> = gl_rows(results).map(|row| row.clients).collect();
     clients.dedup();
     let gl = clients.into_iter().map(|clients| gl(results, clients));
-    let all = [below_gl(results)].into_iter().chain(gl).chain([beside(results), memory(results)]);
+    let all =
+        [below_gl(results), screens(results)].into_iter().chain(gl).chain([beside(results), memory(results)]);
     all.filter(|table| !table.rows.is_empty()).collect()
 }
 
 fn below_gl(results: &Results) -> Table {
-    let rows = results.rows.iter().filter(|row| row.level == Level::Device);
+    Table {
+        title: "Below GL: ioctls on virgld, and the same device commands with nothing in between".into(),
+        legend: "Least / median / most over the rounds, and the 99th percentile. \
+                 The cost is time on virgld by time on the floor: 1.00 is the floor, lower is better.",
+        ..over_the_floor(results, Level::Device)
+    }
+}
+
+fn screens(results: &Results) -> Table {
+    Table {
+        title: "Screens: flips and pointers on a device without 3D, which is told of all of them".into(),
+        legend: "Least / median / most over the rounds, and the 99th percentile. Flips go by the mode's rate. \
+                 A program may move a pointer faster than the device does: it is given the newest place \
+                 (`cursor-sent`).",
+        ..over_the_floor(results, Level::Screen)
+    }
+}
+
+fn over_the_floor(results: &Results, level: Level) -> Table {
+    let rows = results.rows.iter().filter(|row| row.level == level);
     let line = |row: &Row| {
         let cost = row.cost(Side::Virgld, Side::Floor);
         vec![name(row), cell(row, Side::Floor), cell(row, Side::Virgld), ratio(cost)]
     };
     Table {
-        title: "Below GL: ioctls on virgld, and the same device commands with nothing in between".into(),
-        legend: "Least / median / most over the rounds, and the 99th percentile. \
-                 The cost is time on virgld by time on the floor: 1.00 is the floor, lower is better.",
+        title: String::new(),
+        legend: "",
         head: vec!["case", "floor", "virgld", "cost over the floor"],
         rows: rows.map(line).collect(),
     }

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Fault(Fault),
     /// Write what is on a screen, pointer included, to a PNG file.
     Screenshot(Screenshot),
+    /// Show a screen, as it changes, to a browser on this machine.
+    View(View),
     /// Give the screen another size, as if its window were drawn larger or smaller: programs are told.
     Resize(Resize),
 }
@@ -55,7 +57,7 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Where a daemon and its programs meet.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Meeting {
     /// Directory of the daemon's sockets; created if need be, for its owner alone. Without it:
     /// $XDG_RUNTIME_DIR/virgld, or /tmp/virgld-UID.
@@ -194,6 +196,18 @@ pub(crate) struct Screenshot {
     /// The file to write.
     #[arg(value_name = "FILE.png")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct View {
+    #[command(flatten)]
+    pub(crate) meeting: Meeting,
+    /// Which screen, from 0 on.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) output: usize,
+    /// The TCP port to listen on, on the loopback interface alone; 0 for any that is free.
+    #[arg(long, value_name = "P", default_value_t = 0)]
+    pub(crate) port: u16,
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,7 @@ mod starter;
 mod status;
 mod timed;
 mod tree;
+mod view;
 mod watchdog;
 mod wiring;
 
@@ -47,6 +48,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Leaks(options) => leaks::leaks(&options),
         Command::Fault(options) => fault::fault(&options).map(|()| ExitCode::SUCCESS),
         Command::Resize(options) => fault::resize(&options).map(|()| ExitCode::SUCCESS),
+        Command::View(options) => view::view(&options).map(|()| ExitCode::SUCCESS),
         Command::Screenshot(options) => screenshot::screenshot(&options).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

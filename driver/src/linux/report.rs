@@ -84,6 +84,8 @@ pub(crate) struct Device {
     pub(crate) lost: u64,
     /// Commands whose answer claimed more bytes than its buffer has.
     pub(crate) exaggerations: u64,
+    /// Commands for pointers, which have a queue of their own and are not among `commands`.
+    pub(crate) cursor_commands: u64,
 }
 
 /// What is on the screens.
@@ -213,6 +215,7 @@ impl Device {
             errors: control.errors,
             lost: control.lost,
             exaggerations: transport.exaggerations,
+            cursor_commands: transport.cursor_commands,
         }
     }
 }
@@ -317,8 +320,9 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             to,
-            "commands   {} sent, {} errors, {} lost, {} exaggerations; {} kicks, {} urges, {} interrupts, {} lost interrupts",
+            "commands   {} sent, {} for pointers, {} errors, {} lost, {} exaggerations; {} kicks, {} urges, {} interrupts, {} lost interrupts",
             device.commands,
+            device.cursor_commands,
             device.errors,
             device.lost,
             device.exaggerations,

@@ -101,6 +101,8 @@ pub struct Report {
     pub lost_interrupts: u64,
     /// Used elements whose length was larger than their buffer.
     pub exaggerations: u64,
+    /// Commands that the cursor queue's owner gave: of many moves the newest.
+    pub cursor_commands: u64,
 }
 
 /// One command for the device: given up until it comes back as [`Event::Returned`].

@@ -24,6 +24,7 @@ mod piglit;
 mod programs;
 mod redox;
 mod session;
+mod showing;
 mod survival;
 mod vm;
 mod vm_faults;
@@ -146,7 +147,7 @@ const STEPS: &[Step] = &[
         "session",
         GL,
         session::run,
-        "Weston's DRM backend on card0 with clients; a second compositor is refused",
+        "Weston on card0 and without a screen: four clients, each seen and gone; one that is killed; a second is refused",
     ),
     step("many", GL, many::run, "sixteen programs at once, pixels checked"),
     step("isolated", GL, isolated::run, "programs with a device process of their own, at once"),
