@@ -19,6 +19,8 @@ pub(crate) struct Peers {
     vtest: Result<Running>,
     /// Or why there is none.
     virgld: Result<Running>,
+    /// Or why there is none.
+    surviving: Result<Running>,
     /// Where all executables lie.
     programs: PathBuf,
     folder: TempDir,
@@ -26,15 +28,18 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Starts virgl_test_server and virgld. One that does not start is kept as the reason.
-    pub(crate) fn start() -> Result<Self> {
+    pub(crate) fn start(survive: bool) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find this program")?;
         let programs = own.parent().unwrap_or(Path::new("/")).to_owned();
         let folder =
             tempfile::Builder::new().prefix("virgld-bench-").tempdir().context("cannot make a folder")?;
         let absent = || Err(Failure::new("not started yet"));
-        let mut peers = Self { vtest: absent(), virgld: absent(), programs, folder };
+        let mut peers = Self { vtest: absent(), virgld: absent(), surviving: absent(), programs, folder };
         peers.vtest = peers.start_vtest();
-        peers.virgld = peers.start_virgld();
+        peers.virgld = peers.start_virgld(Side::Virgld, &[]);
+        if survive {
+            peers.surviving = peers.start_virgld(Side::Surviving, &["--survive"]);
+        }
         heed_interrupts()?;
         Ok(peers)
     }
@@ -55,6 +60,7 @@ impl Peers {
             Side::Virpipe => Some(&self.vtest),
             // Each program starts its own: what keeps one from starting keeps all.
             Side::Virgld | Side::Isolated => Some(&self.virgld),
+            Side::Surviving => Some(&self.surviving),
         }
     }
 
@@ -69,9 +75,9 @@ impl Peers {
                 enter.env("GALLIUM_DRIVER", "virpipe").env("LIBGL_ALWAYS_SOFTWARE", "1");
                 enter
             }
-            (Side::Virgld | Side::Isolated, Some(_)) => {
+            (Side::Virgld | Side::Isolated | Side::Surviving, Some(_)) => {
                 let mut run = clean(self.programs.join("virgld"));
-                run.args(["run", "--runtime-dir"]).arg(self.meeting());
+                run.args(["run", "--runtime-dir"]).arg(self.meeting(side));
                 run.args((side == Side::Isolated).then_some("--isolated")).arg("--").arg(program);
                 run
             }
@@ -114,19 +120,24 @@ impl Peers {
         Ok(server)
     }
 
-    fn start_virgld(&self) -> Result<Running> {
+    fn start_virgld(&self, side: Side, arguments: &[&str]) -> Result<Running> {
         let virgld = self.programs.join("virgld");
         if !virgld.exists() {
             return Err(Failure::new(format!("{} is missing: cargo build --release", virgld.display())));
         }
         let mut command = dying_with_us();
-        command.arg(&virgld).args(["serve", "--device", "vhost-user-gpu", "--runtime-dir"]);
-        let log = self.log(Side::Virgld)?;
-        command.arg(self.meeting()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg(&virgld).args(["serve", "--device", "vhost-user-gpu"]).args(arguments);
+        let log = self.log(side)?;
+        command
+            .arg("--runtime-dir")
+            .arg(self.meeting(side))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         let daemon = Running::start(&mut command)?;
-        self.wait_for(Side::Virgld, &daemon, || {
+        self.wait_for(side, &daemon, || {
             let mut status = clean(&virgld);
-            status.args(["status", "--json", "--runtime-dir"]).arg(self.meeting()).stderr(Stdio::null());
+            status.args(["status", "--json", "--runtime-dir"]).arg(self.meeting(side)).stderr(Stdio::null());
             outputs(vec![status], START).is_ok()
         })?;
         Ok(daemon)
@@ -146,8 +157,8 @@ impl Peers {
     }
 
     /// Where virgld and its programs meet.
-    fn meeting(&self) -> PathBuf {
-        self.folder.path().join("run")
+    fn meeting(&self, side: Side) -> PathBuf {
+        self.folder.path().join(if side == Side::Surviving { "run-surviving" } else { "run" })
     }
 
     fn log(&self, side: Side) -> Result<File> {
