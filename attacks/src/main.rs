@@ -29,6 +29,9 @@ struct Options {
     /// In place of the other attacks, those that hang or crash the host renderer, which all who share the device feel.
     #[arg(long)]
     host: bool,
+    /// The daemon has contexts outlive their device: the victim must keep its texture even where that is lost.
+    #[arg(long, requires = "host")]
+    survive: bool,
     /// Measure for so many seconds, in place of attacks, what a flood of large submits leaves to another client.
     #[arg(long, value_name = "SECONDS")]
     fairness: Option<u64>,
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
         if !options.cases.is_empty() && !options.cases.iter().any(|it| it == name) {
             continue;
         }
-        match stand(&door, case) {
+        match stand(&door, case, options.survive) {
             Ok(gained) => {
                 held += 1;
                 println!("ok {name}: {gained}");
@@ -94,8 +97,9 @@ fn figures(name: &str, measured: Result<(), Failed>) -> ExitCode {
 }
 
 /// Runs a case beside a victim.
-fn stand(door: &Door, case: cases::Case) -> Result<String, Failed> {
+fn stand(door: &Door, case: cases::Case, survives: bool) -> Result<String, Failed> {
     let mut victim = Victim::new(door)?;
+    victim.survives = survives;
     let gained = case(door, &mut victim)?;
     victim.check()?;
     Ok(gained)

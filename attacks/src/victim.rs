@@ -8,6 +8,8 @@ pub(crate) struct Victim {
     pub(crate) client: Client,
     pub(crate) picture: Picture,
     pub(crate) texels: Vec<u8>,
+    /// Whether it must keep its texture though the device is lost.
+    pub(crate) survives: bool,
 }
 
 impl Victim {
@@ -16,7 +18,7 @@ impl Victim {
         let picture = Picture::new(&mut client, 0)?;
         let texels: Vec<u8> = (0..crate::picture::BYTES).map(secret).collect();
         picture.upload(&mut client, &texels)?;
-        Ok(Self { client, picture, texels })
+        Ok(Self { client, picture, texels, survives: false })
     }
 
     /// Fails unless the texture is as it was, on the device, and the client sees no error.

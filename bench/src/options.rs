@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// How many GL clients there are at once, one after the other, separated by commas.
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 4, 16], value_parser = clap::value_parser!(u16).range(1..=64))]
     clients: Vec<u16>,
+    /// In place of all else, measure with GL what `virgld serve --survive` costs: virgld with it and without, in turns.
+    #[arg(long)]
+    pub(crate) survive: bool,
     /// Write the tables to this file, as Markdown.
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,

@@ -21,6 +21,8 @@ pub(crate) struct Peers {
     virgld: Result<Running>,
     /// A daemon whose device has no 3D and so is told what is on the screen, while that is measured.
     screens: Option<Running>,
+    /// Or why there is none.
+    surviving: Result<Running>,
     /// Where all executables lie.
     programs: PathBuf,
     folder: TempDir,
@@ -28,15 +30,19 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Starts virgl_test_server and virgld. One that does not start is kept as the reason.
-    pub(crate) fn start() -> Result<Self> {
+    pub(crate) fn start(survive: bool) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find this program")?;
         let programs = own.parent().unwrap_or(Path::new("/")).to_owned();
         let folder =
             tempfile::Builder::new().prefix("virgld-bench-").tempdir().context("cannot make a folder")?;
         let absent = || Err(Failure::new("not started yet"));
-        let mut peers = Self { vtest: absent(), virgld: absent(), screens: None, programs, folder };
+        let mut peers =
+            Self { vtest: absent(), virgld: absent(), surviving: absent(), screens: None, programs, folder };
         peers.vtest = peers.start_vtest();
-        peers.virgld = peers.start_virgld();
+        peers.virgld = peers.start_virgld(Side::Virgld, &[]);
+        if survive {
+            peers.surviving = peers.start_virgld(Side::Surviving, &["--survive"]);
+        }
         heed_interrupts()?;
         Ok(peers)
     }
@@ -57,6 +63,7 @@ impl Peers {
             Side::Virpipe => Some(&self.vtest),
             // Each program starts its own: what keeps one from starting keeps all.
             Side::Virgld | Side::Isolated => Some(&self.virgld),
+            Side::Surviving => Some(&self.surviving),
         }
     }
 
@@ -71,9 +78,9 @@ impl Peers {
                 enter.env("GALLIUM_DRIVER", "virpipe").env("LIBGL_ALWAYS_SOFTWARE", "1");
                 enter
             }
-            (Side::Virgld | Side::Isolated, Some(_)) => {
+            (Side::Virgld | Side::Isolated | Side::Surviving, Some(_)) => {
                 let mut run = clean(self.programs.join("virgld"));
-                let meeting = if self.screens.is_some() { SCREENS } else { MEETING };
+                let meeting = if self.screens.is_some() { SCREENS } else { meeting_of(side) };
                 run.args(["run", "--runtime-dir"]).arg(self.meeting(meeting));
                 run.args((side == Side::Isolated).then_some("--isolated")).arg("--").arg(program);
                 run
@@ -119,7 +126,7 @@ impl Peers {
 
     /// Starts the daemon for screens, to which virgld's programs go until it ends.
     pub(crate) fn begin_screens(&mut self) -> Result<()> {
-        let daemon = self.start_daemon(SCREENS, &["--no-3d"])?;
+        let daemon = self.start_daemon(Side::Virgld, SCREENS, &["--no-3d"])?;
         self.screens = Some(daemon);
         Ok(())
     }
@@ -129,22 +136,22 @@ impl Peers {
         self.screens = None;
     }
 
-    fn start_virgld(&self) -> Result<Running> {
-        self.start_daemon(MEETING, &[])
+    fn start_virgld(&self, side: Side, arguments: &[&str]) -> Result<Running> {
+        self.start_daemon(side, meeting_of(side), arguments)
     }
 
-    fn start_daemon(&self, meeting: &str, arguments: &[&str]) -> Result<Running> {
+    fn start_daemon(&self, side: Side, meeting: &str, arguments: &[&str]) -> Result<Running> {
         let virgld = self.programs.join("virgld");
         if !virgld.exists() {
             return Err(Failure::new(format!("{} is missing: cargo build --release", virgld.display())));
         }
         let mut command = dying_with_us();
         command.arg(&virgld).args(["serve", "--device", "vhost-user-gpu", "--runtime-dir"]);
-        let log = self.log(Side::Virgld)?;
+        let log = self.log(side)?;
         command.arg(self.meeting(meeting)).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let daemon = Running::start(&mut command)?;
-        self.wait_for(Side::Virgld, &daemon, || {
+        self.wait_for(side, &daemon, || {
             let mut status = clean(&virgld);
             status.args(["status", "--json", "--runtime-dir"]).arg(self.meeting(meeting));
             status.stderr(Stdio::null());
@@ -211,7 +218,13 @@ const MISLEADING: [&str; 8] = [
 
 /// Names of the folders in which daemons and programs meet.
 const MEETING: &str = "run";
+const SURVIVING: &str = "surviving";
 const SCREENS: &str = "screens";
+
+/// Under which name a side's daemon and programs meet.
+fn meeting_of(side: Side) -> &'static str {
+    if side == Side::Surviving { SURVIVING } else { MEETING }
+}
 
 const SOCKET: &str = "/tmp/.virgl_test";
 

@@ -23,7 +23,7 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
     options.check()?;
     let machine = Machine::now();
     let mut bench = Bench {
-        peers: Peers::start()?,
+        peers: Peers::start(options.survive)?,
         options,
         results: Results {
             machine,
@@ -40,13 +40,17 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
             bench.gap(gap);
         }
     }
-    bench.below_gl()?;
-    bench.screens()?;
+    if !options.survive {
+        bench.below_gl()?;
+        bench.screens()?;
+    }
     for clients in options.clients() {
         bench.gl(clients)?;
         bench.first_pixel(clients)?;
     }
-    bench.neighbours()?;
+    if !options.survive {
+        bench.neighbours()?;
+    }
     Ok(bench.results)
 }
 
@@ -110,7 +114,7 @@ impl Bench<'_> {
         let service = |side| self.peers.service_id(side);
         let before = GL_SIDES.map(|side| service(side).map_or(0.0, own_with_children));
         let mut teams = Vec::new();
-        for side in sides(clients) {
+        for side in sides(clients, self.options.survive) {
             teams.extend(self.team(side, clients, "gl")?);
         }
         let pace = self.options.gl_pace(clients);
@@ -243,7 +247,8 @@ impl Bench<'_> {
             return Ok(());
         }
         let mut row = Row::new(Level::Gl, clients, name, unit, self.options.gl_pace(clients));
-        let mut sides: Vec<_> = sides(clients).filter(|side| self.peers.absence(*side).is_none()).collect();
+        let mut sides: Vec<_> =
+            sides(clients, self.options.survive).filter(|side| self.peers.absence(*side).is_none()).collect();
         for round in 0..row.rounds.len() {
             sides.retain(|side| match self.starts(*side, clients, row.pace.seconds) {
                 Ok(figures) => {
@@ -287,8 +292,9 @@ fn figure(text: &str) -> Result<Figure> {
 }
 
 /// One client alone is isolated in any case.
-fn sides(clients: usize) -> impl Iterator<Item = Side> {
-    GL_SIDES.into_iter().filter(move |side| clients > 1 || *side != Side::Isolated)
+fn sides(clients: usize, survive: bool) -> impl Iterator<Item = Side> {
+    let sides: &[Side] = if survive { &[Side::Virgld, Side::Surviving] } else { &GL_SIDES };
+    sides.iter().copied().filter(move |side| clients > 1 || *side != Side::Isolated)
 }
 
 const GL_SIDES: [Side; 4] = [Side::Llvmpipe, Side::Virpipe, Side::Virgld, Side::Isolated];

@@ -18,6 +18,8 @@ pub(crate) enum Side {
     Virgld,
     /// virgld, with a daemon and a device process for each program.
     Isolated,
+    /// virgld, with contexts that outlive their device.
+    Surviving,
 }
 
 impl fmt::Display for Side {
@@ -28,6 +30,7 @@ impl fmt::Display for Side {
             Self::Virpipe => "virpipe",
             Self::Virgld => "virgld",
             Self::Isolated => "isolated",
+            Self::Surviving => "surviving",
         })
     }
 }

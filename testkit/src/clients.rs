@@ -14,6 +14,7 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FenceKey, FileId, Token};
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, ExportKey, Node};
+use virgld_protocol::virgl::{ObjectKind, Verb, head};
 use zerocopy::IntoBytes;
 
 use crate::Random;
@@ -38,6 +39,8 @@ pub enum Mood {
 pub struct Clients {
     random: Random,
     mood: Mood,
+    /// Their streams are virgl's.
+    draw: bool,
     clients: Vec<Client>,
     /// Buffers of which the clients have descriptors, and their resources.
     descriptors: Vec<(ExportKey, u32)>,
@@ -90,6 +93,7 @@ impl Clients {
         Self {
             random: Random::new(seed ^ 0xc11e_0075),
             mood,
+            draw: false,
             clients: Vec::new(),
             descriptors: Vec::new(),
             dropped: Vec::new(),
@@ -98,6 +102,12 @@ impl Clients {
             calls: Vec::new(),
             offences: Vec::new(),
         }
+    }
+
+    /// The same with streams of virgl's, that a journal understands.
+    #[must_use]
+    pub fn drawing(self) -> Self {
+        Self { draw: true, ..self }
     }
 
     /// What went otherwise than expected.
@@ -200,6 +210,7 @@ impl Clients {
         let handles: Vec<u32> =
             self.clients[who].handles.keys().copied().filter(|_| self.random.chance(400)).collect();
         let stream: Vec<u32> = handles.iter().map(|handle| self.clients[who].handles[handle]).collect();
+        let stream = if self.draw { self.frame(&stream) } else { stream };
         let wait = self.gate();
         let fence = self.random.chance(400);
         let what =
@@ -208,6 +219,20 @@ impl Clients {
         self.calls.push((submitted.token, file, Expected::Work));
         if let Some(fence) = submitted.fence {
             self.fences.push(Promise { fence, file, plain: !killed && wait.is_none() });
+        }
+    }
+
+    /// A frame on one of these, which is all that fits a stream here.
+    fn frame(&mut self, resources: &[u32]) -> Vec<u32> {
+        let Some(target) = self.random.pick(resources).copied() else { return Vec::new() };
+        let create = [head(Verb::CREATE_OBJECT, ObjectKind::SURFACE.0, 5), target, target, 1, 0, 0];
+        let bind = [head(Verb::SET_FRAMEBUFFER_STATE, 0, 3), 1, 0, target];
+        let fill = [head(Verb::TRANSFER3D, 0, 13), target, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 1];
+        let destroy = [head(Verb::DESTROY_OBJECT, ObjectKind::SURFACE.0, 1), target];
+        match self.random.below(3) {
+            0 => [&create[..], &bind, &fill].concat(),
+            1 => [&create[..], &bind].concat(),
+            _ => [&create[..], &destroy].concat(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use virgld_context::Context;
+use virgld_context::{Budget, Context};
 use virgld_ctrlq::ControlQueue;
 use virgld_cursorq::CursorQueue;
 use virgld_display::{Display, Presentation};
@@ -55,6 +55,8 @@ pub struct SystemConfig {
     pub scheme: virgld_scheme::Limits,
     /// How pictures get to where people see them.
     pub presentation: Presentation,
+    /// How many bytes contexts may keep, all together, to outlive their device; they do not if nothing is said.
+    pub journals: Option<usize>,
     /// How long a command may take.
     pub patience: Duration,
     /// How many devices may be lost in what time.
@@ -84,6 +86,7 @@ impl Default for SystemConfig {
                 ..virgld_scheme::Limits::default()
             },
             presentation: Presentation::Scanout,
+            journals: None,
             patience: PATIENCE,
             devices: Intensity { restarts: 1000, period: Duration::from_secs(1) },
             small: vec![SizeClass { size: 256, count: 40 }, SizeClass { size: 2048, count: 2 }],
@@ -228,6 +231,7 @@ impl System {
             notices: scheme_box.minter(),
             registrar: registrar.grant(),
             contexts: Arc::clone(&contexts),
+            journals: config.journals.map(Budget::new),
         });
         let (door, door_actor) = FakeDoor::new(scheme_box.open(ANY), streams);
         let daemon = Daemon {
@@ -273,7 +277,7 @@ impl System {
             resource_box.open(ANY),
         );
         let scheme = Scheme::new(
-            config.scheme,
+            virgld_scheme::Limits { journals: config.journals.is_some(), ..config.scheme },
             door_box.open(ANY),
             resource_box.open(ANY),
             display_box.open(ANY),
@@ -507,6 +511,7 @@ struct ContextParts {
     notices: Minter<scheme::FromContext>,
     registrar: Cap<ctrlq::Registrar>,
     contexts: Contexts,
+    journals: Option<Budget>,
 }
 
 /// Starts the actor of each new context, and ends one that has gone wrong, as the daemon does.
@@ -543,7 +548,8 @@ fn context_starter(parts: ContextParts) -> Box<dyn FnMut(FileId) -> Cap<context:
             locked(&contexts).remove(&slot);
             spawner.stop(slot);
         });
-        parts.spawner.start("context", mailbox, Context::new(commands, notices, None, finish));
+        let journal = parts.journals.as_ref().map(Budget::grant);
+        parts.spawner.start("context", mailbox, Context::new(commands, notices, journal, finish));
         cap
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use virgld_faults::{DeviceRule, DeviceWrong, Plan, actors};
 use virgld_runtime::Death;
+use virgld_runtime::dma::SizeClass;
 use virgld_runtime::fault::{Point, Rule, When, Wrong};
 use virgld_testkit::Random;
 use virgld_testkit::clients::{Clients, Mood};
@@ -58,8 +59,15 @@ fn check_rest(system: &mut System) -> Vec<String> {
 
 /// Lets clients live under a plan, and then without.
 fn live(seed: u64, random: &mut Random, plan: &Plan, mood: Mood) -> (System, Clients) {
-    let mut system = System::new(&SystemConfig::default(), seed);
+    let mut config = SystemConfig::default();
     let mut clients = Clients::new(seed, mood);
+    if seed % 3 == 2 {
+        // Contexts outlive their devices.
+        config.journals = Some(1 << 20);
+        config.small.push(SizeClass { size: 64 << 10, count: 2 });
+        clients = clients.drawing();
+    }
+    let mut system = System::new(&config, seed);
     system.inject(plan);
     for _ in 0..20 + random.below(80) {
         clients.step(&mut system);

@@ -5,11 +5,18 @@
 
 use std::time::Duration;
 
+use virgld_protocol::client::ResourceCreate;
+use virgld_protocol::ids::FileId;
+use virgld_protocol::message::scheme::Node;
+use virgld_protocol::virgl::{ObjectKind, Verb, head};
+use virgld_runtime::dma::SizeClass;
 use virgld_testkit::Random;
 use virgld_testkit::clients::{Clients, Mood};
 use virgld_testkit::device::Temper;
+use virgld_testkit::door::Submission;
 use virgld_testkit::link::LinkConfig;
 use virgld_testkit::system::{System, SystemConfig};
+use zerocopy::IntoBytes;
 
 /// Runs `life` for so many seeds, or for the one that the environment names.
 fn for_seeds(count: u64, life: impl Fn(u64)) {
@@ -131,9 +138,16 @@ fn a_device_that_forgets_commands_hangs_nobody() {
 fn a_device_that_dies_fails_what_was_under_way_and_the_next_takes_its_place() {
     for_seeds(500, |seed| {
         let mut random = Random::new(seed);
-        let mut system = System::new(&config(&mut random, Temper::default()), seed);
-        let standing = Some(system.device.regions());
+        let mut config = config(&mut random, Temper::default());
         let mut clients = Clients::new(seed, Mood::Calm);
+        if seed % 2 == 1 {
+            // Contexts outlive their devices, or break off where there is no room for their journals.
+            config.journals = Some(1 << (9 + random.below(8)));
+            config.small.push(SizeClass { size: 64 << 10, count: 2 });
+            clients = clients.drawing();
+        }
+        let mut system = System::new(&config, seed);
+        let standing = Some(system.device.regions());
         for _ in 0..random.below(60) {
             clients.step(&mut system);
         }
@@ -156,4 +170,50 @@ fn a_device_that_dies_fails_what_was_under_way_and_the_next_takes_its_place() {
         }
         verdict(seed, &wrong);
     });
+}
+
+/// One whose command is the death of devices does not take others' contexts with it, and is given up itself.
+#[test]
+fn a_context_outlives_the_devices_that_another_kills() {
+    let mut config = SystemConfig { journals: Some(1 << 20), ..SystemConfig::default() };
+    config.small.push(SizeClass { size: 64 << 10, count: 2 });
+    let mut system = System::new(&config, 1);
+    let mut open = || {
+        let file = system.door.open(Node::Render);
+        let fixed =
+            ResourceCreate { target: 2, width: 4, height: 4, size: 4096, ..ResourceCreate::default() };
+        let token = system.door.call(file, &fixed, &[]);
+        system.settle();
+        let made = system.door.answer(token).and_then(|answer| answer.fixed::<ResourceCreate>());
+        let made = made.expect("a resource is made");
+        (file, made.bo_handle, made.res_handle)
+    };
+    let (victim, attacker) = (open(), open());
+    let submit = |system: &mut System, (file, handle, resource): (FileId, u32, u32)| {
+        let create = [head(Verb::CREATE_OBJECT, ObjectKind::SURFACE.0, 5), resource, resource, 1, 0, 0];
+        let bind = [head(Verb::SET_FRAMEBUFFER_STATE, 0, 3), 1, 0, resource];
+        let stream = [&create[..], &bind].concat();
+        let what = Submission { stream: stream.as_bytes(), handles: &[handle], ..Submission::default() };
+        system.door.submit(file, &what).expect("there is memory for a stream");
+    };
+    submit(&mut system, victim);
+    system.settle();
+    let state = |system: &mut System, file: FileId| {
+        let report = system.report().expect("all actors answer");
+        let found = report.scheme.files.iter().find(|it| it.file == file).expect("the file is open");
+        (found.lost, found.revivals)
+    };
+    for _ in 0..6 {
+        // The device takes it, and is at it when it dies.
+        submit(&mut system, attacker);
+        system.run();
+        system.device.die();
+        system.advance(Duration::from_millis(500));
+        system.advance(Duration::from_millis(500));
+        system.settle();
+    }
+    assert_eq!(state(&mut system, victim.0), (false, 6));
+    assert_eq!(state(&mut system, attacker.0), (true, 3));
+    assert_eq!(system.device.host().objects(1), 1, "the victim has what it had");
+    assert_eq!(system.offences(), [""; 0]);
 }

@@ -4,6 +4,7 @@ use virgld_protocol::message::context::Message;
 use virgld_protocol::message::{ctrlq, scheme};
 use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 
+use crate::budget::Budget;
 use crate::state::{Effect, State};
 
 /// A context actor.
@@ -16,12 +17,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// An actor for the context that `control` is badged for. `finish` is called when its work is over. With a `journal`
-    /// of at most so many bytes the context is made anew when the device is lost.
+    /// An actor for the context that `control` is badged for. `finish` is called when its work is over. With memory for a
+    /// `journal` the context is made anew when the device is lost.
     pub fn new(
         control: Cap<ctrlq::ContextCommands>,
         scheme: Cap<scheme::FromContext>,
-        journal: Option<usize>,
+        journal: Option<Budget>,
         finish: Box<dyn FnOnce() + Send>,
     ) -> Self {
         let state = journal.map_or_else(State::default, State::journaled);

@@ -1,8 +1,8 @@
 //! What it takes to make a context anew on another device: the objects it has, its bindings, and what its resources
 //! hold, as far as anybody but the lost device knows.
 //!
-//! Made from the command streams as they go out. It holds at most so many bytes; what it does not understand, or has no
-//! room for, breaks it for good, and its context is lost with the next device as without a journal.
+//! Made from the command streams as they go out. It holds what the budget of all journals leaves for it; what it does not
+//! understand, or has no room for, breaks it for good, and its context is lost with the next device as without a journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,15 +15,17 @@ mod contents;
 mod replay;
 mod sub;
 
+use crate::budget::{Account, Budget};
 use contents::{Contents, Piece, Source};
+pub(crate) use replay::Replay;
 use sub::SubContext;
 
 /// The journal of one context.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    /// Bytes that it may hold.
-    bound: usize,
-    /// Bytes that it holds.
+    /// What it may hold.
+    account: Account,
+    /// Bytes that its contents hold.
     used: usize,
     /// Numbers what is noted, so that it is done again in order.
     clock: u64,
@@ -42,6 +44,8 @@ pub(crate) struct Journal {
 /// What it costs to note anything, in bytes, beyond its own words.
 const ENTRY: usize = 64;
 
+const TOO_MUCH: &str = "it holds more than --survive leaves for it";
+
 /// Sub-contexts of one context: a program has a handful of GL contexts on a display.
 const MOST_SUBS: usize = 256;
 
@@ -50,9 +54,13 @@ const TRANSFER_WORDS: usize = 11;
 
 impl Journal {
     /// Of a context that has nothing yet.
-    pub(crate) fn new(bound: usize) -> Self {
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self::of(Account::new(budget))
+    }
+
+    fn of(account: Account) -> Self {
         Self {
-            bound,
+            account,
             used: 0,
             clock: 0,
             attached: BTreeMap::new(),
@@ -73,7 +81,13 @@ impl Journal {
 
     /// It is of no use any more.
     pub(crate) fn give_up(&mut self, why: &'static str) {
-        *self = Self { broken: Some(why), ..Self::new(self.bound) };
+        self.account.hold(0);
+        self.used = 0;
+        self.attached.clear();
+        self.contents.clear();
+        self.drawn.clear();
+        self.subs.clear();
+        self.broken = Some(why);
     }
 
     pub(crate) fn attach(&mut self, resource: ResourceId, backing: Option<Backing>) {
@@ -87,6 +101,7 @@ impl Journal {
         self.drawn.remove(&resource);
         if let Some(contents) = self.contents.remove(&resource) {
             self.used -= contents.bytes();
+            self.weigh();
         }
     }
 
@@ -112,7 +127,10 @@ impl Journal {
                 Err(_) => Err("a command stream ended in the middle of a command"),
             };
             if let Err(why) = noted {
-                return self.give_up(why);
+                self.give_up(why);
+            }
+            if self.broken.is_some() {
+                return;
             }
         }
         self.weigh();
@@ -120,8 +138,8 @@ impl Journal {
 
     fn weigh(&mut self) {
         let subs: usize = self.subs.values().map(SubContext::bytes).sum();
-        if self.used + subs > self.bound {
-            self.give_up("it holds more than --survive allows");
+        if !self.account.hold(self.used + subs) {
+            self.give_up(TOO_MUCH);
         }
     }
 
@@ -227,8 +245,8 @@ impl Journal {
             return Ok(());
         };
         self.copied = self.copied.saturating_add(bytes);
-        if self.copied > self.bound || self.used + bytes > self.bound {
-            return Err("it holds more than --survive allows");
+        if self.copied.max(self.used + bytes) > self.account.most() {
+            return Err(TOO_MUCH);
         }
         let mut copy = vec![0; bytes];
         if backing.region.memory.read(start, &mut copy).is_ok() {

@@ -9,10 +9,12 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod budget;
 mod journal;
 mod state;
 mod survive;
 mod timeline;
 
 pub use actor::Context;
+pub use budget::Budget;
 pub use state::{Effect, State};

@@ -127,12 +127,14 @@ impl State {
             ContextEvent::Completed { serial, result } => self.completed(now, serial, result, effects),
             ContextEvent::Executed { serial, result } => self.executed(now, serial, result, effects),
             ContextEvent::Settled { serial, .. } => self.settle(serial, effects),
-            ContextEvent::Lost if self.life == Life::Live => {
-                if !self.revive(now, effects) {
-                    self.lose(effects);
+            ContextEvent::Lost { blame } if self.life == Life::Live => {
+                if !self.revive(now, blame, effects) {
+                    self.lose(now, effects);
                 }
             }
-            ContextEvent::Lost => {}
+            ContextEvent::Refused if self.life == Life::Live => self.lose(now, effects),
+            ContextEvent::Lost { .. } | ContextEvent::Refused => {}
+            ContextEvent::Replayed { result } => self.replayed(now, result, effects),
             ContextEvent::Destroyed => effects.push(Effect::Finish),
         }
     }
@@ -160,11 +162,13 @@ impl State {
         self.proceed(now, effects);
     }
 
-    fn proceed(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while self
-            .waiting
-            .front()
-            .is_some_and(|work| !matches!(work, Work::Submit(Submit { held: true, .. })))
+    pub(crate) fn proceed(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        // Work comes behind what the context is made anew from.
+        while !self.is_replaying()
+            && self
+                .waiting
+                .front()
+                .is_some_and(|work| !matches!(work, Work::Submit(Submit { held: true, .. })))
             && let Some(work) = self.waiting.pop_front()
         {
             self.perform(now, work, effects);
@@ -307,17 +311,21 @@ impl State {
         }
     }
 
-    fn lose(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn lose(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.life = Life::Lost;
+        self.end_replay();
         self.unfenced = None;
         effects.push(Effect::Scheme(ContextNotice::Lost));
         // No fence is going to tell of what was executed.
         self.settle(Serial(u64::MAX), effects);
+        // It waits for no replay any more.
+        self.proceed(now, effects);
     }
 
     /// What is held will never run; what the device has, it finishes before it destroys the context, and it is
     /// reported until then.
     fn close(&mut self, effects: &mut Vec<Effect>) {
+        self.end_replay();
         for work in std::mem::take(&mut self.waiting) {
             match work {
                 Work::Submit(Submit { serial, .. })

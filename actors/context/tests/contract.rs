@@ -6,11 +6,12 @@ use virgld_protocol::client::Box3d;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{ResourceId, Serial};
 use virgld_protocol::message::context::{Request, Submit};
-use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, DebugName, Transfer};
+use virgld_protocol::message::ctrlq::{Blame, ContextCommand, ContextEvent, DebugName, Transfer};
 use virgld_protocol::message::scheme::{ContextNotice, Reached};
 use virgld_runtime::Time;
 
 const START: Time = Time(0);
+const LOST: ContextEvent = ContextEvent::Lost { blame: Blame::Sole };
 
 fn submit(serial: u64, held: bool) -> Request {
     let serial = Serial(serial);
@@ -87,8 +88,8 @@ fn a_submit_whose_fence_failed_fails_alone() {
 fn a_lost_context_fails_its_work_and_says_so_once() {
     let mut state = live();
     let mut effects = Vec::new();
-    state.control(START, ContextEvent::Lost, &mut effects);
-    state.control(START, ContextEvent::Lost, &mut effects);
+    state.control(START, LOST, &mut effects);
+    state.control(START, LOST, &mut effects);
     assert_eq!(names(&effects), ["lost"]);
     assert_eq!(run(&mut state, vec![submit(1, false)]), ["completed 1 false through 1"]);
 }
@@ -219,7 +220,7 @@ fn what_was_executed_when_the_context_was_lost_is_waited_for_no_more() {
     let mut state = live();
     run(&mut state, vec![unfenced(1), unfenced(2)]);
     hear(&mut state, START, executed(1));
-    assert_eq!(hear(&mut state, START, ContextEvent::Lost), ["lost", "executed 1 complete 1"]);
+    assert_eq!(hear(&mut state, START, LOST), ["lost", "executed 1 complete 1"]);
     assert_eq!(hear(&mut state, START, executed(2)), ["completed 2 true through 2"]);
     assert_eq!(wake(&mut state), [""; 0]);
 }

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test, helpers included: clippy knows only the functions marked so")]
 
 use proptest::prelude::*;
-use virgld_context::{Effect, State};
+use virgld_context::{Budget, Effect, State};
+use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{ResourceId, Serial};
 use virgld_protocol::message::context::{Request, Submit};
-use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, DebugName, STREAM_OFFSET};
+use virgld_protocol::message::ctrlq::{Blame, ContextCommand, ContextEvent, DebugName, STREAM_OFFSET};
 use virgld_protocol::message::resource::Backing;
 use virgld_protocol::message::scheme::ContextNotice;
 use virgld_protocol::virgl::{Command, Commands, MOST_WORDS, Verb, head};
@@ -28,19 +29,24 @@ struct Desk {
 }
 
 impl Desk {
+    /// Whose journal holds at most so many bytes.
     fn new(bound: usize) -> Self {
+        Self::with(Budget::new(2 * bound))
+    }
+
+    fn with(budget: Budget) -> Self {
         let memory = HeapMemory::new(SIZE + STREAM_OFFSET);
         let pool = DmaPool::new(memory, 0, 0, &[SizeClass { size: SIZE + STREAM_OFFSET, count: 1 }]).unwrap();
         let mut desk =
-            Self { state: State::journaled(bound), pool, serial: 0, now: Time(0), notices: Vec::new() };
+            Self { state: State::journaled(budget), pool, serial: 0, now: Time(0), notices: Vec::new() };
         desk.ask(Request::Open { name: DebugName::new("test"), capset: 0 });
         desk
     }
 
-    fn ask(&mut self, request: Request) {
+    fn ask(&mut self, request: Request) -> Vec<ContextCommand> {
         let mut effects = Vec::new();
         self.state.request(self.now, request, &mut effects);
-        self.heed(effects);
+        self.heed(effects)
     }
 
     fn heed(&mut self, effects: Vec<Effect>) -> Vec<ContextCommand> {
@@ -80,11 +86,35 @@ impl Desk {
         }));
     }
 
-    /// The device is lost: what the next is asked to do.
-    fn lose(&mut self) -> Vec<ContextCommand> {
+    fn hear(&mut self, event: ContextEvent) -> Vec<ContextCommand> {
         let mut effects = Vec::new();
-        self.state.control(self.now, ContextEvent::Lost, &mut effects);
+        self.state.control(self.now, event, &mut effects);
         self.heed(effects)
+    }
+
+    /// The device is lost, and how far the context is to blame: what the next is asked to do first.
+    fn lose_by(&mut self, blame: Blame) -> Vec<ContextCommand> {
+        self.hear(ContextEvent::Lost { blame })
+    }
+
+    /// The device is through with a stream of the replay: what it is asked to do then.
+    fn replay_on(&mut self) -> Vec<ContextCommand> {
+        self.hear(ContextEvent::Replayed { result: Ok(()) })
+    }
+
+    /// The device is lost: what the next is asked to do, until the context is as it was.
+    fn lose(&mut self) -> Vec<ContextCommand> {
+        let mut asked = self.lose_by(Blame::Sole);
+        let mut answered = 0;
+        loop {
+            let replays = asked.iter().filter(|it| matches!(it, ContextCommand::Replay { .. })).count();
+            if answered == replays {
+                return asked;
+            }
+            answered += 1;
+            let more = self.replay_on();
+            asked.extend(more);
+        }
     }
 
     /// The same, when all that is asked is in the streams.
@@ -100,6 +130,11 @@ impl Desk {
             .flatten()
             .collect()
     }
+}
+
+fn submit(serial: u64) -> Request {
+    let serial = Serial(serial);
+    Request::Submit(Submit { stream: None, length: 0, ring: None, serial, held: false, fenced: true })
 }
 
 fn command(verb: Verb, object: u8, words: &[u32]) -> Vec<u32> {
@@ -244,6 +279,88 @@ fn a_context_that_is_the_death_of_devices_is_given_up() {
     }
     assert!(desk.lose().is_empty());
     assert!(matches!(desk.notices.last(), Some(ContextNotice::Lost)));
+}
+
+#[test]
+fn a_device_that_others_are_to_blame_for_does_not_count() {
+    let mut desk = Desk::new(8192);
+    for blame in [Blame::None; 20].into_iter().chain([Blame::Shared; 20]) {
+        assert!(!desk.lose_by(blame).is_empty(), "{blame:?}");
+        while !desk.replay_on().is_empty() {}
+    }
+    assert!(!desk.lose().is_empty());
+}
+
+#[test]
+fn a_device_that_dies_of_a_replay_is_the_last_to_be_told_it() {
+    let mut desk = Desk::new(8192);
+    assert!(!desk.lose_by(Blame::Sole).is_empty());
+    assert!(desk.lose_by(Blame::Sole).is_empty());
+    let [ContextNotice::Revived, ContextNotice::Unjournaled { .. }, ContextNotice::Lost] = desk.notices[..]
+    else {
+        panic!("{:?}", desk.notices)
+    };
+    // Somebody else is as likely to be to blame: that is borne with, though not for ever.
+    let mut desk = Desk::new(8192);
+    let borne = (0..10).take_while(|_| !desk.lose_by(Blame::Shared).is_empty()).count();
+    assert_eq!(borne, 4);
+    // A device that dies before it comes to the replay says nothing of that.
+    let mut desk = Desk::new(8192);
+    assert!((0..10).all(|_| !desk.lose_by(Blame::None).is_empty()));
+}
+
+#[test]
+fn a_replay_that_the_device_refuses_ends_the_context() {
+    let mut desk = Desk::new(8192);
+    assert!(!desk.lose_by(Blame::None).is_empty());
+    let row = desk.ask(submit(1));
+    assert!(row.is_empty());
+    assert!(desk.hear(ContextEvent::Replayed { result: Err(Errno::ENOMEM) }).is_empty());
+    let told = format!("{:?}", desk.notices);
+    assert!(told.contains("Unjournaled") && told.contains("Lost") && told.contains("EIO"), "{told}");
+}
+
+#[test]
+fn work_comes_behind_the_replay_and_the_replay_a_few_streams_at_a_time() {
+    let mut desk = Desk::new(1 << 20);
+    desk.attach(5, Some(&[0; 200 << 10]));
+    desk.attach(6, None);
+    // Rows that come from memory which has been used again since: the journal has their bytes.
+    let words = [6, 0, 0, 4096, 0, 0, 0, 0, 1024, 50, 1, 5, 0, 0];
+    desk.stream(&command(Verb::COPY_TRANSFER3D, 0, &words));
+    let asked = desk.lose_by(Blame::None);
+    let streams = |asked: &[ContextCommand]| {
+        asked.iter().filter(|it| matches!(it, ContextCommand::Replay { .. })).count()
+    };
+    assert_eq!((asked.len(), streams(&asked)), (3 + 4, 4));
+    assert!(desk.ask(submit(7)).is_empty(), "it waits");
+    let mut left = 4;
+    let after = loop {
+        let asked = desk.replay_on();
+        left = left - 1 + streams(&asked);
+        if left == 0 {
+            break asked;
+        }
+        assert_eq!(streams(&asked), asked.len());
+    };
+    assert!(matches!(after[..], [ContextCommand::Submit { serial: Serial(7), .. }]), "{after:?}");
+}
+
+#[test]
+fn journals_share_what_there_is() {
+    let budget = Budget::new(16 << 10);
+    let greedy = command(Verb::CREATE_OBJECT, SHADER, &[0; 1000]);
+    let mut first = Desk::with(budget.grant());
+    let mut second = Desk::with(budget.grant());
+    first.stream(&greedy);
+    second.stream(&greedy);
+    assert!(budget.used() > 8000);
+    // Both hold a quarter of it: that each had another half is too much.
+    second.stream(&command(Verb::CREATE_OBJECT, SHADER, &[[1; 500], [1; 500]].concat()));
+    let [ContextNotice::Unjournaled { .. }] = second.notices[..] else { panic!("{:?}", second.notices) };
+    assert!(!first.lose().is_empty() && second.lose().is_empty());
+    drop((first, second));
+    assert_eq!(budget.used(), 0);
 }
 
 #[test]

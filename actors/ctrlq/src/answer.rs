@@ -47,14 +47,26 @@ impl State {
         // First, so that the resource actor does not take the loss of a command for the device's refusal of it.
         effects.push(Effect::Resource(ResourceEvent::Down));
         effects.push(Effect::Display(ControlEvent::Down));
+        let suspects = self.suspects();
+        let blame = |context| suspects.blame(context);
         let lost = std::mem::take(&mut self.made);
-        effects.extend(lost.iter().map(|context| Effect::Context(*context, ContextEvent::Lost)));
+        effects.extend(
+            lost.iter()
+                .map(|context| Effect::Context(*context, ContextEvent::Lost { blame: blame(*context) })),
+        );
+        for (_, pending) in &mut self.pending {
+            // Its context has just been told, and may be about to begin anew.
+            if let Meaning::ContextCreated(context) | Meaning::Replayed(context) = pending.meaning {
+                pending.meaning = Meaning::Counted(context);
+            }
+        }
         self.lost.extend(lost);
         self.refuse_void(effects);
     }
 
     fn returned(&mut self, cookie: u32, slice: DmaSlice, written: u32, effects: &mut Vec<Effect>) {
         let Some(pending) = self.forget(cookie) else { return };
+        self.answered = self.answered.max(pending.ticket);
         let outcome = outcome(&pending, &slice, written);
         if outcome.is_err() {
             self.report.errors += 1;
@@ -73,9 +85,7 @@ impl State {
         let Some(pending) = self.forget(cookie) else { return };
         self.report.lost += 1;
         // A resource that was on its way out has still to leave the next device, which is told of it.
-        let told =
-            matches!(pending.meaning, Meaning::ContextCreated(context) if self.lost.contains(&context));
-        if !pending.expired && !told && !matches!(pending.meaning, Meaning::Unreferenced(_)) {
+        if !pending.expired && !matches!(pending.meaning, Meaning::Unreferenced(_)) {
             self.fail(pending.meaning, Errno::EIO, effects);
         }
     }
@@ -114,10 +124,12 @@ fn succeed(pending: &Pending, slice: &DmaSlice, written: u32, effects: &mut Vec<
     let written = written.saturating_sub(to_u32(HEADER_BYTES));
     effects.push(match pending.meaning {
         Meaning::Nothing
+        | Meaning::Counted(_)
         | Meaning::ContextCreated(_)
         | Meaning::ContextDestroyed(_)
         | Meaning::ResourceMade(_) => return,
         Meaning::Work(context, work) => Effect::Context(context, work.event(Ok(()))),
+        Meaning::Replayed(context) => Effect::Context(context, ContextEvent::Replayed { result: Ok(()) }),
         Meaning::Unreferenced(resource) => Effect::Resource(ResourceEvent::Unreferenced { resource }),
         Meaning::CapsetInfo(token) => {
             let info = read::<OkCapsetInfo, { size_of::<OkCapsetInfo>() }>(slice, body, written);

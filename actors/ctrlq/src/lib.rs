@@ -11,6 +11,7 @@
 mod actor;
 mod answer;
 mod backlog;
+mod blame;
 mod command;
 mod state;
 

@@ -68,6 +68,9 @@ pub(crate) enum Meaning {
     ContextDestroyed(ContextId),
     /// Only counted: an error here shows in the commands that follow.
     Nothing,
+    /// The same, and it was a context's.
+    Counted(ContextId),
+    Replayed(ContextId),
     Work(ContextId, Work),
     ResourceMade(ResourceId),
     Unreferenced(ResourceId),
@@ -104,8 +107,9 @@ pub(crate) struct Pending {
     pub(crate) meaning: Meaning,
     pub(crate) fenced: bool,
     pub(crate) response: (u32, u32),
-    /// Which use of its place this is, so that a deadline is not taken for a later command's.
-    ticket: u64,
+    /// Which use of its place this is, so that a deadline is not taken for a later command's; in the order in which
+    /// commands were sent.
+    pub(crate) ticket: u64,
     /// Reported already as failed; only its memory is waited for.
     pub(crate) expired: bool,
 }
@@ -147,6 +151,8 @@ pub struct State {
     pub(crate) lost: BTreeSet<ContextId>,
     /// When the device last gave a command back, or came up.
     pub(crate) last_sign: Time,
+    /// The last command, as they were sent, that has come back: the device has been through all before it.
+    pub(crate) answered: u64,
     /// The transport was told already that the device is of no use.
     pub(crate) complained: bool,
     pub(crate) report: Report,
@@ -171,6 +177,7 @@ impl State {
             made: BTreeSet::new(),
             lost: BTreeSet::new(),
             last_sign: Time(0),
+            answered: 0,
             complained: false,
             report: Report::default(),
         }
@@ -395,6 +402,7 @@ impl State {
     /// Says whether there was anything.
     fn expire_sent(&mut self, now: Time, effects: &mut Vec<Effect>) -> bool {
         let mut any = false;
+        let silent = self.is_silent(now);
         while let Some((time, cookie, ticket)) = self.deadlines.front().copied() {
             let prolonged = self.prolonged(time);
             let waiting = self.pending.get_mut(cookie as usize).filter(|pending| pending.ticket == ticket);
@@ -409,6 +417,10 @@ impl State {
                 if matches!(pending.meaning, Meaning::Unreferenced(_)) {
                     continue;
                 }
+                // A device that does nothing any more is about to be given up: what begins can begin on the next.
+                if silent && matches!(pending.meaning, Meaning::ContextCreated(_) | Meaning::Replayed(_)) {
+                    continue;
+                }
                 pending.expired = true;
                 let meaning = pending.meaning;
                 self.fail(meaning, Errno::ETIMEDOUT, effects);
@@ -420,12 +432,15 @@ impl State {
     /// A device that has forgotten a command costs that command. One that has given nothing back for as long as a
     /// command may take, though it had one all the time, does nothing any more.
     fn complain(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let silent = now.since(self.last_sign) >= self.patience;
-        if silent && self.device != Device::Down && !self.complained {
+        if self.is_silent(now) && self.device != Device::Down && !self.complained {
             self.complained = true;
             let reason = format!("the device has answered nothing for {:?}: it is stalled", self.patience);
             effects.push(Effect::Complain(Complaint { reason }));
         }
+    }
+
+    fn is_silent(&self, now: Time) -> bool {
+        now.since(self.last_sign) >= self.patience
     }
 
     /// Drops deadlines of commands that have been answered.
@@ -452,8 +467,9 @@ impl State {
 
     fn refuse(&mut self, command: Command, effects: &mut Vec<Effect>) {
         self.report.lost += 1;
-        // Until there is another device, the one before may still write: its memory is nobody else's.
-        if !matches!(command.meaning(), Meaning::Unreferenced(_)) {
+        // Until there is another device, the one before may still write: its memory is nobody else's. A context whose replay
+        // this was hears of the loss itself.
+        if !matches!(command.meaning(), Meaning::Unreferenced(_) | Meaning::Replayed(_)) {
             self.fail(command.meaning(), Errno::EIO, effects);
         }
     }
@@ -476,8 +492,11 @@ impl State {
     /// Tells whom it concerns that a command failed.
     pub(crate) fn fail(&mut self, meaning: Meaning, errno: Errno, effects: &mut Vec<Effect>) {
         effects.push(match meaning {
-            Meaning::Nothing => return,
-            Meaning::ContextCreated(context) => Effect::Context(context, ContextEvent::Lost),
+            Meaning::Nothing | Meaning::Counted(_) => return,
+            Meaning::Replayed(context) => {
+                Effect::Context(context, ContextEvent::Replayed { result: Err(errno) })
+            }
+            Meaning::ContextCreated(context) => Effect::Context(context, ContextEvent::Refused),
             // The device forgets the context with everything else; nobody waits to be told otherwise.
             Meaning::ContextDestroyed(context) => return self.departing.push(context),
             Meaning::Work(context, work) => Effect::Context(context, work.event(Err(errno))),
@@ -514,9 +533,8 @@ impl Command {
             Self::Context(context, command) => match command {
                 ContextCommand::Create { .. } => Meaning::ContextCreated(*context),
                 ContextCommand::Destroy => Meaning::ContextDestroyed(*context),
-                ContextCommand::Attach { .. }
-                | ContextCommand::Detach { .. }
-                | ContextCommand::Replay { .. } => Meaning::Nothing,
+                ContextCommand::Attach { .. } | ContextCommand::Detach { .. } => Meaning::Counted(*context),
+                ContextCommand::Replay { .. } => Meaning::Replayed(*context),
                 ContextCommand::Submit { serial, fenced: true, .. } => {
                     Meaning::Work(*context, Work::Complete(*serial))
                 }

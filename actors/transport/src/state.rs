@@ -199,7 +199,7 @@ impl State {
             LinkEvent::ConfigurationChanged => {
                 effects.push(Effect::Queue(CONTROL_QUEUE, Event::ConfigurationChanged));
             }
-            LinkEvent::Down { reason } => self.down(&reason, effects),
+            LinkEvent::Down { reason } => self.condemn(&reason, effects),
         }
     }
 
@@ -230,6 +230,10 @@ impl State {
 
     /// Somebody has found the device to be of no use any more.
     pub fn condemn(&mut self, reason: &str, effects: &mut Vec<Effect>) {
+        // What it was through with is done, and whose command it died of is told from what is not.
+        for index in QUEUES {
+            self.collect(index, effects);
+        }
         self.down(reason, effects);
     }
 

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use virgld_protocol::message::transport::Publish;
+use virgld_protocol::message::transport::{Event, Publish};
 use virgld_runtime::Time;
 use virgld_runtime::dma::{DmaPool, SizeClass};
 use virgld_runtime::io::Ready;
 use virgld_runtime::link::{CommandArea, Link, LinkEvent, QueueArea, Region, RegionId};
 use virgld_runtime::memory::{HeapMemory, Memory};
-use virgld_transport::State;
+use virgld_transport::{Effect, State};
 
 const SIZE: u16 = 8;
 const AVAILABLE: usize = 128;
@@ -145,4 +145,16 @@ fn commands_for_pointers_are_counted_apart() {
         case.state.publish(publish, &mut Vec::new());
     }
     assert_eq!(case.state.report().cursor_commands, 2);
+}
+
+#[test]
+fn what_a_device_was_through_with_is_taken_before_it_is_given_up() {
+    let mut case = Case::new();
+    case.answer();
+    let mut effects = Vec::new();
+    case.state.condemn("the test says so", &mut effects);
+    let returned =
+        effects.iter().position(|it| matches!(it, Effect::Queue(0, Event::Returned { cookie: 7, .. })));
+    let down = effects.iter().position(|it| matches!(it, Effect::Queue(0, Event::Down { .. })));
+    assert!(returned.is_some() && returned < down, "{effects:?}");
 }

@@ -25,7 +25,10 @@ pub(super) fn ground(results: &Results) -> String {
 pub(super) fn of(results: &Results) -> Vec<Table> {
     let mut clients: Vec<usize> = gl_rows(results).map(|row| row.clients).collect();
     clients.dedup();
-    let gl = clients.into_iter().map(|clients| gl(results, clients));
+    let survival = gl_rows(results).any(|row| row.median(Side::Surviving).is_some());
+    let gl = clients
+        .into_iter()
+        .map(|clients| if survival { surviving(results, clients) } else { gl(results, clients) });
     let all =
         [below_gl(results), screens(results)].into_iter().chain(gl).chain([beside(results), memory(results)]);
     all.filter(|table| !table.rows.is_empty()).collect()
@@ -82,6 +85,22 @@ fn gl(results: &Results, clients: usize) -> Table {
         legend: "Least / median / most over the rounds, and the 99th percentile. \
                  Speed is how many times as fast virgld is: more than 1.00 is faster.",
         head: HEAD[..if clients > 1 { HEAD.len() } else { HEAD.len() - 2 }].to_vec(),
+        rows: rows.map(line).collect(),
+    }
+}
+
+fn surviving(results: &Results, clients: usize) -> Table {
+    let rows = gl_rows(results).filter(|row| row.clients == clients);
+    let line = |row: &Row| {
+        let sides = [Side::Virgld, Side::Surviving].map(|side| cell(row, side));
+        let speed = ratio(row.speed(Side::Surviving, Side::Virgld));
+        [name(row)].into_iter().chain(sides).chain([speed]).collect()
+    };
+    Table {
+        title: format!("GL with contexts that outlive their device, {clients} at once"),
+        legend: "Least / median / most over the rounds, and the 99th percentile. \
+                 Speed is how many times as fast it is with --survive: less than 1.00 is slower.",
+        head: vec!["case", "virgld", "virgld --survive", "speed by virgld's"],
         rows: rows.map(line).collect(),
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use virgld_context::Budget;
 
 use super::device::DeviceChoice;
 
@@ -117,9 +118,9 @@ pub(crate) struct Serve {
     /// What is to go wrong, for tests: a TOML file, explained in docs/faults.md.
     #[arg(long, value_name = "FILE")]
     pub(crate) faults: Option<PathBuf>,
-    /// Have GL contexts outlive a device that is lost: each keeps a journal of what it takes to make it anew on the next,
-    /// of at most so many MiB (64 if not said).
-    #[arg(long, value_name = "MIB", num_args = 0..=1, require_equals = true, default_missing_value = "64",
+    /// Have GL contexts outlive a device that is lost: each keeps a journal of what it takes to make it anew on the next.
+    /// All journals together hold at most so many MiB (256 if not said), each as much as it leaves over.
+    #[arg(long, value_name = "MIB", num_args = 0..=1, require_equals = true, default_missing_value = "256",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) survive: Option<u16>,
     /// End when no program has used the daemon for so many seconds.
@@ -134,9 +135,9 @@ impl Serve {
         Duration::from_micros(self.busy_poll.unwrap_or(usual).into())
     }
 
-    /// How many bytes a context may keep to outlive its device.
-    pub(crate) fn journal(&self) -> Option<usize> {
-        self.survive.map(|mebibytes| usize::from(mebibytes) << 20)
+    /// Memory for what contexts keep to outlive their device.
+    pub(crate) fn journals(&self) -> Option<Budget> {
+        self.survive.map(|mebibytes| Budget::new(usize::from(mebibytes) << 20))
     }
 }
 

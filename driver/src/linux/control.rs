@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use virgld_context::Budget;
 use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger};
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::{ctrlq, display, keeper, resource, scheme, transport};
@@ -41,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) display: Cap<display::FromDaemon>,
     /// Whose each context is.
     pub(crate) contexts: Contexts,
+    /// What the journals hold, if contexts are to outlive their device.
+    pub(crate) journals: Option<Budget>,
 }
 
 impl Parts {
@@ -57,7 +60,7 @@ impl Parts {
 
     /// The state of the whole, once all have given theirs.
     pub(crate) fn complete(&self, accounts: &Accounts) -> Option<Report> {
-        accounts.complete(&(self.contexts)())
+        accounts.complete(&(self.contexts)(), self.journals.as_ref())
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use virgld_context::Budget;
 use virgld_protocol::device::Feature;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::scheme::Node;
@@ -24,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) clients: Vec<Client>,
     /// GL contexts on the device.
     pub(crate) contexts: usize,
+    /// Memory of what they keep to outlive the device, if they are to.
+    pub(crate) journals: Option<Journals>,
     /// Resources on the device.
     pub(crate) resources: usize,
     /// Bytes of memory behind them.
@@ -40,6 +43,14 @@ pub(crate) struct Report {
     pub(crate) silences: u64,
     /// All that is kept for somebody.
     pub(crate) leaks: Leaks,
+}
+
+/// What contexts keep to outlive their device, all together.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Journals {
+    pub(crate) bytes: usize,
+    /// Bytes that there are for them.
+    pub(crate) bound: usize,
 }
 
 /// The daemon's own process.
@@ -171,7 +182,11 @@ impl Accounts {
     }
 
     /// The whole, once all parts are there. `contexts` says whose each is.
-    pub(crate) fn complete(&self, contexts: &HashMap<ContextId, FileId>) -> Option<Report> {
+    pub(crate) fn complete(
+        &self,
+        contexts: &HashMap<ContextId, FileId>,
+        journals: Option<&Budget>,
+    ) -> Option<Report> {
         let leaks = Leaks::of(self, contexts)?;
         let (transport, control) = (self.transport.as_ref()?, self.control.as_ref()?);
         let (resource, scheme) = (self.resource.as_ref()?, self.scheme.as_ref()?);
@@ -182,6 +197,7 @@ impl Accounts {
             display: Display::of(self.display.as_ref()?),
             clients,
             contexts: control.contexts,
+            journals: journals.map(|it| Journals { bytes: it.used(), bound: it.total() }),
             resources: resource.resources.len(),
             resource_bytes: resource.resources.iter().map(|it| it.bytes).sum(),
             regions: resource.regions,
@@ -339,7 +355,14 @@ impl fmt::Display for Report {
             "silences   {} calls and pieces of work given up, as an actor never answered",
             self.silences
         )?;
-        writeln!(to, "contexts   {}", self.contexts)?;
+        write!(to, "contexts   {}", self.contexts)?;
+        match &self.journals {
+            None => writeln!(to)?,
+            Some(Journals { bytes, bound }) => {
+                let [bytes, bound] = [bytes, bound].map(|it| mebibytes(*it as u64));
+                writeln!(to, "; to outlive the device they keep {bytes:.1} of {bound:.0} MiB")?;
+            }
+        }
         self.display.fmt(to)?;
         writeln!(to, "clients    {}", self.clients.len())?;
         for client in &self.clients {

@@ -37,7 +37,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Error> {
     } else {
         sandbox::enter(&device, &directory)?;
     }
-    let system = wiring::wire(&device, &directory, options.command_deadline, &policy, options.journal())?;
+    let system = wiring::wire(&device, &directory, options.command_deadline, &policy, options.journals())?;
     let saboteur = Saboteur::new(system.injector.clone(), &system.kept, system.monitor.clone());
     saboteur.inject(faults)?;
     saboteur.listen(&directory.join(FAULTS))?;

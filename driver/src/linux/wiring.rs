@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use virgld_context::Context;
+use virgld_context::{Budget, Context};
 use virgld_ctrlq::ControlQueue;
 use virgld_cursorq::CursorQueue;
 use virgld_display::{Display, Presentation};
@@ -141,7 +141,7 @@ pub(crate) fn wire(
     directory: &std::path::Path,
     command_deadline: Duration,
     policy: &Policy,
-    journal: Option<usize>,
+    journals: Option<Budget>,
 ) -> Result<System, Error> {
     let reactor = Reactor::new()?;
     let stage = Stage::new(reactor.waker());
@@ -201,7 +201,7 @@ pub(crate) fn wire(
         notices: scheme_box.minter(),
         registrar,
         contexts,
-        journal,
+        journals: journals.as_ref().map(Budget::grant),
     });
 
     let door_ready = door_box.minter::<door::FromReactor>();
@@ -222,6 +222,7 @@ pub(crate) fn wire(
         keeper: keeper_box.open(ANY),
         display: display_box.open(ANY),
         contexts: whose(&supervisor.contexts),
+        journals: journals.as_ref().map(Budget::grant),
     });
     let status_ready = status_box.open::<control::FromReactor>(ANY);
     let status_sink: ReadySink = Box::new(move |it| status_ready.send(it).is_ok());
@@ -277,7 +278,7 @@ pub(crate) fn wire(
         resource_box.open(ANY),
     );
     let scheme = Scheme::new(
-        scheme_limits(policy, command_deadline, journal.is_some()),
+        scheme_limits(policy, command_deadline, journals.is_some()),
         door_box.open(ANY),
         resource_box.open(ANY),
         display_box.open(ANY),
@@ -317,8 +318,8 @@ struct ContextParts {
     notices: Minter<scheme::FromContext>,
     registrar: Cap<ctrlq::Registrar>,
     contexts: Arc<Mutex<HashMap<SlotId, (FileId, ContextId)>>>,
-    /// How many bytes a context may keep to outlive its device.
-    journal: Option<usize>,
+    /// Memory for what contexts keep to outlive their device.
+    journals: Option<Budget>,
 }
 
 /// How long things may take, and how many there may be, at the scheme.
@@ -371,7 +372,8 @@ fn context_starter(parts: ContextParts) -> Box<dyn FnMut(FileId) -> Cap<context:
             locked(&contexts).remove(&slot);
             spawner.stop(slot);
         });
-        parts.spawner.start("context", mailbox, Context::new(commands, notices, parts.journal, finish));
+        let journal = parts.journals.as_ref().map(Budget::grant);
+        parts.spawner.start("context", mailbox, Context::new(commands, notices, journal, finish));
         cap
     })
 }

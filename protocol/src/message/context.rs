@@ -31,7 +31,9 @@ words!(Message {
     "Control.Completed" => Self::Control(ContextEvent::Completed { .. }),
     "Control.Executed" => Self::Control(ContextEvent::Executed { .. }),
     "Control.Settled" => Self::Control(ContextEvent::Settled { .. }),
-    "Control.Lost" => Self::Control(ContextEvent::Lost),
+    "Control.Replayed" => Self::Control(ContextEvent::Replayed { .. }),
+    "Control.Refused" => Self::Control(ContextEvent::Refused),
+    "Control.Lost" => Self::Control(ContextEvent::Lost { .. }),
     "Control.Destroyed" => Self::Control(ContextEvent::Destroyed),
 }
     fn twin(&self) -> Option<Self> {
@@ -43,8 +45,9 @@ words!(Message {
         match event {
             ContextEvent::Completed { result, .. }
             | ContextEvent::Executed { result, .. }
-            | ContextEvent::Settled { result, .. } => spoil(result),
-            ContextEvent::Lost | ContextEvent::Destroyed => false,
+            | ContextEvent::Settled { result, .. }
+            | ContextEvent::Replayed { result } => spoil(result),
+            ContextEvent::Refused | ContextEvent::Lost { .. } | ContextEvent::Destroyed => false,
         }
     }
 );

@@ -168,7 +168,8 @@ pub enum ContextCommand {
     },
     /// TRANSFER_TO_HOST_3D or TRANSFER_FROM_HOST_3D.
     Transfer(Transfer),
-    /// SUBMIT_3D of what the context's own journal says. Nobody is told when it is done.
+    /// SUBMIT_3D of what the context's own journal says. Answered by [`ContextEvent::Replayed`], unless the device is lost
+    /// before.
     Replay {
         /// The stream.
         stream: Vec<u32>,
@@ -242,10 +243,32 @@ pub enum ContextEvent {
         /// Whether the device said OK.
         result: Result<(), Errno>,
     },
-    /// The device answered CTX_CREATE with an error, or lost the context.
-    Lost,
+    /// The device has been through a stream of the context's journal.
+    Replayed {
+        /// Whether the device said OK.
+        result: Result<(), Errno>,
+    },
+    /// The device answered CTX_CREATE with an error, or never: it does not have the context.
+    Refused,
+    /// The device is lost, and the context with it. Nothing is told any more of the replays that it had.
+    Lost {
+        /// How far the context is to blame.
+        blame: Blame,
+    },
     /// The device answered CTX_DESTROY: its number is free.
     Destroyed,
+}
+
+/// How far a context is to blame for the loss of a device. Devices go through the control queue in order, so what one
+/// died of is what it had come to, and not what came after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The device had not come to its commands, or was through with them.
+    None,
+    /// It may have been at a command of this context, or at one of somebody else.
+    Shared,
+    /// It was at a command of this context.
+    Sole,
 }
 
 /// What the resource actor may have the device do.

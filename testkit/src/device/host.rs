@@ -9,6 +9,7 @@ use virgld_protocol::device::{
     ResourceFlush, ResourceUnref, SetScanout, Submit3d, TransferFromHost3d, TransferToHost2d,
     TransferToHost3d,
 };
+use virgld_protocol::virgl::{Commands, ObjectKind, Verb};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::offence::Offence;
@@ -49,10 +50,14 @@ pub(super) type Surface = (u32, u32, Vec<u8>);
 
 /// The renderer.
 ///
-/// A command stream is understood as an array of resource numbers: those that it uses.
+/// A command stream is understood as virgl's where its first word is the head of a command with words; of that it knows
+/// windows on resources, what is made the framebuffer, and transfers. Any other is an array of resource numbers: those that
+/// it uses.
 #[derive(Debug, Default)]
 pub struct Host {
     contexts: BTreeMap<u32, BTreeSet<u32>>,
+    /// The objects of each, and the resources that they are windows on.
+    objects: BTreeMap<u32, BTreeMap<u32, u32>>,
     pub(super) resources: BTreeMap<u32, Resource>,
     /// What was refused at the host's own whim, so that commands that build on it are not the driver's fault.
     forgiven_contexts: BTreeSet<u32>,
@@ -85,6 +90,11 @@ impl Host {
     /// Contexts.
     pub fn contexts(&self) -> usize {
         self.contexts.len()
+    }
+
+    /// Objects of a context.
+    pub fn objects(&self, context: u32) -> usize {
+        self.objects.get(&context).map_or(0, BTreeMap::len)
     }
 
     /// Resources.
@@ -217,6 +227,7 @@ impl Host {
     fn context_destroy(&mut self, asked: &Asked<'_>) -> Executed {
         self.context(asked)?;
         self.contexts.remove(&asked.header.ctx_id);
+        self.objects.remove(&asked.header.ctx_id);
         Ok(Vec::new())
     }
 
@@ -248,10 +259,47 @@ impl Host {
             return Err(self.accuse(wrong, Code::ERR_INVALID_PARAMETER));
         }
         self.context(asked)?;
-        for word in stream.chunks_exact(4) {
-            self.attached(asked, u32::from_le_bytes([word[0], word[1], word[2], word[3]]))?;
+        let words = stream.chunks_exact(4).map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]));
+        let words: Vec<u32> = words.collect();
+        // Resources are few: their numbers say nothing of words that follow.
+        if words.first().is_some_and(|head| head >> 16 > 0) {
+            self.draw(asked, &words)?;
+            return Ok(Vec::new());
+        }
+        for word in words {
+            self.attached(asked, word)?;
         }
         Ok(Vec::new())
+    }
+
+    /// Executes a stream of virgl's.
+    fn draw(&mut self, asked: &Asked<'_>, words: &[u32]) -> Result<(), Code> {
+        let context = asked.header.ctx_id;
+        for command in Commands::of(words) {
+            let Ok(command) = command else {
+                return Err(self.accuse(Offence::Malformed { context }, Code::ERR_INVALID_PARAMETER));
+            };
+            match command.verb {
+                Verb::CREATE_OBJECT if command.object == ObjectKind::SURFACE => {
+                    self.attached(asked, command.word(1))?;
+                    self.objects.entry(context).or_default().insert(command.word(0), command.word(1));
+                }
+                Verb::DESTROY_OBJECT => {
+                    self.objects.entry(context).or_default().remove(&command.word(0));
+                }
+                Verb::SET_FRAMEBUFFER_STATE => {
+                    let known = self.objects.entry(context).or_default();
+                    let named = command.words.iter().skip(1).filter(|object| **object != 0);
+                    if let Some(object) = named.copied().find(|object| !known.contains_key(object)) {
+                        let offence = Offence::UnknownObject { context, object };
+                        return Err(self.accuse(offence, Code::ERR_INVALID_PARAMETER));
+                    }
+                }
+                Verb::TRANSFER3D => self.attached(asked, command.word(0))?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn transfer(

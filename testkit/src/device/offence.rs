@@ -42,6 +42,20 @@ pub enum Offence {
     /// A context was made twice, or is number 0.
     #[error("context {0} cannot be made")]
     ContextExists(u32),
+    /// A command stream that ends in the middle of a command.
+    #[error("a stream of context {context} is cut short")]
+    Malformed {
+        /// Whose.
+        context: u32,
+    },
+    /// A command stream that names an object which the context does not have.
+    #[error("a stream of context {context} names the unknown object {object}")]
+    UnknownObject {
+        /// Whose.
+        context: u32,
+        /// Which object.
+        object: u32,
+    },
     /// A command that names a resource that does not exist.
     #[error("command {code:?} for the unknown resource {resource}")]
     UnknownResource {

@@ -29,9 +29,11 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         Err(left) => return Ok(Outcome::Failed(left)),
     };
     let (lost, apart) = on_host(workspace)?;
+    outlived(workspace)?;
     Ok(Outcome::Passed(format!(
         "{held} attacks; a program beside them drew {drawn} times, pixels right; {lost} devices hung or crashed by \
-         streams: others draw again at once, and one with a device of its own drew {apart} times all along"
+         streams: others draw again at once, and one with a device of its own drew {apart} times all along; with --survive \
+         the victim of a hang and of a crash keeps its texture"
     )))
 }
 
@@ -79,6 +81,18 @@ fn on_host(workspace: &Workspace) -> Result<(u64, usize)> {
             return Err(Failure::new("no stream hung the device: these attacks show nothing"));
         }
         Ok((lost, drawn))
+    })
+}
+
+/// Where contexts outlive their device, that of a victim does, whatever others did to the device; and the attacker's does not
+/// take one device after another.
+fn outlived(workspace: &Workspace) -> Result<()> {
+    const HANG_AND_CRASH: [&str; 4] = ["--host", "--survive", "host-endless-draw", "host-image-format"];
+    daemon::with_arguments(workspace, &["--survive", "--command-deadline", DEADLINE], |daemon| {
+        attack(workspace, daemon, &HANG_AND_CRASH)?;
+        draw(workspace, daemon)?;
+        settled(daemon)?;
+        Ok(())
     })
 }
 

@@ -3,12 +3,16 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+
 use crate::daemon::{self, Daemon};
 use crate::failure::{Context, Failure, Result};
 use crate::process::tail;
 use crate::report::Outcome;
 use crate::sheet::Picture;
 use crate::steps::Session;
+use crate::steps::faults::until;
 use crate::steps::showing::{PATIENCE, Showing, in_a_browser, nothing_left, screenshot};
 use crate::workspace::Workspace;
 
@@ -52,11 +56,18 @@ fn without_3d(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
     let command = format!("{} --png {}", program.display(), expected.display());
     {
         let mut program = Showing::start(daemon, "modeflip", SHOWING, &command)?;
-        program.until(daemon, "its last frame, by the device", |_| {
+        let shows = |_: &Picture| {
             let taken = daemon.tool("screenshot").arg("--sent").arg(&sent).output();
             let [drawn, seen] = [&expected, &sent].map(|file| Picture::read(file));
             taken.is_ok() && drawn.is_ok_and(|drawn| seen.is_ok_and(|seen| drawn.bytes() == seen.bytes()))
+        };
+        program.until(daemon, "its last frame, by the device", shows)?;
+        // It draws nothing more: what the next device sends to be shown is what virgld has of it.
+        kill_process(daemon.device()?, Signal::KILL).context(|| "the device is gone".into())?;
+        until(daemon, "the loss is noticed", |status| {
+            Ok(status.pointer("/device/losses").and_then(Value::as_u64) == Some(1))
         })?;
+        program.until(daemon, "its last frame, by the device after that", shows)?;
         program.process.kill()?;
     }
     nothing_left(daemon)?;

@@ -161,7 +161,7 @@ const STEPS: &[Step] = &[
         "faults",
         GL,
         faults::run,
-        "the device is killed, aborted and stopped under programs; others go on, or survive",
+        "the device is killed, aborted and stopped, and actors panic, under programs; others go on, or survive",
     ),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
     step("vm", &[&DEVICE, &PROGRAMS, &VM], vm::run, "the pixel checks on a PCI device, in a virtual machine"),

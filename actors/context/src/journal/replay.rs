@@ -3,11 +3,14 @@
 //! The host's renderer takes no more commands from a context that named something it does not know. So what names a
 //! resource that is detached, or an object that is gone, is left out or told to name nothing.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use virgld_protocol::ids::ResourceId;
 use virgld_protocol::virgl::{Verb, head};
 
 use super::contents::{Piece, Source};
-use super::sub::SubContext;
+use super::sub::{Key, SubContext};
 use super::{Journal, TRANSFER_WORDS, names_resource};
 
 /// Words of a stream, unless one command is longer.
@@ -20,31 +23,47 @@ const MOST_BYTES: usize = (virgld_protocol::virgl::MOST_WORDS - TRANSFER_WORDS) 
 /// Layers of less are not cut: the commands would be longer than what they carry.
 const LEAST_LAYER: usize = 256;
 
-/// Streams as they grow.
-#[derive(Default)]
-struct Streams {
-    done: Vec<Vec<u32>>,
-    last: Vec<u32>,
+/// What is yet to be said of a journal. Streams are made as they are asked for, so that no more is held twice than a
+/// few of them; the journal must be as it was in the meantime.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    steps: VecDeque<Step>,
 }
 
-impl Streams {
-    fn push(&mut self, command: &[u32]) {
-        if !self.last.is_empty() && self.last.len() + command.len() > STREAM_WORDS {
-            self.cut();
-        }
-        self.last.extend_from_slice(command);
-    }
-
+/// One command, or where it is in the journal.
+#[derive(Debug)]
+enum Step {
+    Words(Vec<u32>),
+    /// Contents that are had again by a command.
+    Piece(ResourceId, usize),
+    /// Contents that the journal has, and which of them.
+    Part(ResourceId, usize, Part),
     /// What follows is in another stream: the host drops the rest of one with a command that it cannot do.
-    fn cut(&mut self) {
-        if !self.last.is_empty() {
-            self.done.push(std::mem::take(&mut self.last));
-        }
-    }
+    Cut,
+    /// Part of what made an object of a sub-context.
+    Object(u32, u32, Range<usize>),
+    State(u32, Key),
+}
 
-    fn finish(mut self) -> Vec<Vec<u32>> {
-        self.cut();
-        self.done
+impl Replay {
+    /// The next stream, if there is more to say.
+    pub(crate) fn next(&mut self, journal: &Journal) -> Option<Vec<u32>> {
+        let mut stream = Vec::new();
+        while let Some(step) = self.steps.front() {
+            let command = match step {
+                Step::Cut if stream.is_empty() => Some(Vec::new()),
+                Step::Cut => None,
+                step => Some(journal.command(step).unwrap_or_default()),
+            };
+            let Some(command) =
+                command.filter(|it| stream.is_empty() || stream.len() + it.len() <= STREAM_WORDS)
+            else {
+                break;
+            };
+            stream.extend(command);
+            self.steps.pop_front();
+        }
+        Some(stream).filter(|it| !it.is_empty())
     }
 }
 
@@ -54,58 +73,86 @@ impl Journal {
         self.attached.keys().copied()
     }
 
-    /// Streams that make another context what this one was.
-    pub(crate) fn replay(&self) -> Vec<Vec<u32>> {
-        let mut streams = Streams::default();
-        let contents = self.contents.iter();
-        let mut pieces: Vec<_> =
-            contents.flat_map(|(resource, it)| it.pieces().map(|piece| (*resource, piece))).collect();
-        pieces.sort_unstable_by_key(|(_, piece)| piece.at);
-        for (resource, piece) in pieces {
-            self.fill(resource, piece, &mut streams);
+    /// What makes another context what this one was.
+    pub(crate) fn replay(&self) -> Replay {
+        let mut pieces: Vec<_> = self
+            .contents
+            .iter()
+            .flat_map(|(resource, it)| (0..).zip(it.pieces()).map(|(index, piece)| (*resource, index, piece)))
+            .collect();
+        pieces.sort_unstable_by_key(|(.., piece)| piece.at);
+        let mut steps = VecDeque::new();
+        for (resource, index, piece) in pieces {
+            if let Source::Bytes { stride, layer_stride, bytes } = &piece.source {
+                let parts = parts(piece.region, *stride, *layer_stride, bytes.len());
+                steps.extend(parts.into_iter().map(|part| Step::Part(resource, index, part)));
+            } else {
+                steps.push_back(Step::Piece(resource, index));
+            }
         }
-        streams.cut();
+        steps.push_back(Step::Cut);
         for (id, sub) in &self.subs {
             if *id != 0 {
-                streams.push(&[head(Verb::CREATE_SUB_CTX, 0, 1), *id]);
-                streams.push(&[head(Verb::SET_SUB_CTX, 0, 1), *id]);
+                steps.push_back(Step::Words(vec![head(Verb::CREATE_SUB_CTX, 0, 1), *id]));
+                steps.push_back(Step::Words(vec![head(Verb::SET_SUB_CTX, 0, 1), *id]));
             }
-            self.furnish(sub, &mut streams);
+            self.furnish(*id, sub, &mut steps);
         }
-        streams.push(&[head(Verb::SET_SUB_CTX, 0, 1), self.current]);
-        streams.finish()
+        steps.push_back(Step::Words(vec![head(Verb::SET_SUB_CTX, 0, 1), self.current]));
+        Replay { steps }
+    }
+
+    /// The command of a step; none where it would say nothing.
+    fn command(&self, step: &Step) -> Option<Vec<u32>> {
+        match step {
+            Step::Words(words) => Some(words.clone()),
+            Step::Piece(resource, index) => self.fill(*resource, self.piece(*resource, *index)?),
+            Step::Part(resource, index, part) => {
+                let Piece { level, source: Source::Bytes { stride, bytes, .. }, .. } =
+                    self.piece(*resource, *index)?
+                else {
+                    return None;
+                };
+                let bytes = bytes.get(part.bytes.clone())?;
+                let words = TRANSFER_WORDS + bytes.len().div_ceil(4);
+                let mut command = vec![head(Verb::RESOURCE_INLINE_WRITE, 0, words)];
+                command.extend(place(*resource, *level, (*stride, part.layer_stride), part.region));
+                command.extend(bytes.chunks(4).map(word));
+                Some(command)
+            }
+            Step::Cut => None,
+            Step::Object(sub, handle, range) => {
+                Some(self.subs.get(sub)?.objects.get(handle)?.commands.get(range.clone())?.to_vec())
+            }
+            Step::State(sub, key) => {
+                let sub = self.subs.get(sub)?;
+                self.safe(sub, &sub.state.get(key)?.1)
+            }
+        }
+    }
+
+    fn piece(&self, resource: ResourceId, index: usize) -> Option<&Piece> {
+        self.contents.get(&resource)?.pieces().nth(index)
     }
 
     fn has(&self, resource: u32) -> bool {
         self.attached.contains_key(&ResourceId(resource))
     }
 
-    fn fill(&self, resource: ResourceId, piece: &Piece, streams: &mut Streams) {
-        let Piece { level, region, source, .. } = piece;
-        match source {
+    fn fill(&self, resource: ResourceId, piece: &Piece) -> Option<Vec<u32>> {
+        match &piece.source {
             Source::Memory { offset, stride, layer_stride } => {
                 const TO_HOST: u32 = 1;
                 let mut command = vec![head(Verb::TRANSFER3D, 0, TRANSFER_WORDS + 2)];
-                command.extend(place(resource, *level, (*stride, *layer_stride), *region));
+                command.extend(place(resource, piece.level, (*stride, *layer_stride), piece.region));
                 command.extend([*offset, TO_HOST]);
-                streams.push(&command);
-            }
-            Source::Bytes { stride, layer_stride, bytes } => {
-                for part in parts(*region, *stride, *layer_stride, bytes) {
-                    let strides = (*stride, part.layer_stride);
-                    let data = part.bytes.chunks(4).map(word);
-                    let words = TRANSFER_WORDS + part.bytes.len().div_ceil(4);
-                    let mut command = vec![head(Verb::RESOURCE_INLINE_WRITE, 0, words)];
-                    command.extend(place(resource, *level, strides, part.region));
-                    command.extend(data);
-                    streams.push(&command);
-                }
+                Some(command)
             }
             // Its other end is attached, or the host would refuse the rest.
-            Source::Command(words) if self.ends(words).into_iter().all(|end| self.has(end)) => {
-                streams.push(words);
+            Source::Command(words) => {
+                self.ends(words).into_iter().all(|end| self.has(end)).then(|| words.clone())
             }
-            Source::Command(_) => {}
+            Source::Bytes { .. } => None,
         }
     }
 
@@ -121,22 +168,21 @@ impl Journal {
     }
 
     /// The objects and the state of a sub-context that is current.
-    fn furnish(&self, sub: &SubContext, streams: &mut Streams) {
-        for object in sub.objects.values().filter(|object| self.can_be(object)) {
+    fn furnish(&self, id: u32, sub: &SubContext, steps: &mut VecDeque<Step>) {
+        for (handle, object) in sub.objects.iter().filter(|(_, object)| self.can_be(object)) {
+            let mut start = 0;
             // Each part of a shader by itself.
             for command in virgld_protocol::virgl::Commands::of(&object.commands).flatten() {
-                streams.push(command.whole);
+                let end = start + command.whole.len();
+                steps.push_back(Step::Object(id, *handle, start..end));
+                start = end;
             }
         }
-        let mut state: Vec<_> = sub.state.values().collect();
-        state.sort_unstable_by_key(|(at, _)| *at);
-        for (_, words) in state {
-            if let Some(command) = self.safe(sub, words) {
-                streams.push(&command);
-            }
-        }
+        let mut state: Vec<_> = sub.state.iter().collect();
+        state.sort_unstable_by_key(|(_, (at, _))| *at);
+        steps.extend(state.into_iter().map(|(key, _)| Step::State(id, *key)));
         for query in sub.counting.iter().filter(|query| self.is_there(sub, **query)) {
-            streams.push(&[head(Verb::BEGIN_QUERY, 0, 1), *query]);
+            steps.push_back(Step::Words(vec![head(Verb::BEGIN_QUERY, 0, 1), *query]));
         }
     }
 
@@ -202,39 +248,40 @@ fn word(bytes: &[u8]) -> u32 {
 }
 
 /// What one command writes.
-struct Part<'a> {
+#[derive(Debug)]
+struct Part {
     region: [u32; 6],
     layer_stride: u32,
-    bytes: &'a [u8],
+    /// Which of the bytes.
+    bytes: Range<usize>,
 }
 
 /// Cuts bytes into parts that a command can carry: a buffer anywhere, a texture between rows of blocks.
-fn parts(region: [u32; 6], stride: u32, layer_stride: u32, bytes: &[u8]) -> Vec<Part<'_>> {
-    if bytes.len() <= ROWS_BYTES {
-        return vec![Part { region, layer_stride, bytes }];
+fn parts(region: [u32; 6], stride: u32, layer_stride: u32, bytes: usize) -> Vec<Part> {
+    if bytes <= ROWS_BYTES {
+        return vec![Part { region, layer_stride, bytes: 0..bytes }];
     }
     let [x, y, z, w, h, d] = region;
     if stride == 0 {
         // One byte for each place of a buffer; of anything else nobody knows where its rows begin.
-        let flat = h == 1 && d == 1 && bytes.len() <= w as usize;
-        let short = |start: usize| u32::try_from(start).unwrap_or(u32::MAX);
-        let chunks = bytes.chunks(ROWS_BYTES).enumerate().map(|(index, bytes)| Part {
-            region: [x.saturating_add(short(index * ROWS_BYTES)), y, z, short(bytes.len()), 1, 1],
+        let flat = h == 1 && d == 1 && bytes <= w as usize;
+        let chunks = chunks(0..bytes, ROWS_BYTES).map(|bytes| Part {
+            region: [x.saturating_add(short(bytes.start)), y, z, short(bytes.len()), 1, 1],
             layer_stride: 0,
             bytes,
         });
         return if flat { chunks.collect() } else { Vec::new() };
     }
-    let layer = if layer_stride == 0 { bytes.len() } else { layer_stride as usize };
+    let layer = if layer_stride == 0 { bytes } else { layer_stride as usize };
     if layer < LEAST_LAYER {
         return Vec::new();
     }
-    let layers = bytes.chunks(layer.max(1)).zip(z..z.saturating_add(d));
+    let layers = chunks(0..bytes, layer).zip(z..z.saturating_add(d));
     layers.flat_map(|(bytes, z)| rows([x, y, z, w, h, 1], stride, bytes)).collect()
 }
 
 /// Cuts a layer between rows of blocks.
-fn rows([x, y, z, w, h, d]: [u32; 6], stride: u32, bytes: &[u8]) -> Vec<Part<'_>> {
+fn rows([x, y, z, w, h, d]: [u32; 6], stride: u32, bytes: Range<usize>) -> Vec<Part> {
     let stride_bytes = stride as usize;
     let rows = bytes.len().div_ceil(stride_bytes).max(1);
     // Blocks of compressed formats are several texels high.
@@ -243,14 +290,22 @@ fn rows([x, y, z, w, h, d]: [u32; 6], stride: u32, bytes: &[u8]) -> Vec<Part<'_>
     if at_once * stride_bytes > MOST_BYTES {
         return Vec::new();
     }
-    let short = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let chunks = bytes.chunks(at_once * stride_bytes).enumerate();
     let part = |(index, bytes)| {
         let from = short(index * at_once * block);
         let high = short(at_once * block).min(h.saturating_sub(from));
         Part { region: [x, y.saturating_add(from), z, w, high, d], layer_stride: 0, bytes }
     };
+    let chunks = chunks(bytes, at_once * stride_bytes).enumerate();
     chunks.map(part).filter(|part| part.region[4] > 0).collect()
+}
+
+fn chunks(of: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = of.end;
+    of.step_by(size.max(1)).map(move |start| start..end.min(start.saturating_add(size)))
+}
+
+fn short(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -259,8 +314,7 @@ mod tests {
 
     #[test]
     fn a_texture_is_cut_between_rows_and_every_row_is_written_once() {
-        let bytes: Vec<u8> = vec![0; 4 * 512 * 512 * 2];
-        let parts = parts([8, 16, 3, 512, 512, 2], 2048, 2048 * 512, &bytes);
+        let parts = parts([8, 16, 3, 512, 512, 2], 2048, 2048 * 512, 4 * 512 * 512 * 2);
         let mut next = [(3, 16), (4, 16)];
         for part in &parts {
             let [x, y, z, w, h, d] = part.region;
@@ -274,15 +328,13 @@ mod tests {
     #[test]
     fn rows_of_blocks_stay_whole() {
         // 256 x 256 texels in blocks of 4 x 4 with 16 bytes each.
-        let bytes = vec![0; 1024 * 64];
-        let parts = parts([0, 0, 0, 256, 256, 1], 1024, 1024 * 64, &bytes);
+        let parts = parts([0, 0, 0, 256, 256, 1], 1024, 1024 * 64, 1024 * 64);
         assert_eq!(parts.iter().map(|part| part.region[4]).collect::<Vec<_>>(), [128, 128]);
     }
 
     #[test]
     fn a_buffer_is_cut_anywhere() {
-        let bytes = vec![0; 100_000];
-        let parts = parts([12, 0, 0, 100_000, 1, 1], 0, 0, &bytes);
+        let parts = parts([12, 0, 0, 100_000, 1, 1], 0, 0, 100_000);
         let mut next = 12;
         for part in &parts {
             assert_eq!(part.region[0], next);

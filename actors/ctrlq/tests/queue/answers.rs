@@ -63,7 +63,12 @@ fn an_error_concerns_whom_it_concerns() {
     }
     assert_eq!(
         desk.told(),
-        ["context 7: Lost", "resource 5: failed EIO(5)", "resource 5: unreferenced", "context 7: Destroyed"]
+        [
+            "context 7: Refused",
+            "resource 5: failed EIO(5)",
+            "resource 5: unreferenced",
+            "context 7: Destroyed"
+        ]
     );
 }
 
@@ -164,9 +169,9 @@ fn the_end_of_the_device_fails_everything_once() {
             "Down",
             "context 7: 1 ended EIO(5)",
             "context 7: 2 ended EIO(5)",
-            "context 7: Lost",
+            "context 7: Lost { blame: Shared }",
             "context 8: Destroyed",
-            "context 8: Lost",
+            "context 8: Lost { blame: None }",
             "display Down",
         ]
     );
@@ -202,7 +207,7 @@ fn a_context_begun_without_a_device_waits_for_the_next_and_one_of_the_last_does_
 fn a_context_that_is_made_anew_comes_back_with_its_streams_before_its_work() {
     let mut desk = Desk::new(5).made(7);
     desk.tell(Event::Down { reason: String::new() });
-    assert!(desk.told().contains(&"context 7: Lost".to_owned()));
+    assert!(desk.told().contains(&"context 7: Lost { blame: None }".to_owned()));
     desk.context(7, ContextCommand::Create { name: DebugName::new("anew"), capset: 0 });
     desk.context(7, ContextCommand::Replay { stream: vec![1, 2, 3] });
     desk.submit(7, 4);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use virgld_context::{Effect, State};
 use virgld_protocol::ids::{RingIndex, Serial};
 use virgld_protocol::message::context::{Request, Submit};
-use virgld_protocol::message::ctrlq::{ContextCommand, ContextEvent, DebugName};
+use virgld_protocol::message::ctrlq::{Blame, ContextCommand, ContextEvent, DebugName};
 use virgld_protocol::message::scheme::{ContextNotice, Reached};
 use virgld_runtime::Time;
 
@@ -125,11 +125,16 @@ fn request(input: &mut Input<'_>, serial: Serial) -> Request {
 
 fn event(input: &mut Input<'_>, last: u64) -> ContextEvent {
     let serial = chosen(input, last);
-    match input.below(8) {
+    match input.below(10) {
         0..=2 => ContextEvent::Completed { serial, result: outcome(input) },
         3..=4 => ContextEvent::Executed { serial, result: outcome(input) },
         5 => ContextEvent::Settled { serial, result: outcome(input) },
-        6 => ContextEvent::Lost,
+        6 => {
+            let blame = [Blame::None, Blame::Shared, Blame::Sole];
+            ContextEvent::Lost { blame: blame[usize::from(input.byte()) % blame.len()] }
+        }
+        7 => ContextEvent::Refused,
+        8 => ContextEvent::Replayed { result: outcome(input) },
         _ => ContextEvent::Destroyed,
     }
 }

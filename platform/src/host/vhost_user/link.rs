@@ -66,7 +66,7 @@ impl VhostUserLink {
         };
         let nudge = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let nudge_watch = watch(nudge.clone(), Interest::Read, NUDGE)?;
-        parts.display.monitor().wake_by(nudge.clone());
+        parts.display.monitor().connect(nudge.clone());
         let display_watch = watch(parts.display.socket(), Interest::Read, DISPLAY)?;
         let mut others = vec![watch(parts.socket.clone(), Interest::ReadWrite, MAIN)?];
         for (index, queue) in (0..).zip(&parts.queues) {

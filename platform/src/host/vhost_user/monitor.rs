@@ -80,9 +80,12 @@ impl Monitor {
         std::mem::take(&mut self.lock().resized)
     }
 
-    /// Who is to be woken when it is.
-    pub(super) fn wake_by(&self, nudge: Arc<OwnedFd>) {
-        self.lock().nudge = Some(nudge);
+    /// Another device is connected, and who is to be woken when the screen is resized. It has shown nothing yet: what the
+    /// one before showed is not what this one does.
+    pub(super) fn connect(&self, nudge: Arc<OwnedFd>) {
+        let mut inside = self.lock();
+        inside.nudge = Some(nudge);
+        inside.screens.clear();
     }
 
     /// A screen has this size from now on, and is black; without width or height it is off. A device that asks for more
@@ -192,11 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_device_before_showed_is_not_what_the_next_shows() {
+        let monitor = Monitor::default();
+        monitor.set(0, 2, 1);
+        monitor.fill(place(0, 0, 2, 1), 0, &[7; 8]);
+        monitor.connect(Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()));
+        assert_eq!(monitor.screens(), []);
+    }
+
+    #[test]
     fn a_size_is_told_once_and_kept() {
         let monitor = Monitor::default();
         assert!(monitor.resize(800, 600).unwrap_err().contains("another's"));
         let nudge = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
-        monitor.wake_by(Arc::new(nudge));
+        monitor.connect(Arc::new(nudge));
         assert!(monitor.resize(31, 600).is_err() && monitor.resize(800, 8193).is_err());
         assert_eq!((monitor.extent(), monitor.take_resized()), (None, false));
         monitor.clone().resize(800, 600).unwrap();
