@@ -175,6 +175,8 @@ pub struct Stage {
     ran: bool,
     /// The next of the actors that settle, while they do.
     settling: Option<usize>,
+    /// How often they have settled in this run.
+    settled: usize,
 }
 
 struct Slot {
@@ -217,6 +219,7 @@ impl Stage {
             running: None,
             ran: false,
             settling: None,
+            settled: 0,
         }
     }
 
@@ -233,7 +236,8 @@ impl Stage {
     }
 
     /// Runs until no message waits and no deadline has passed, then lets every actor settle. Says whether
-    /// anything ran.
+    /// anything ran. An actor that has more to do each time that it settles does not keep the caller: after a few rounds
+    /// the rest waits for the next run, so that descriptors and the clock are looked at in between.
     pub fn run(&mut self, now: Time) -> bool {
         let faults = Arc::clone(&self.shared.faults);
         loop {
@@ -267,7 +271,8 @@ impl Stage {
                 }
                 self.settling = None;
                 self.settlers.retain(|slot| self.slots.contains_key(slot));
-                if self.ready.is_empty() {
+                self.settled += 1;
+                if self.ready.is_empty() || self.settled >= ROUNDS {
                     return self.over(true);
                 }
             }
@@ -296,7 +301,7 @@ impl Stage {
     }
 
     fn over(&mut self, ran: bool) -> Next {
-        (self.ran, self.settling) = (false, None);
+        (self.ran, self.settling, self.settled) = (false, None, 0);
         Next::Over(ran)
     }
 
@@ -527,6 +532,9 @@ fn failed_restart(mut first: Fault, then: &Fault) -> Fault {
     first.what = format!("{}; {how} {}", first.what, then.what);
     first
 }
+
+/// How often actors settle in one run: enough that looking at descriptors in between costs next to nothing.
+const ROUNDS: usize = 8;
 
 /// What the faults of panics begin with.
 const PANICKED: &str = "panicked: ";

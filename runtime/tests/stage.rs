@@ -196,3 +196,33 @@ fn a_moment_that_has_passed_does_not_hang_the_stage() {
     stage.run(Time(50));
     assert_eq!(stage.deadline(), Some(Time(51)));
 }
+
+#[test]
+fn an_actor_that_always_has_more_to_do_does_not_keep_the_caller() {
+    struct Busy(Cap<Word>, Arc<AtomicUsize>);
+    impl Actor for Busy {
+        type Message = Heard;
+
+        const SETTLES: bool = true;
+
+        fn handle(&mut self, _: Turn, _: Heard) -> Result<(), Fault> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn settle(&mut self) -> Result<(), Fault> {
+            self.0.send(1).map_err(|dead| Fault::new(dead.to_string()))
+        }
+    }
+    let (mut stage, bell) = stage();
+    let (cap, mailbox) = listener(&stage.spawner());
+    let heard = Arc::new(AtomicUsize::new(0));
+    stage.spawner().start("busy", mailbox, Busy(cap.grant(), heard.clone()));
+    cap.send(1).unwrap();
+    assert!(stage.run(Time(1)), "it returns");
+    let first = heard.load(Ordering::SeqCst);
+    assert!(!stage.may_sleep(), "but it must not sleep: there is more");
+    assert!(stage.run(Time(2)));
+    assert!(heard.load(Ordering::SeqCst) > first, "what was left is done then");
+    assert_eq!(bell.0.load(Ordering::SeqCst), 0, "nobody slept");
+}
