@@ -28,6 +28,7 @@
 pub mod clock;
 mod device_log;
 pub mod door;
+mod log_limit;
 mod mapping;
 pub mod memory;
 pub mod pci;
