@@ -77,8 +77,8 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Uses one call up, if there is one. A rate of 0 is no bound.
-    pub(super) fn spend(&mut self, now: Time, rate: u32) -> bool {
+    /// Whether there is a call left. A rate of 0 is no bound.
+    pub(super) fn allows(&mut self, now: Time, rate: u32) -> bool {
         if rate == 0 {
             return true;
         }
@@ -87,13 +87,12 @@ impl Allowance {
         let gained = passed.saturating_mul(u64::from(rate));
         self.left = self.left.saturating_add(gained).min(most);
         self.since = now;
-        match self.left.checked_sub(CALL) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => false,
-        }
+        self.left >= CALL
+    }
+
+    /// A call was taken. One that has to wait for something else is not, and costs nothing.
+    pub(super) fn spend(&mut self) {
+        self.left = self.left.saturating_sub(CALL);
     }
 }
 
@@ -110,17 +109,25 @@ mod tests {
         let mut now = Time::default().after(Duration::from_secs(5));
         let mut allowance = Allowance::default();
         let mut made = 0;
+        let take = |allowance: &mut Allowance, now, rate| {
+            let allowed = allowance.allows(now, rate);
+            if allowed {
+                allowance.spend();
+            }
+            allowed
+        };
         for _ in 0..1000 {
             for _ in 0..100 {
-                made += usize::from(allowance.spend(now, 1000));
+                made += usize::from(take(&mut allowance, now, 1000));
             }
             now = now.after(Duration::from_millis(1));
         }
         assert_eq!(made, 100 + 999, "a tenth of a second at once, then one a millisecond");
         let mut free = Allowance::default();
-        assert!((0..1000).all(|_| free.spend(now, 0)));
+        assert!((0..1000).all(|_| take(&mut free, now, 0)));
         let mut slow = Allowance::default();
-        assert!(slow.spend(now, 1) && !slow.spend(now, 1), "one is always saved up for");
+        assert!((0..9).all(|_| slow.allows(now, 1)), "what is not taken costs nothing");
+        assert!(take(&mut slow, now, 1) && !take(&mut slow, now, 1), "one is always saved up for");
     }
 
     #[test]

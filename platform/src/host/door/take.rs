@@ -44,7 +44,7 @@ impl Door {
         };
         let rate = self.limits.file.calls_per_second;
         let now = self.now;
-        if self.files.get_mut(&file).is_some_and(|file| !file.allowance.spend(now, rate)) {
+        if self.files.get_mut(&file).is_some_and(|file| !file.allowance.allows(now, rate)) {
             self.starve(id);
             return Ok(false);
         }
@@ -53,7 +53,12 @@ impl Door {
             _ => self.take_ioctl(id, file, &found)?,
         };
         match taken {
-            Taken::Yes => Ok(true),
+            Taken::Yes => {
+                if let Some(file) = self.files.get_mut(&file) {
+                    file.allowance.spend();
+                }
+                Ok(true)
+            }
             Taken::Starved => {
                 self.starve(id);
                 Ok(false)
