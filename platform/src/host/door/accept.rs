@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
+use rustix::net::sockopt::{socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with};
 use tracing::{debug, warn};
 use virgld_protocol::channel::{Hello, MAGIC, VERSION, Verdict, Welcome};
 use virgld_protocol::ids::FileId;
@@ -55,24 +56,39 @@ impl Door {
             self.reserve = reserve();
         }
         for index in 0..self.listeners.len() {
-            loop {
-                let Listener { node, socket, .. } = &self.listeners[index];
-                let node = *node;
-                match accept_with(&**socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                    Ok(connection) => self.admit(node, connection)?,
-                    Err(Errno::INTR | Errno::CONNABORTED) => {}
-                    Err(Errno::AGAIN) => break,
-                    Err(Errno::MFILE | Errno::NFILE) if self.turn_away(index) => {}
-                    Err(error) => {
-                        // Out of descriptors or memory. The edge is spent: nothing will tell when there are some.
-                        warn!(%error, "cannot let a client in; trying again shortly");
-                        self.accept_again = Some(self.now.after(ACCEPT_AGAIN));
-                        break;
-                    }
-                }
+            if self.accept_some(index)? {
+                self.leave_unfinished(Source::Listener(index as u64));
             }
         }
         Ok(())
+    }
+
+    /// Lets a bounded number in at one socket. Says whether more may wait.
+    fn accept_some(&mut self, index: usize) -> Result<bool, Fault> {
+        for _ in 0..MOST_AT_ONCE {
+            let Listener { node, socket, .. } = &self.listeners[index];
+            let node = *node;
+            match accept_with(&**socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(connection) => self.admit(node, connection)?,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::MFILE | Errno::NFILE) if self.turn_away(index) => {}
+                Err(error) => {
+                    // Out of descriptors or memory. The edge is spent: nothing will tell when there are some.
+                    warn!(%error, "cannot let a client in; trying again shortly");
+                    self.accept_again = Some(self.now.after(ACCEPT_AGAIN));
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// A socket is left though more may wait there. The edge is spent, so it is gone on with when all others had a turn.
+    fn leave_unfinished(&mut self, source: Source) {
+        if !self.unfinished.contains(&source) {
+            self.unfinished.push(source);
+        }
     }
 
     /// Out of descriptors: the one that is kept for this lets a client in, to be told so. Says whether that came off.
@@ -91,17 +107,17 @@ impl Door {
         let Ok(peer) = Peer::of(&connection) else { return Ok(()) };
         let credentials = peer.credentials;
         if !self.access.allows(node, &peer) {
-            warn!(
-                uid = credentials.uid,
-                pid = credentials.pid,
-                ?node,
-                "the policy lets this user not open it"
-            );
+            if self.may_log() {
+                let (uid, pid) = (credentials.uid, credentials.pid);
+                warn!(uid, pid, ?node, "the policy lets this user not open it");
+            }
             announce(&connection, Errno::ACCESS.raw_os_error());
             return Ok(());
         }
         if self.load_of(credentials.uid).files >= self.limits.user.files {
-            warn!(uid = credentials.uid, "a user has too many files open; one more is refused");
+            if self.may_log() {
+                warn!(uid = credentials.uid, "a user has too many files open; one more is refused");
+            }
             announce(&connection, Errno::MFILE.raw_os_error());
             return Ok(());
         }
@@ -124,7 +140,7 @@ impl Door {
 
     /// Something came on a file's connection: a greeting, or its end.
     pub(super) fn hello(&mut self, id: FileId) -> Result<(), Fault> {
-        loop {
+        for _ in 0..MOST_AT_ONCE {
             let Some(file) = self.files.get_mut(&id) else { return Ok(()) };
             let mut hello = Hello::new_zeroed();
             match packet::receive(&*file.socket, hello.as_mut_bytes()) {
@@ -135,18 +151,23 @@ impl Door {
                     file.channels.clone().into_iter().for_each(|channel| self.activate(channel));
                     return self.close_if_over(id);
                 }
-                Packet::Data(bytes, descriptors) => {
+                Packet::Data { bytes, descriptors, truncated } => {
                     let greeted =
                         bytes == size_of::<Hello>() && hello == Hello { magic: MAGIC, version: VERSION };
                     if !greeted {
                         return self.expel(id, Broken::Head);
                     }
-                    if let Ok([socket]) = <[OwnedFd; 1]>::try_from(descriptors) {
-                        self.open_channel(id, socket);
+                    match <[OwnedFd; 1]>::try_from(descriptors) {
+                        Ok([socket]) if !truncated && is_line(&socket) => self.open_channel(id, socket),
+                        // The daemon may have no more descriptors: whoever greeted finds their socket closed.
+                        Err(few) if truncated && few.is_empty() => {}
+                        _ => return self.expel(id, Broken::Descriptors),
                     }
                 }
             }
         }
+        self.leave_unfinished(Source::File(id.0));
+        Ok(())
     }
 
     /// Opens a channel. Where that cannot be, the client finds its socket closed.
@@ -161,11 +182,15 @@ impl Door {
         };
         let Some(file) = self.files.get_mut(&id) else { return };
         if file.channels.len() >= self.limits.file.processes {
-            warn!(file = id.0, "too many processes use one file; one more is refused");
+            if self.may_log() {
+                warn!(file = id.0, "too many processes use one file; one more is refused");
+            }
             return;
         }
         let Some(channel) = Channel::open(number, id, socket, &welcome, &self.registrar, &self.sinks) else {
-            warn!(file = id.0, "no room for a channel");
+            if self.may_log() {
+                warn!(file = id.0, "no room for a channel");
+            }
             return;
         };
         file.channels.push(number);
@@ -178,6 +203,12 @@ impl Door {
                 .for_each(|one| one.ring.mark_shared());
         }
     }
+}
+
+/// Whether a channel can be spoken over it.
+fn is_line(descriptor: &OwnedFd) -> bool {
+    socket_domain(descriptor) == Ok(AddressFamily::UNIX)
+        && socket_type(descriptor) == Ok(SocketType::SEQPACKET)
 }
 
 /// A descriptor to give up when there are no others.
@@ -193,4 +224,6 @@ fn announce(connection: &OwnedFd, errno: i32) {
     }
 }
 
+/// Clients that are let in at one socket, or greetings that are heard on one connection, before others have their turn.
+const MOST_AT_ONCE: usize = 16;
 const ACCEPT_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);

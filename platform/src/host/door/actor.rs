@@ -26,6 +26,7 @@ use super::file::File;
 use super::load::Load;
 use super::record::Broken;
 use super::token::{Source, slot_of};
+use crate::host::log_limit::LogLimit;
 use crate::host::reactor::Registrar;
 
 /// The door.
@@ -53,6 +54,8 @@ pub struct Door {
     pub(super) signalled: Vec<(FenceKey, Result<(), Errno>)>,
     /// The channels to look at, in the order of their turns.
     pub(super) active: Vec<u64>,
+    /// Sockets that were left before they were empty, so that others have their turn: to go on with when it settles.
+    pub(super) unfinished: Vec<Source>,
     scheme: Cap<FromDoor>,
     again: ReadySink,
     next_number: u64,
@@ -60,6 +63,8 @@ pub struct Door {
     next_look: Option<Time>,
     /// When to look at starved channels though nothing has retired.
     next_feed: Option<Time>,
+    /// How much is logged of clients.
+    pub(super) log: LogLimit,
     /// Whose the step under way is.
     serving: Option<Source>,
     directory: Directory,
@@ -102,10 +107,12 @@ impl Door {
             reserve: reserve(),
             signalled: Vec::new(),
             active: Vec::new(),
+            unfinished: Vec::new(),
             scheme,
             next_number: 0,
             next_look: None,
             next_feed: None,
+            log: LogLimit::default(),
             serving: None,
             directory,
         })
@@ -156,7 +163,9 @@ impl Door {
     /// Cuts off a file whose client broke the rules.
     pub(super) fn expel(&mut self, file: FileId, broken: Broken) -> Result<(), Fault> {
         let pid = self.files.get(&file).map_or(0, |file| file.credentials.pid);
-        warn!(file = file.0, pid, %broken, "a client broke the rules and is cut off");
+        if self.may_log() {
+            warn!(file = file.0, pid, %broken, "a client broke the rules and is cut off");
+        }
         self.close(file)
     }
 
@@ -187,7 +196,7 @@ impl Door {
             Source::File(file) => self.hello(FileId(file)),
             Source::Channel(id) => {
                 if let Some(channel) = self.channels.get_mut(&id) {
-                    channel.pull();
+                    channel.notice_end();
                 }
                 self.activate(id);
                 Ok(())
@@ -224,7 +233,9 @@ impl Door {
             Command::Event { file, bytes } => self.send_event(file, &bytes),
             Command::Hotplug => self.directory.tell_hotplug(),
             Command::Expel { file } => {
-                warn!(file = file.0, "cut off on the scheme's word");
+                if self.may_log() {
+                    warn!(file = file.0, "cut off on the scheme's word");
+                }
                 return self.close(file);
             }
         }
@@ -380,7 +391,7 @@ impl Actor for Door {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.next_look, self.next_feed, self.accept_again].into_iter().flatten().min()
+        [self.next_look, self.next_feed, self.accept_again, self.log_is_due()].into_iter().flatten().min()
     }
 
     fn wake(&mut self, now: Time) -> Result<(), Fault> {
@@ -395,14 +406,18 @@ impl Actor for Door {
         if self.next_look.is_some_and(|time| time <= now) {
             self.look_at_exports()?;
         }
+        self.tell_what_was_left_out();
         Ok(())
     }
 
     fn settle(&mut self) -> Result<(), Fault> {
-        if self.active.is_empty() {
-            return Ok(());
+        for source in std::mem::take(&mut self.unfinished) {
+            self.serving = Some(source);
+            self.ready(source)?;
+            self.serving = None;
         }
-        if self.turn()? || self.announce_sleep() {
+        let more = !self.active.is_empty() && (self.turn()? || self.announce_sleep());
+        if more || !self.unfinished.is_empty() {
             // What was taken is handled first; then it is our turn again, on whatever stage the others are.
             (self.again)(Ready(Source::Again.pack()));
         }

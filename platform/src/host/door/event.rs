@@ -19,9 +19,11 @@ use super::packet;
 
 impl Door {
     /// Sends an event. One that finds the buffer full is lost: nobody waits for a client that does not read.
-    pub(super) fn send_event(&self, id: FileId, bytes: &[u8]) {
+    pub(super) fn send_event(&mut self, id: FileId, bytes: &[u8]) {
         let Some(file) = self.files.get(&id) else { return };
-        if let Err(error) = packet::send(&*file.socket, bytes, &[]) {
+        if let Err(error) = packet::send(&*file.socket, bytes, &[])
+            && self.may_log()
+        {
             warn!(file = id.0, %error, "an event was lost, because the client does not read its events");
         }
     }

@@ -17,6 +17,7 @@ mod actor;
 mod answer;
 mod attach;
 mod channel;
+mod complaints;
 mod config;
 mod directory;
 mod event;

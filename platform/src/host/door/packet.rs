@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::cmsg_space;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use virgld_protocol::channel::MAX_DESCRIPTORS;
 
@@ -18,13 +18,23 @@ pub(super) enum Packet {
     None,
     /// The other end is closed.
     End,
-    /// So many bytes, and these descriptors: fewer than were sent if the daemon may not have more.
-    Data(usize, Vec<OwnedFd>),
+    /// One packet.
+    Data {
+        /// How many bytes it has.
+        bytes: usize,
+        /// What came with it: [`MOST_RECEIVED`] at most.
+        descriptors: Vec<OwnedFd>,
+        /// More were sent: either more than are received, or the daemon may not have more.
+        truncated: bool,
+    },
 }
+
+/// The most descriptors that are taken with one packet: two fences to be merged. What is beyond is closed.
+pub(super) const MOST_RECEIVED: usize = 2;
 
 /// Receives one packet without waiting. An error of the socket is its end.
 pub(super) fn receive(socket: impl AsFd, into: &mut [u8]) -> Packet {
-    let mut room = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut room = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_RECEIVED))];
     let mut control = RecvAncillaryBuffer::new(&mut room);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     loop {
@@ -39,7 +49,10 @@ pub(super) fn receive(socket: impl AsFd, into: &mut [u8]) -> Packet {
                 if message.bytes == 0 {
                     return Packet::End;
                 }
-                return Packet::Data(message.bytes, descriptors);
+                // The room is rounded up: one more may have fit.
+                let beyond = descriptors.split_off(descriptors.len().min(MOST_RECEIVED));
+                let truncated = message.flags.contains(ReturnFlags::CTRUNC) || !beyond.is_empty();
+                return Packet::Data { bytes: message.bytes, descriptors, truncated };
             }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Packet::None,
@@ -61,6 +74,26 @@ pub(super) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn more_descriptors_than_any_record_needs_are_never_ours() {
+        let kind = SocketType::SEQPACKET;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        for (sent, received) in [(0, 0), (1, 1), (2, 2), (3, 2), (16, 2)] {
+            send(&theirs, &[7], &vec![theirs.as_fd(); sent]).unwrap();
+            let Packet::Data { bytes: 1, descriptors, truncated } = receive(&ours, &mut [0]) else {
+                panic!("a packet of {sent}")
+            };
+            assert_eq!((descriptors.len(), truncated), (received, sent > received), "{sent}");
         }
     }
 }
