@@ -85,6 +85,14 @@ impl Door {
         self.connect_to(RENDER)
     }
 
+    /// Connects without waiting, and hears no verdict.
+    pub(crate) fn knock(&self) -> Result<OwnedFd, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let connection = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        connect(&connection, &SocketAddrUnix::new(self.0.join(RENDER).as_path())?)?;
+        Ok(connection)
+    }
+
     fn connect_to(&self, node: &str) -> Outcome<OwnedFd> {
         let flags = SocketFlags::CLOEXEC;
         let connection = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -307,6 +315,13 @@ impl Client {
             std::thread::sleep(Duration::from_micros(100));
         }
     }
+}
+
+/// Waits until the other end of a socket is closed.
+pub(crate) fn is_closed_soon(socket: BorrowedFd<'_>) -> bool {
+    let wait = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(0), tv_nsec: 0 };
+    poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::empty())], Some(&wait))
+        .is_ok_and(|count| count > 0)
 }
 
 /// Sends one packet with descriptors.

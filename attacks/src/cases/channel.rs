@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::pwrite;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use virgld_protocol::channel::{
     CHANNEL_BYTES, HEAD, Hello, KIND_IOCTL, KIND_SERVICE, MAGIC, NO_SLOT, RING_BYTES, RING_OFFSET, Record,
     SLOTS_OFFSET, TAIL, VERSION,
@@ -14,7 +15,7 @@ use zerocopy::IntoBytes;
 use super::{Case, Noise, must};
 use crate::picture::{Picture, copy, submit};
 use crate::victim::Victim;
-use crate::wire::{Door, Failed, Outcome, send};
+use crate::wire::{Door, Failed, Outcome, is_closed_soon, send};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("channel-malformed-records", malformed),
@@ -168,12 +169,14 @@ fn half_greetings(door: &Door, victim: &mut Victim) -> Outcome<String> {
         let connection = door.connect()?;
         send(connection.as_fd(), bytes, &[])?;
     }
-    // A greeting without a socket, or with other things.
-    let connection = door.connect()?;
-    send(connection.as_fd(), hello.as_bytes(), &[])?;
-    send(connection.as_fd(), hello.as_bytes(), &[connection.as_fd(), connection.as_fd()])?;
+    // A greeting without a socket, with several, or with other things: each costs the file.
     let null = std::fs::File::open("/dev/null").map_err(|error| Failed::Setup(error.to_string()))?;
-    send(connection.as_fd(), hello.as_bytes(), &[null.as_fd()])?;
+    let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    for with in [&[][..], &[one.as_fd(), other.as_fd()], &[one.as_fd(); 16], &[null.as_fd()]] {
+        let connection = door.connect()?;
+        send(connection.as_fd(), hello.as_bytes(), with)?;
+        must("a greeting without its one socket was borne", is_closed_soon(connection.as_fd()))?;
+    }
     let quiet: Vec<_> = (0..50).map(|_| door.connect()).collect::<Outcome<_>>()?;
     victim.check()?;
     drop(quiet);
@@ -192,7 +195,20 @@ fn descriptor_flood(door: &Door, victim: &mut Victim) -> Outcome<String> {
     victim.check()?;
     let other = door.open();
     must("another client cannot come in", other.is_ok())?;
-    Ok(format!("{sent} packets of 16 descriptors: the daemon keeps a bounded number, for this file"))
+    // A record that asks for some finds what it did not send.
+    let mut client = client;
+    let asked = Record {
+        length: 64,
+        kind: KIND_IOCTL,
+        number: 0x2e,
+        serial: 1,
+        payload: 12,
+        descriptors: 1,
+        ..Record::default()
+    };
+    client.post_raw(asked, &[0; 12])?;
+    must("descriptors of no record were taken for it", client.is_cut_off_soon())?;
+    Ok(format!("{sent} packets of 16 descriptors, none of which the daemon ever had"))
 }
 
 fn scribbled(door: &Door, victim: &mut Victim) -> Outcome<String> {

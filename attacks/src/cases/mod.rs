@@ -3,6 +3,7 @@
 mod channel;
 mod ends;
 mod exhaustion;
+mod floods;
 mod handles;
 mod host;
 mod memory;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
         screens::CASES,
         channel::CASES,
         exhaustion::CASES,
+        floods::CASES,
         ends::CASES,
         strangers::CASES,
     ]
