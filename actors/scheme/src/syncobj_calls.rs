@@ -10,7 +10,7 @@ use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, SyncobjKey};
 
 use crate::state::{Caller, Effect, Outcome, State};
-use crate::syncobj::{Progress, SyncobjId};
+use crate::syncobj::{Due, Fence, Progress, SyncobjId};
 
 const BAD: Refusal = Refusal::new(Errno::EINVAL, "unknown flags, or a field that must be zero");
 const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "the object has no fence there");
@@ -97,8 +97,8 @@ impl State {
             .map_err(|refusal| if sync_file { refusal } else { NO_HANDLE })?;
         let attach = if sync_file {
             let point = if asked.flags & TIMELINE != 0 { asked.point } else { 0 };
-            let keys = self.keys_at(id, point)?;
-            self.merge_for(file, &keys)?
+            let due = self.due_at(id, point)?;
+            self.merge_for(file, &due)?
         } else {
             const MANY: Refusal = Refusal::new(Errno::EMFILE, "the user has shared too many objects");
             let fresh = SyncobjKey(self.fresh());
@@ -158,7 +158,7 @@ impl State {
             return Err(BAD);
         }
         for id in self.syncobj_list(caller.file, wire.arrays[0])? {
-            self.syncobjs.put(id, 0, None);
+            self.syncobjs.put(id, 0, Fence::DONE);
         }
         self.review_sync_waits(effects);
         Ok(Outcome::Answer(Reply::empty()))
@@ -179,7 +179,7 @@ impl State {
             self.need_room(*id)?;
         }
         for (id, point) in objects.into_iter().zip(points(wire.arrays[1])) {
-            self.syncobjs.put(id, point, None);
+            self.syncobjs.put(id, point, Fence::DONE);
         }
         self.review_sync_waits(effects);
         Ok(Outcome::Answer(Reply::empty()))
@@ -209,11 +209,14 @@ impl State {
         }
         let from = self.syncobj(caller.file, asked.src_handle)?;
         let to = self.syncobj(caller.file, asked.dst_handle)?;
-        let keys = self.keys_at(from, asked.src_point)?;
+        let due = self.due_at(from, asked.src_point)?;
         self.need_room(to)?;
-        match self.merge_for(caller.file, &keys)? {
+        match self.merge_for(caller.file, &due)? {
+            Attach::Fence { result: Some(result), .. } => {
+                self.syncobjs.put(to, asked.dst_point, Fence::Signalled(result));
+            }
             Attach::Fence { fence, result: None } => self.put_fence(to, asked.dst_point, fence),
-            _ => self.syncobjs.put(to, asked.dst_point, None),
+            _ => {}
         }
         self.review_sync_waits(effects);
         Ok(Outcome::Answer(Reply::empty()))
@@ -225,19 +228,21 @@ impl State {
         if self.syncobjs.has_room(id) { Ok(()) } else { Err(LONG) }
     }
 
-    /// The fences that a point still waits for.
-    fn keys_at(&self, id: SyncobjId, point: u64) -> Result<Vec<FenceKey>, Refusal> {
+    /// What a point stands for.
+    fn due_at(&self, id: SyncobjId, point: u64) -> Result<Due, Refusal> {
         match self.syncobjs.progress(id, point) {
             Progress::Absent => Err(NO_FENCE),
-            Progress::Pending(keys) => Ok(keys),
-            Progress::Reached => Ok(Vec::new()),
+            Progress::Due(due) => Ok(due),
         }
     }
 
-    /// Puts a fence into an object; one that has signalled already counts as such.
+    /// Puts a fence into an object; one that has signalled already counts as such, with its error.
     fn put_fence(&mut self, id: SyncobjId, point: u64, key: FenceKey) {
-        let pending = self.fences.is_pending(key).then_some(key);
-        self.syncobjs.put(id, point, pending);
+        let fence = match self.fences.result_of(key) {
+            None => Fence::Pending(key),
+            Some(result) => Fence::Signalled(result),
+        };
+        self.syncobjs.put(id, point, fence);
         self.fences.inform(key, id);
     }
 
@@ -248,8 +253,8 @@ impl State {
         wait: &ExecbufferSyncobj,
     ) -> Result<Vec<FenceKey>, Refusal> {
         let id = self.syncobj(file, wait.handle)?;
-        let keys = self.keys_at(id, wait.point)?;
-        Ok(keys.into_iter().filter_map(|key| self.fences.gate(key, file)).collect())
+        let due = self.due_at(id, wait.point)?;
+        Ok(due.pending.into_iter().filter_map(|key| self.fences.gate(key, file)).collect())
     }
 
     /// Checks the objects that a submit is to signal.

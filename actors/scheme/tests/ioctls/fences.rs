@@ -133,6 +133,12 @@ fn a_merged_fence_signals_when_both_have_and_with_the_error_of_either() {
             desk.answer(token).unwrap().attach,
             Some(Attach::Fence { result: Some(Ok(())), .. })
         ));
+        // One that the door has not yet heard of is named as one of ours.
+        let token = desk.system.door.merge(file, [Attached::Fence(own), Attached::Fence(foreign)]);
+        let Some(Attach::Fence { result: Some(result), .. }) = desk.answer(token).unwrap().attach else {
+            panic!("both have signalled")
+        };
+        assert_eq!(result, error.map_or(Ok(()), Err));
         let token = desk.system.door.merge(file, [Attached::Fence(own), Attached::Unknown]);
         assert_eq!(desk.errno(token), Some(Errno::ENOENT));
         desk.end(&[file]);
