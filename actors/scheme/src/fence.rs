@@ -9,7 +9,7 @@ use foldhash::HashMap;
 
 use virgld_protocol::client::Reply;
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FenceKey, FileId, Serial, Token, UserId};
+use virgld_protocol::ids::{FenceKey, FileId, RingIndex, Serial, Token, UserId};
 use virgld_protocol::message::context::Request;
 use virgld_protocol::message::display;
 use virgld_protocol::message::door::{Attach, Command};
@@ -36,9 +36,17 @@ pub(crate) struct Fences {
     next: u64,
 }
 
+/// Work that the device keeps in order: that of one ring of a file's context, or without a ring. What follows in it
+/// need not wait for a fence of it (Linux: `virtio_gpu_dma_fence_wait`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) file: FileId,
+    pub(crate) ring: Option<RingIndex>,
+}
+
 struct Pending {
-    /// The file whose work signals it. Work of that file need not wait: the device keeps its order.
-    origin: Option<FileId>,
+    /// The work that signals it.
+    origin: Option<Order>,
     waiters: Vec<Waiter>,
 }
 
@@ -89,7 +97,7 @@ impl Fences {
     pub(crate) fn live(&self) -> impl Iterator<Item = Live> {
         self.pending.iter().map(|(key, fence)| {
             let merged = || self.merges.get(key).map_or(Owner::Nobody, |merge| Owner::User(merge.user));
-            let owner = fence.origin.map_or_else(merged, Owner::File);
+            let owner = fence.origin.map_or_else(merged, |origin| Owner::File(origin.file));
             Live::new("fence", key.0 & !OWN, owner)
         })
     }
@@ -101,7 +109,7 @@ impl Fences {
     }
 
     /// The fence will signal.
-    pub(crate) fn expect(&mut self, key: FenceKey, origin: Option<FileId>) {
+    pub(crate) fn expect(&mut self, key: FenceKey, origin: Option<Order>) {
         self.pending.entry(key).or_insert(Pending { origin, waiters: Vec::new() });
     }
 
@@ -118,9 +126,9 @@ impl Fences {
         self.pending.contains_key(&key)
     }
 
-    /// The fence, if work of `file` must wait for it.
-    pub(crate) fn gate(&self, key: FenceKey, file: FileId) -> Option<FenceKey> {
-        self.pending.get(&key).filter(|pending| pending.origin != Some(file)).map(|_| key)
+    /// The fence, if work in this order must wait for it.
+    pub(crate) fn gate(&self, key: FenceKey, order: Order) -> Option<FenceKey> {
+        self.pending.get(&key).filter(|pending| pending.origin != Some(order)).map(|_| key)
     }
 
     /// A synchronisation object wants to know when the fence signals.

@@ -9,6 +9,7 @@ use virgld_protocol::ids::{FenceKey, FileId};
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, SyncobjKey};
 
+use crate::fence::Order;
 use crate::state::{Caller, Effect, Outcome, State};
 use crate::syncobj::{Due, Fence, Progress, SyncobjId};
 
@@ -249,12 +250,12 @@ impl State {
     /// What a submit must wait for because of one of its synchronisation objects.
     pub(crate) fn syncobj_gates(
         &mut self,
-        file: FileId,
+        order: Order,
         wait: &ExecbufferSyncobj,
     ) -> Result<Vec<FenceKey>, Refusal> {
-        let id = self.syncobj(file, wait.handle)?;
+        let id = self.syncobj(order.file, wait.handle)?;
         let due = self.due_at(id, wait.point)?;
-        Ok(due.pending.into_iter().filter_map(|key| self.fences.gate(key, file)).collect())
+        Ok(due.pending.into_iter().filter_map(|key| self.fences.gate(key, order)).collect())
     }
 
     /// Checks the objects that a submit is to signal.
@@ -285,13 +286,13 @@ impl State {
     /// Puts the fence of a submit into the objects that it is to signal.
     pub(crate) fn attach_fence(
         &mut self,
-        caller: Caller,
+        file: FileId,
         targets: &[ExecbufferSyncobj],
         key: FenceKey,
         effects: &mut Vec<Effect>,
     ) {
         for target in targets {
-            if let Ok(id) = self.syncobj(caller.file, target.handle) {
+            if let Ok(id) = self.syncobj(file, target.handle) {
                 self.put_fence(id, target.point, key);
             }
         }
