@@ -23,6 +23,7 @@ use crate::fence::Fences;
 use crate::file::File;
 use crate::kms::Showing;
 use crate::syncobj::Syncobjs;
+use crate::syncobj_transfer::TransferWait;
 use crate::syncobj_wait::SyncWait;
 use crate::vigil::Vigil;
 use crate::wait::BufferWait;
@@ -136,6 +137,7 @@ pub struct State {
     pub(crate) fences: Fences,
     pub(crate) syncobjs: Syncobjs,
     pub(crate) sync_waits: Vec<SyncWait>,
+    pub(crate) transfers: Vec<TransferWait>,
     pub(crate) vigil: Vigil,
     pub(crate) device: Option<Device>,
     pub(crate) next: u64,
@@ -158,6 +160,7 @@ impl State {
             fences: Fences::default(),
             syncobjs: Syncobjs::default(),
             sync_waits: Vec::new(),
+            transfers: Vec::new(),
             vigil: Vigil::default(),
             device: None,
             next: 0,
@@ -335,13 +338,20 @@ impl State {
     pub fn deadline(&self) -> Option<Time> {
         let waits = self.waits.iter().map(|wait| wait.deadline);
         let sync_waits = self.sync_waits.iter().map(|wait| wait.deadline);
-        waits.chain(sync_waits).chain(self.fences.deadline()).chain(self.vigil.deadline()).min()
+        let transfers = self.transfers.iter().map(|wait| wait.deadline);
+        waits
+            .chain(sync_waits)
+            .chain(transfers)
+            .chain(self.fences.deadline())
+            .chain(self.vigil.deadline())
+            .min()
     }
 
     /// Tells what has waited long enough.
     pub fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.expire_waits(now, effects);
         self.expire_sync_waits(now, effects);
+        self.expire_transfers(now, effects);
         self.expire_holds(now, effects);
         self.keep_vigil(now, effects);
     }

@@ -2,7 +2,7 @@
 
 use virgld_protocol::client::{
     Call, ExecbufferSyncobj, Reply, SyncobjCreate, SyncobjDestroy, SyncobjFdToHandle, SyncobjHandleToFd,
-    SyncobjQuery, SyncobjReset, SyncobjSignal, SyncobjTimelineSignal, SyncobjTransfer,
+    SyncobjQuery, SyncobjReset, SyncobjSignal, SyncobjTimelineSignal,
 };
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FenceKey, FileId};
@@ -14,7 +14,7 @@ use crate::state::{Caller, Effect, Outcome, State};
 use crate::syncobj::{Due, Fence, Progress, SyncobjId};
 
 const BAD: Refusal = Refusal::new(Errno::EINVAL, "unknown flags, or a field that must be zero");
-const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "the object has no fence there");
+pub(crate) const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "the object has no fence there");
 const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such synchronisation object");
 const EXPORT_SYNC_FILE: u32 = 1;
 const IMPORT_SYNC_FILE: u32 = 1;
@@ -198,33 +198,8 @@ impl State {
         Ok(Outcome::Answer(Reply::empty().with(points.collect::<Vec<u8>>())))
     }
 
-    pub(crate) fn syncobj_transfer(
-        &mut self,
-        caller: Caller,
-        call: &Call,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Outcome, Refusal> {
-        let asked = call.parse::<SyncobjTransfer>()?.fixed;
-        if asked.pad != 0 {
-            return Err(BAD);
-        }
-        let from = self.syncobj(caller.file, asked.src_handle)?;
-        let to = self.syncobj(caller.file, asked.dst_handle)?;
-        let due = self.due_at(from, asked.src_point)?;
-        self.need_room(to)?;
-        match self.merge_for(caller.file, &due)? {
-            Attach::Fence { result: Some(result), .. } => {
-                self.syncobjs.put(to, asked.dst_point, Fence::Signalled(result));
-            }
-            Attach::Fence { fence, result: None } => self.put_fence(to, asked.dst_point, fence),
-            _ => {}
-        }
-        self.review_sync_waits(effects);
-        Ok(Outcome::Answer(Reply::empty()))
-    }
-
     /// Refuses more points for an object that has too many which are not reached.
-    fn need_room(&self, id: SyncobjId) -> Result<(), Refusal> {
+    pub(crate) fn need_room(&self, id: SyncobjId) -> Result<(), Refusal> {
         const LONG: Refusal = Refusal::new(Errno::ENOMEM, "too many points of the timeline are not reached");
         if self.syncobjs.has_room(id) { Ok(()) } else { Err(LONG) }
     }
@@ -238,7 +213,7 @@ impl State {
     }
 
     /// Puts a fence into an object; one that has signalled already counts as such, with its error.
-    fn put_fence(&mut self, id: SyncobjId, point: u64, key: FenceKey) {
+    pub(crate) fn put_fence(&mut self, id: SyncobjId, point: u64, key: FenceKey) {
         let fence = match self.fences.result_of(key) {
             None => Fence::Pending(key),
             Some(result) => Fence::Signalled(result),

@@ -106,6 +106,13 @@ impl State {
 
     /// Something about synchronisation objects changed: answers those whose wait is over.
     pub(crate) fn review_sync_waits(&mut self, effects: &mut Vec<Effect>) {
+        self.answer_sync_waits(effects);
+        while self.review_transfers(effects) {
+            self.answer_sync_waits(effects);
+        }
+    }
+
+    fn answer_sync_waits(&mut self, effects: &mut Vec<Effect>) {
         let waits = std::mem::take(&mut self.sync_waits);
         for mut wait in waits {
             for item in &mut wait.what.items {

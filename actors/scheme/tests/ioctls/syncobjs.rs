@@ -278,6 +278,51 @@ fn fences_move_between_binary_objects_and_points() {
 }
 
 #[test]
+fn a_transfer_waits_for_a_fence_if_it_is_told_to_and_not_for_ever() {
+    let mut desk = Desk::new();
+    let file = desk.open();
+    let [one, two, three] = std::array::from_fn(|_| create(&mut desk, file, 0));
+    let flags = SUBMIT.bits();
+    let transfer = |src_handle, dst_handle, src_point| SyncobjTransfer {
+        src_handle,
+        dst_handle,
+        src_point,
+        flags,
+        ..SyncobjTransfer::default()
+    };
+    for flags in [ALL.bits(), SyncobjFlags::WAIT_AVAILABLE.bits(), flags | ALL.bits(), 1 << 31] {
+        let unknown = SyncobjTransfer { flags, ..transfer(one, two, 0) };
+        assert_eq!(desk.ask(file, &unknown, &[]).errno(), Some(Errno::EINVAL), "{flags:#x}");
+    }
+    assert_eq!(desk.ask(file, &transfer(99, two, 0), &[]).errno(), Some(Errno::ENOENT));
+    // One transfer can be what another waits for, whichever came first.
+    let last = desk.system.door.call(file, &transfer(two, three, 0), &[]);
+    let before = desk.system.door.call(file, &transfer(one, two, 7), &[]);
+    let waiter = wait(&mut desk, file, &[three], SUBMIT, i64::MAX);
+    desk.system.advance(Duration::from_secs(4));
+    signal_at(&mut desk, file, one, 6);
+    assert!(desk.answer(before).is_none(), "not this point");
+    work(&mut desk, file, one, 7);
+    for token in [before, last] {
+        assert_eq!(desk.answer(token).map(|answer| answer.errno()), Some(None));
+    }
+    assert!(desk.answer(waiter).is_none(), "the fence has not signalled");
+    assert_eq!(desk.ask(file, &transfer(one, two, 7), &[]).errno(), None, "nothing to wait for");
+    desk.finish();
+    assert_eq!(first(&mut desk, waiter), Some(Ok(0)));
+    let never = desk.system.door.call(file, &transfer(one, two, 8), &[]);
+    desk.go();
+    desk.system.advance(Duration::from_millis(4900));
+    assert!(desk.answer(never).is_none());
+    desk.system.advance(Duration::from_millis(200));
+    assert_eq!(desk.errno(never), Some(Errno::ETIME));
+    // Nothing is left of one whose file is closed.
+    desk.system.door.call(file, &transfer(one, two, 8), &[]);
+    desk.go();
+    desk.end(&[file]);
+}
+
+#[test]
 fn a_sync_file_is_the_fence_of_the_moment() {
     let mut desk = Desk::new();
     let file = desk.open();
