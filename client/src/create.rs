@@ -24,22 +24,24 @@ pub(crate) fn create(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
         return ask(channel, argument);
     }
     let mut writer = channel.writer();
-    tidy(channel, &mut writer)?;
+    tidy(channel, &mut writer);
     let in_stock = writer.ring.stock.take(&what);
-    let refill = |writer: &mut Writer<'_>| -> Outcome<()> {
+    // Whether more could be called for is of no concern to this call: it has its buffer, or one in stock. Should the daemon
+    // be gone, the next that asks it hears of that.
+    let refill = |writer: &mut Writer<'_>| {
         for _ in 0..writer.ring.stock.lacking(&what) {
-            let begun = channel.begin(writer, NUMBER, &[Part::own(what.as_bytes())])?;
-            let Some(pledge) = begun else { break };
+            let begun = channel.begin(writer, NUMBER, &[Part::own(what.as_bytes())]);
+            let Ok(Some(pledge)) = begun else { break };
             writer.ring.stock.add(&what, pledge);
         }
-        Ok(())
     };
     let Some(pledge) = in_stock else {
         drop(writer);
         ask(channel, argument)?;
-        return refill(&mut channel.writer());
+        refill(&mut channel.writer());
+        return Ok(());
     };
-    refill(&mut writer)?;
+    refill(&mut writer);
     drop(writer);
     match channel.finish(&pledge) {
         Ok(answer) => settle(channel, argument, &answer),
@@ -68,16 +70,17 @@ fn settle(channel: &Channel, argument: &mut Argument, answer: &Answered<'_>) -> 
     Ok(())
 }
 
-/// Closes buffers that were called for in vain.
-fn tidy(channel: &Channel, writer: &mut Writer<'_>) -> Outcome<()> {
+/// Closes buffers that were called for in vain. One of which the daemon cannot be told goes with the file.
+fn tidy(channel: &Channel, writer: &mut Writer<'_>) {
     for pledge in writer.ring.stock.discard(|pledge| channel.is_answered(pledge)) {
         let Ok(answer) = channel.finish(&pledge) else { continue };
         let mut made = ResourceCreate::new_zeroed();
-        answer.read(size_of::<Answer>(), made.as_mut_bytes())?;
+        if answer.read(size_of::<Answer>(), made.as_mut_bytes()).is_err() {
+            continue;
+        }
         let close = GemClose { handle: made.bo_handle, pad: 0 };
-        writer.post(Heading::silent(GemClose::TABLE.number, 0), &[Part::own(close.as_bytes())], &[])?;
+        let _ = writer.post(Heading::silent(GemClose::TABLE.number, 0), &[Part::own(close.as_bytes())], &[]);
     }
-    Ok(())
 }
 
 /// Says where to map a buffer. Where that is known, the daemon is told and not asked.

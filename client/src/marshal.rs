@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use virgld_protocol::channel::{ANSWER_BYTES, Answer};
+use virgld_protocol::channel::{ANSWER_BYTES, Answer, MAX_RECORD};
 use virgld_protocol::client::{Array, Direction, Layout, MAX_ARRAYS, MAX_FIXED};
 use virgld_protocol::errno::Errno;
 use zerocopy::{FromZeros, IntoBytes};
@@ -93,7 +93,7 @@ impl Argument {
             return Err(Errno::EFAULT);
         }
         self.arrays[index] = (start, length);
-        Ok(())
+        self.fit()
     }
 
     /// The payload: the fixed part, then the arrays. It borrows from this argument without saying so.
@@ -220,7 +220,7 @@ impl Argument {
             let count = &mut self.fixed[array.wire_count..array.wire_count + array.count_size];
             if absent {
                 count.fill(0);
-            } else if array.direction == Direction::Out {
+            } else if array.direction == Direction::Out && !names_each(self.layout, array) {
                 // No answer is longer.
                 let most = (NOTHING.len() / array.element).to_le_bytes();
                 let mut told = [0; 8];
@@ -238,6 +238,23 @@ impl Argument {
                 return Err(Errno::EFAULT);
             }
             self.arrays[index] = (start, length);
+        }
+        self.fit()
+    }
+
+    /// Refuses what no record holds, or no answer, before anything of that size is read or kept. A program can say any
+    /// count.
+    fn fit(&self) -> Outcome<()> {
+        let mut most = MAX_RECORD - self.layout.wire;
+        for ((_, length), array) in self.arrays.iter().zip(self.layout.arrays) {
+            let answer = match array.direction {
+                Direction::In => MAX_RECORD,
+                Direction::Out if names_each(self.layout, array) => {
+                    NOTHING.len() - size_of::<Answer>() - self.layout.wire
+                }
+                Direction::Out | Direction::Unused => NOTHING.len(),
+            };
+            most = most.checked_sub(*length).filter(|_| *length <= answer).ok_or(Errno::ENOMEM)?;
         }
         Ok(())
     }
@@ -259,6 +276,12 @@ impl Argument {
             |field: &&virgld_protocol::client::Field| (field.from..field.from + field.size).contains(&offset);
         self.layout.fields.iter().find(inside).map(|field| field.to + offset - field.from)
     }
+}
+
+/// Whether the program names each element of an array that is only for the answer, so that fewer would be a wrong one.
+fn names_each(layout: &Layout, array: &Array) -> bool {
+    let names = |other: &Array| other.direction == Direction::In && other.wire_count == array.wire_count;
+    layout.arrays.iter().any(names)
 }
 
 #[cfg(test)]
@@ -343,10 +366,33 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_overflow_are_refused() {
+    fn more_than_a_record_holds_is_refused_before_it_is_read() {
+        // The pointers lead nowhere.
         let mut bytes = [0xff_u8; 64];
-        assert_eq!(take(0xbf, &mut bytes[..8]).map(|_| ()), Ok(()));
-        // SYNCOBJ_QUERY counts in 32 bits: large, but no overflow; VERSION counts in 64.
-        assert!(take(0xcb, &mut bytes[..24]).is_ok());
+        assert_eq!(take(0xbf, &mut bytes[..8]).map(|_| ()), Ok(()), "it has no array");
+        assert_eq!(take(0x42, &mut bytes).err(), Some(Errno::ENOMEM), "EXECBUFFER");
+        for (number, size) in [(0xc3, 32), (0xc4, 16), (0xc5, 16), (0xca, 48), (0xcd, 24), (0x4b, 16)] {
+            assert_eq!(take(number, &mut bytes[..size]).err(), Some(Errno::ENOMEM), "{number:#x}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_answered_whole_or_not_at_all() {
+        let mut handles = vec![0_u32; 10_000];
+        let query = |handles: &mut [u32]| {
+            let address = handles.as_mut_ptr() as u64;
+            let mut bytes = [0_u8; 24];
+            bytes[..8].copy_from_slice(&address.to_le_bytes());
+            bytes[8..16].copy_from_slice(&address.to_le_bytes());
+            bytes[16..20].copy_from_slice(&u32::try_from(handles.len()).unwrap().to_le_bytes());
+            take(0xcb, &mut bytes).map(|argument| argument.array(0).1)
+        };
+        assert_eq!(query(&mut handles[..8188]), Ok(4 * 8188));
+        assert_eq!(
+            query(&mut handles[..8189]),
+            Err(Errno::ENOMEM),
+            "with its points, more than an answer holds"
+        );
+        assert_eq!(query(&mut handles), Err(Errno::ENOMEM));
     }
 }

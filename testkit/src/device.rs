@@ -94,7 +94,7 @@ impl FakeDevice {
             wire: link.wire(),
             queues: queues.collect(),
             held: Vec::new(),
-            host: Host::default(),
+            host: Host::new(link.features()),
             temper,
             random: Random::new(seed),
             forgotten: 0,

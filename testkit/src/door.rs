@@ -75,6 +75,8 @@ pub struct Submission<'a> {
     pub fence: bool,
     /// A fence to wait for.
     pub wait: Option<Attached>,
+    /// The ring, if it is for one.
+    pub ring: Option<u32>,
     /// Synchronisation objects to wait for.
     pub waits: &'a [ExecbufferSyncobj],
     /// Synchronisation objects to signal.
@@ -187,12 +189,13 @@ impl FakeDoor {
         let mut flags = ExecbufferFlags::empty();
         flags.set(ExecbufferFlags::FENCE_FD_OUT, what.fence);
         flags.set(ExecbufferFlags::FENCE_FD_IN, what.wait.is_some());
+        flags.set(ExecbufferFlags::RING_IDX, what.ring.is_some());
         let fixed = Execbuffer {
             flags: flags.bits(),
             size: count(what.stream.len()),
             num_bo_handles: count(what.handles.len()),
             fence_fd: -1,
-            ring_idx: 0,
+            ring_idx: what.ring.unwrap_or(0),
             syncobj_stride: count(size_of::<ExecbufferSyncobj>()),
             num_in_syncobjs: count(what.waits.len()),
             num_out_syncobjs: count(what.signals.len()),

@@ -154,8 +154,6 @@ impl State {
         self.release_if_unnamed(resource, effects);
     }
 
-    /// The device refused a resource. What draws with it fails on the host; the files that name it are told in
-    /// their statistics, since no ioctl is left to answer.
     /// Mesa looks for the result of a query until it is there, for ever if need be. A context that is lost has none: a
     /// result of nothing is put in its place.
     pub(crate) fn end_query(&self, file: FileId, resource: ResourceId) {
@@ -176,6 +174,8 @@ impl State {
         let _ = buffer.backing.region.memory.write(offset, &state);
     }
 
+    /// The device refused a resource. What draws with it fails on the host; the files that name it are told in
+    /// their statistics, since no ioctl is left to answer.
     pub(crate) fn resource_failed(&mut self, resource: ResourceId) {
         let holders = self.buffers.get(&resource).map(|buffer| buffer.holders.clone()).unwrap_or_default();
         for holder in holders {

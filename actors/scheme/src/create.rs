@@ -12,7 +12,7 @@ use virgld_protocol::rights::Rights;
 use crate::buffer::Buffer;
 use crate::dumb;
 use crate::file::Origin;
-use crate::map::place_of;
+use crate::map::{Mapping, place_of};
 use crate::state::{Caller, Effect, Outcome, State, answer};
 
 /// `VIRGL_BIND_SCANOUT` and `VIRGL_BIND_SHARED`: such a buffer is going to be passed to another process.
@@ -25,7 +25,7 @@ const BUFFER: u32 = 0;
 /// `VIRGL_BIND_CUSTOM`, which Mesa gives the buffers that the results of queries come in.
 const CUSTOM: u32 = 1 << 17;
 
-/// A call that waits for the resource actor.
+/// A call that waits for the resource actor, or for what that does for another call.
 pub(crate) struct Parked {
     file: FileId,
     token: Option<Token>,
@@ -48,9 +48,14 @@ impl Parked {
         self.token
     }
 
-    /// What nobody waits for any more; a creation is still waited for, because it must be undone.
-    pub(crate) fn ends_with(&self, file: FileId) -> bool {
-        self.file == file && !matches!(self.what, Awaited::Create(..) | Awaited::Dumb(..))
+    /// The file is closed, so that nobody is to be answered. Says whether the call is still of concern: a creation must be
+    /// undone, and while a buffer moves nobody may map it.
+    pub(crate) fn outlives(&mut self, file: FileId) -> bool {
+        if self.file != file || matches!(self.what, Awaited::Create(..) | Awaited::Dumb(..)) {
+            return true;
+        }
+        self.token = None;
+        self.what.moving().is_some()
     }
 }
 
@@ -58,7 +63,19 @@ pub(crate) enum Awaited {
     Create(ResourceCreate),
     Dumb(CreateDumb),
     Export(u32, ResourceId),
-    Revocation,
+    Revocation(ResourceId),
+    /// Until the buffer is at rest.
+    Map(Mapping, ResourceId),
+}
+
+impl Awaited {
+    /// The buffer whose memory is moved.
+    pub(crate) fn moving(&self) -> Option<ResourceId> {
+        match self {
+            Self::Export(_, resource) | Self::Revocation(resource) => Some(*resource),
+            Self::Create(_) | Self::Dumb(_) | Self::Map(..) => None,
+        }
+    }
 }
 
 impl State {
@@ -103,6 +120,20 @@ impl State {
         let token = Token(self.fresh());
         self.parked.insert(token, Parked { file: caller.file, token: caller.token, what });
         token
+    }
+
+    /// Whether the memory of a buffer is being moved.
+    pub(crate) fn is_moving(&self, resource: ResourceId) -> bool {
+        self.parked.values().any(|parked| parked.what.moving() == Some(resource))
+    }
+
+    /// Takes out the calls that wait until a buffer is at rest, oldest first.
+    pub(crate) fn take_mappers(&mut self, resource: ResourceId) -> Vec<Parked> {
+        let of_it =
+            |_: &Token, parked: &mut Parked| matches!(parked.what, Awaited::Map(_, it) if it == resource);
+        let mut mappers: Vec<_> = self.parked.extract_if(of_it).collect();
+        mappers.sort_unstable_by_key(|(token, _)| *token);
+        mappers.into_iter().map(|(_, parked)| parked).collect()
     }
 
     pub(crate) fn created(
@@ -182,13 +213,23 @@ impl State {
             buffer.stale = false;
             self.distant.remove(&resource);
         }
+        if let Some(parked) = self.parked.remove(&token) {
+            self.moved(parked, effects);
+        }
+        self.came_to_rest(resource, effects);
+    }
+
+    /// Answers who had a buffer moved.
+    fn moved(&mut self, parked: Parked, effects: &mut Vec<Effect>) {
         const CLOSED: Refusal =
             Refusal::new(Errno::ENOENT, "the handle was closed while its memory was moved");
-        let Some(Parked { file, token, what }) = self.parked.remove(&token) else { return };
+        let Parked { file, token, what } = parked;
         let (handle, wanted) = match what {
-            Awaited::Export(handle, wanted) => (handle, wanted),
-            Awaited::Revocation => return answer(token, Ok(Outcome::Answer(Reply::empty())), effects),
-            Awaited::Create(_) | Awaited::Dumb(_) => return,
+            Awaited::Export(handle, wanted) if token.is_some() => (handle, wanted),
+            // Nobody would have the descriptor.
+            Awaited::Export(..) => return,
+            Awaited::Revocation(_) => return answer(token, Ok(Outcome::Answer(Reply::empty())), effects),
+            Awaited::Create(_) | Awaited::Dumb(_) | Awaited::Map(..) => return,
         };
         // The number may stand for another buffer by now, one whose memory is not its own.
         let still = self.file(file).is_ok_and(|it| it.entry(handle).is_ok_and(|it| it.resource == wanted));
@@ -200,6 +241,9 @@ impl State {
         if let Some(parked) = self.parked.remove(&token) {
             let refusal = Refusal::new(errno, "the resource actor has no memory or no device for it");
             answer(parked.token, Err(refusal), effects);
+            if let Some(resource) = parked.what.moving() {
+                self.came_to_rest(resource, effects);
+            }
         }
     }
 }

@@ -80,7 +80,7 @@ impl State {
             return Ok(Outcome::Answer(Reply::empty()));
         }
         let caller = Caller { now, file: id, token: Some(token) };
-        let parked = self.park(caller, Awaited::Revocation);
+        let parked = self.park(caller, Awaited::Revocation(resource));
         effects.push(Effect::Resource(Request::Move { token: parked, resource }));
         Ok(Outcome::Later)
     }

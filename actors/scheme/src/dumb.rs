@@ -8,6 +8,7 @@ use virgld_protocol::message::ctrlq::Surface;
 use virgld_protocol::message::resource::{Request, Shape};
 
 use crate::create::Awaited;
+use crate::map::Mapping;
 use crate::state::{Caller, Effect, Outcome, State};
 
 /// `VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM` (virtio 1.2, section 5.7.6.8): what XRGB8888 is in memory.
@@ -36,10 +37,9 @@ impl State {
         Ok(Outcome::Later)
     }
 
-    pub(crate) fn map_dumb(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
+    pub(crate) fn map_dumb(&mut self, caller: Caller, call: &Call) -> Result<Outcome, Refusal> {
         let asked = call.parse::<MapDumb>()?.fixed;
-        let offset = self.offset_of(file, asked.handle)?;
-        Ok(Outcome::Answer(Reply::fixed(&MapDumb { offset, ..asked })))
+        self.map_at_rest(caller, Mapping::Dumb(asked))
     }
 
     pub(crate) fn destroy_dumb(

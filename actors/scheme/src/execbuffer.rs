@@ -10,6 +10,7 @@ use virgld_protocol::message::scheme::{Attached, CallEvent, Reached};
 use virgld_protocol::rights::Rights;
 use zerocopy::FromBytes;
 
+use crate::fence::Order;
 use crate::file::GlContext;
 use crate::state::{Caller, Effect, Outcome, State};
 
@@ -39,17 +40,18 @@ impl State {
         }
         self.need_context(id, effects)?;
         let ring = self.ring(id, flags, asked.ring_idx)?;
-        let mut gates = self.fence_in(id, flags, event.attached)?;
+        let order = Order { file: id, ring };
+        let mut gates = self.fence_in(order, flags, event.attached)?;
         let waits = syncobjs(wire.arrays[2])?;
         let signals = syncobjs(wire.arrays[3])?;
         for wait in &waits {
-            gates.extend(self.syncobj_gates(id, wait)?);
+            gates.extend(self.syncobj_gates(order, wait)?);
         }
         self.check_targets(id, &signals)?;
         self.use_buffers(id, wire.arrays[1], event.serial)?;
         // From here on nothing is refused.
         self.reset_waited(id, &waits);
-        self.promise(caller, event.serial, event.fence_out, &signals, effects);
+        self.promise(order, event.serial, event.fence_out, &signals, effects);
         let held = self.hold(id, event.serial, now, gates);
         let fenced = self.file(id)?.signals.contains_key(&event.serial);
         let (stream, length, serial) = (event.bulk, asked.size, event.serial);
@@ -73,7 +75,7 @@ impl State {
     /// What a fence that came with the call makes it wait for.
     fn fence_in(
         &mut self,
-        id: FileId,
+        order: Order,
         flags: ExecbufferFlags,
         attached: Option<Attached>,
     ) -> Result<Vec<FenceKey>, Refusal> {
@@ -81,7 +83,7 @@ impl State {
             return Ok(Vec::new());
         }
         match attached {
-            Some(Attached::Fence(key)) => Ok(self.fences.gate(key, id).into_iter().collect()),
+            Some(Attached::Fence(key)) => Ok(self.fences.gate(key, order).into_iter().collect()),
             Some(Attached::ForeignFence(key)) => {
                 self.fences.expect(key, None);
                 Ok(vec![key])
@@ -121,7 +123,7 @@ impl State {
     /// Notes what is to be signalled when this work is complete.
     fn promise(
         &mut self,
-        caller: Caller,
+        order: Order,
         serial: Serial,
         fence_out: Option<FenceKey>,
         syncobjs: &[ExecbufferSyncobj],
@@ -130,13 +132,13 @@ impl State {
         let own = (!syncobjs.is_empty()).then(|| self.fences.fresh());
         let promised: Vec<FenceKey> = fence_out.into_iter().chain(own).collect();
         for key in &promised {
-            self.fences.expect(*key, Some(caller.file));
+            self.fences.expect(*key, Some(order));
         }
         if let Some(key) = own {
-            self.attach_fence(caller, syncobjs, key, effects);
+            self.attach_fence(order.file, syncobjs, key, effects);
         }
         if !promised.is_empty()
-            && let Some(file) = self.files.get_mut(&caller.file)
+            && let Some(file) = self.files.get_mut(&order.file)
         {
             file.signals.entry(serial).or_default().fences = promised;
         }

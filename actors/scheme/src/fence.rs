@@ -1,13 +1,15 @@
 //! Fences: what signals them, and what waits for them.
 //!
-//! A fence that is not pending has signalled. Errors travel with the signal: a fence never reports success for
-//! work that was not executed.
+//! A fence that is not pending has signalled. Errors travel with the signal, into merged fences and into points of
+//! synchronisation objects: a fence never reports success for work that was not executed.
+
+use std::collections::VecDeque;
 
 use foldhash::HashMap;
 
 use virgld_protocol::client::Reply;
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FenceKey, FileId, Serial, Token, UserId};
+use virgld_protocol::ids::{FenceKey, FileId, RingIndex, Serial, Token, UserId};
 use virgld_protocol::message::context::Request;
 use virgld_protocol::message::display;
 use virgld_protocol::message::door::{Attach, Command};
@@ -16,8 +18,10 @@ use virgld_protocol::message::scheme::Attached;
 use virgld_runtime::Time;
 
 use crate::state::{Effect, Outcome, State};
-use crate::syncobj::SyncobjId;
+use crate::syncobj::{Due, SyncobjId};
 
+/// So many failures are remembered. They matter only until the door has heard of them, which is in its next step.
+const MOST_FAILURES: usize = 1024;
 /// Keys at and above this are the scheme's own; those below are a door's.
 const OWN: u64 = 1 << 63;
 
@@ -27,12 +31,22 @@ pub(crate) struct Fences {
     pending: HashMap<FenceKey, Pending>,
     holds: HashMap<u64, Hold>,
     merges: HashMap<FenceKey, Merge>,
+    /// Those that failed last, oldest first. A door may name a fence that it has not yet been told of.
+    failed: VecDeque<(FenceKey, Errno)>,
     next: u64,
 }
 
+/// Work that the device keeps in order: that of one ring of a file's context, or without a ring. What follows in it
+/// need not wait for a fence of it (Linux: `virtio_gpu_dma_fence_wait`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) file: FileId,
+    pub(crate) ring: Option<RingIndex>,
+}
+
 struct Pending {
-    /// The file whose work signals it. Work of that file need not wait: the device keeps its order.
-    origin: Option<FileId>,
+    /// The work that signals it.
+    origin: Option<Order>,
     waiters: Vec<Waiter>,
 }
 
@@ -83,7 +97,7 @@ impl Fences {
     pub(crate) fn live(&self) -> impl Iterator<Item = Live> {
         self.pending.iter().map(|(key, fence)| {
             let merged = || self.merges.get(key).map_or(Owner::Nobody, |merge| Owner::User(merge.user));
-            let owner = fence.origin.map_or_else(merged, Owner::File);
+            let owner = fence.origin.map_or_else(merged, |origin| Owner::File(origin.file));
             Live::new("fence", key.0 & !OWN, owner)
         })
     }
@@ -95,17 +109,26 @@ impl Fences {
     }
 
     /// The fence will signal.
-    pub(crate) fn expect(&mut self, key: FenceKey, origin: Option<FileId>) {
+    pub(crate) fn expect(&mut self, key: FenceKey, origin: Option<Order>) {
         self.pending.entry(key).or_insert(Pending { origin, waiters: Vec::new() });
+    }
+
+    /// How a fence has signalled, if it has.
+    pub(crate) fn result_of(&self, key: FenceKey) -> Option<Result<(), Errno>> {
+        if self.is_pending(key) {
+            return None;
+        }
+        let failed = self.failed.iter().find(|(other, _)| *other == key);
+        Some(failed.map_or(Ok(()), |(_, errno)| Err(*errno)))
     }
 
     pub(crate) fn is_pending(&self, key: FenceKey) -> bool {
         self.pending.contains_key(&key)
     }
 
-    /// The fence, if work of `file` must wait for it.
-    pub(crate) fn gate(&self, key: FenceKey, file: FileId) -> Option<FenceKey> {
-        self.pending.get(&key).filter(|pending| pending.origin != Some(file)).map(|_| key)
+    /// The fence, if work in this order must wait for it.
+    pub(crate) fn gate(&self, key: FenceKey, order: Order) -> Option<FenceKey> {
+        self.pending.get(&key).filter(|pending| pending.origin != Some(order)).map(|_| key)
     }
 
     /// A synchronisation object wants to know when the fence signals.
@@ -115,22 +138,32 @@ impl Fences {
         }
     }
 
-    /// A fence that signals when all of `keys` have, and fails if one of them does.
-    fn all_of(&mut self, keys: &[FenceKey], user: UserId) -> Attach {
+    /// A fence that signals when all that is due has, and fails if one of that does or has.
+    fn all_of(&mut self, due: &Due, user: UserId) -> Attach {
         let fence = self.fresh();
-        let mut remaining = 0;
-        for key in keys {
-            if let Some(pending) = self.pending.get_mut(key) {
-                pending.waiters.push(Waiter::Merge(fence));
-                remaining += 1;
+        let (mut remaining, mut result) = (0, due.result);
+        for key in &due.pending {
+            match self.pending.get_mut(key) {
+                Some(pending) => {
+                    pending.waiters.push(Waiter::Merge(fence));
+                    remaining += 1;
+                }
+                None => result = result.and(self.result_of(*key).unwrap_or(Ok(()))),
             }
         }
         if remaining == 0 {
-            return Attach::Fence { fence, result: Some(Ok(())) };
+            return Attach::Fence { fence, result: Some(result) };
         }
-        self.merges.insert(fence, Merge { remaining, result: Ok(()), user });
+        self.merges.insert(fence, Merge { remaining, result, user });
         self.expect(fence, None);
         Attach::Fence { fence, result: None }
+    }
+
+    fn remember_failure(&mut self, key: FenceKey, errno: Errno) {
+        if self.failed.len() == MOST_FAILURES {
+            self.failed.pop_front();
+        }
+        self.failed.push_back((key, errno));
     }
 
     /// When the first of what is held has waited long enough.
@@ -182,13 +215,16 @@ impl State {
         let mut syncobjs = false;
         while let Some((key, result)) = signalled.pop() {
             effects.push(Effect::Door(Command::Signal { fence: key, result }));
+            if let Err(errno) = result {
+                self.fences.remember_failure(key, errno);
+            }
             let Some(pending) = self.fences.pending.remove(&key) else { continue };
             for waiter in pending.waiters {
                 match waiter {
                     Waiter::Hold(id) => self.open_gate(id, effects),
                     Waiter::Merge(fence) => signalled.extend(self.merge_part(fence, result)),
                     Waiter::Syncobj(id) => {
-                        self.syncobjs.fence_signalled(id, key);
+                        self.syncobjs.fence_signalled(id, key, result);
                         syncobjs = true;
                     }
                 }
@@ -238,18 +274,19 @@ impl State {
         for fence in fences {
             keys.push(self.fence_of(Some(fence)).ok_or(NO_FENCE)?);
         }
-        Ok(Outcome::AnswerWith(Reply::empty(), self.merge_for(file, &keys)?))
+        let due = Due { pending: keys, result: Ok(()) };
+        Ok(Outcome::AnswerWith(Reply::empty(), self.merge_for(file, &due)?))
     }
 
-    /// A fence that signals when all of `keys` have, for a file whose user may have one more.
-    pub(crate) fn merge_for(&mut self, file: FileId, keys: &[FenceKey]) -> Result<Attach, Refusal> {
+    /// A fence that signals when all that is due has, for a file whose user may have one more.
+    pub(crate) fn merge_for(&mut self, file: FileId, due: &Due) -> Result<Attach, Refusal> {
         const MANY: Refusal = Refusal::new(Errno::ENOMEM, "the user has too many merged fences");
         let user = self.file(file)?.user();
         let of_user = self.fences.merges.values().filter(|merge| merge.user == user).count();
         if of_user >= self.limits.user.merged_fences {
             return Err(MANY);
         }
-        Ok(self.fences.all_of(keys, user))
+        Ok(self.fences.all_of(due, user))
     }
 
     /// The fence that a descriptor stands for.

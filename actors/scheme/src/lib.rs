@@ -28,6 +28,7 @@ mod prime;
 mod state;
 mod syncobj;
 mod syncobj_calls;
+mod syncobj_transfer;
 mod syncobj_wait;
 mod transfer;
 mod vigil;

@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 
 use virgld_protocol::channel::Mapped;
+use virgld_protocol::client::kms::MapDumb;
 use virgld_protocol::client::{Call, Map, Reply};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId};
@@ -11,21 +12,74 @@ use virgld_protocol::message::resource::Backing;
 use virgld_protocol::rights::Rights;
 use virgld_runtime::link::{Region, RegionId};
 
+use crate::create::Awaited;
 use crate::distant::Distant;
-use crate::state::{Outcome, State};
+use crate::state::{Caller, Effect, Outcome, State, answer};
 
 /// An offset for `mmap` is the region's name above this bit and the place in the region below.
 const REGION_SHIFT: u32 = 36;
 
+/// A call that asks where to map a buffer.
+#[derive(Clone, Copy)]
+pub(crate) enum Mapping {
+    Texture(Map),
+    Dumb(MapDumb),
+}
+
+impl Mapping {
+    fn handle(self) -> u32 {
+        match self {
+            Self::Texture(asked) => asked.handle,
+            Self::Dumb(asked) => asked.handle,
+        }
+    }
+
+    fn reply(self, offset: u64) -> Reply {
+        match self {
+            Self::Texture(asked) => Reply::fixed(&Map { offset, ..asked }),
+            Self::Dumb(asked) => Reply::fixed(&MapDumb { offset, ..asked }),
+        }
+    }
+}
+
 impl State {
-    pub(crate) fn map(&mut self, id: FileId, call: &Call) -> Result<Outcome, Refusal> {
+    pub(crate) fn map(&mut self, caller: Caller, call: &Call) -> Result<Outcome, Refusal> {
         let asked = call.parse::<Map>()?.fixed;
-        let offset = self.offset_of(id, asked.handle)?;
-        Ok(Outcome::Answer(Reply::fixed(&Map { offset, ..asked })))
+        self.map_at_rest(caller, Mapping::Texture(asked))
+    }
+
+    /// Says where to map a buffer: at once, or when it is where it stays. What is mapped while it moves would be the
+    /// memory that it leaves.
+    pub(crate) fn map_at_rest(&mut self, caller: Caller, what: Mapping) -> Result<Outcome, Refusal> {
+        let resource = self.file(caller.file)?.with_rights(what.handle(), Rights::MAP)?.resource;
+        if self.is_moving(resource) {
+            self.park(caller, Awaited::Map(what, resource));
+            return Ok(Outcome::Later);
+        }
+        let offset = self.offset_of(caller.file, what.handle())?;
+        Ok(Outcome::Answer(what.reply(offset)))
+    }
+
+    /// A buffer has moved, or will not: answers those who want to map it.
+    pub(crate) fn came_to_rest(&mut self, resource: ResourceId, effects: &mut Vec<Effect>) {
+        const CLOSED: Refusal =
+            Refusal::new(Errno::ENOENT, "the handle was closed while its memory was moved");
+        if self.is_moving(resource) {
+            return;
+        }
+        for parked in self.take_mappers(resource) {
+            let (id, Awaited::Map(what, _)) = (parked.file(), parked.awaited()) else { continue };
+            let what = *what;
+            // The number may stand for another buffer by now.
+            let still =
+                self.file(id).is_ok_and(|it| it.entry(what.handle()).is_ok_and(|it| it.resource == resource));
+            let offset = if still { self.offset_of(id, what.handle()) } else { Err(CLOSED) };
+            answer(parked.caller(), offset.map(|offset| Outcome::Answer(what.reply(offset))), effects);
+        }
     }
 
     /// Where to map a buffer, which is mapped from now on.
-    pub(crate) fn offset_of(&mut self, id: FileId, handle: u32) -> Result<u64, Refusal> {
+    fn offset_of(&mut self, id: FileId, handle: u32) -> Result<u64, Refusal> {
         const FAR: Refusal = Refusal::new(Errno::ENOMEM, "no offset is left to map it at");
         let resource = self.file(id)?.with_rights(handle, Rights::MAP)?.resource;
         let buffer = self.buffers.get_mut(&resource).ok_or(FAR)?;

@@ -23,6 +23,7 @@ use crate::fence::Fences;
 use crate::file::File;
 use crate::kms::Showing;
 use crate::syncobj::Syncobjs;
+use crate::syncobj_transfer::TransferWait;
 use crate::syncobj_wait::SyncWait;
 use crate::vigil::Vigil;
 use crate::wait::BufferWait;
@@ -136,6 +137,7 @@ pub struct State {
     pub(crate) fences: Fences,
     pub(crate) syncobjs: Syncobjs,
     pub(crate) sync_waits: Vec<SyncWait>,
+    pub(crate) transfers: Vec<TransferWait>,
     pub(crate) vigil: Vigil,
     pub(crate) device: Option<Device>,
     pub(crate) next: u64,
@@ -158,6 +160,7 @@ impl State {
             fences: Fences::default(),
             syncobjs: Syncobjs::default(),
             sync_waits: Vec::new(),
+            transfers: Vec::new(),
             vigil: Vigil::default(),
             device: None,
             next: 0,
@@ -301,7 +304,7 @@ impl State {
             0x0d | 0x11 | 0x1e | 0x1f | 0x3a..=0x3c => self.ask_display(caller, event, effects),
             0x2d => self.prime_export(caller, call, effects),
             0x2e => self.prime_import(file, call, event.attached, effects),
-            0x41 => self.map(file, call),
+            0x41 => self.map(caller, call),
             0x42 => self.execbuffer(caller, event, effects),
             0x43 => self.parameter(call),
             0x44 => self.create(caller, call, effects),
@@ -313,7 +316,7 @@ impl State {
             0x4a => self.create_blob(call),
             0x4b => self.context_init(file, call, effects),
             0xb2 => self.create_dumb(caller, call, effects),
-            0xb3 => self.map_dumb(file, call),
+            0xb3 => self.map_dumb(caller, call),
             0xb4 => self.destroy_dumb(file, call, effects),
             0xa0..=0xbe | 0xc6..=0xc9 | 0xce | 0xd0 => self.ask_display(caller, event, effects),
             0xbf => self.syncobj_create(file, call),
@@ -335,13 +338,20 @@ impl State {
     pub fn deadline(&self) -> Option<Time> {
         let waits = self.waits.iter().map(|wait| wait.deadline);
         let sync_waits = self.sync_waits.iter().map(|wait| wait.deadline);
-        waits.chain(sync_waits).chain(self.fences.deadline()).chain(self.vigil.deadline()).min()
+        let transfers = self.transfers.iter().map(|wait| wait.deadline);
+        waits
+            .chain(sync_waits)
+            .chain(transfers)
+            .chain(self.fences.deadline())
+            .chain(self.vigil.deadline())
+            .min()
     }
 
     /// Tells what has waited long enough.
     pub fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.expire_waits(now, effects);
         self.expire_sync_waits(now, effects);
+        self.expire_transfers(now, effects);
         self.expire_holds(now, effects);
         self.keep_vigil(now, effects);
     }

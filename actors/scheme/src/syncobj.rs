@@ -2,6 +2,7 @@
 
 use foldhash::HashMap;
 
+use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FenceKey, UserId};
 use virgld_protocol::message::live::{Live, Owner};
 use virgld_protocol::message::scheme::SyncobjKey;
@@ -34,7 +35,29 @@ struct Syncobj {
 struct Node {
     /// 0 for the fence of a binary object.
     point: u64,
-    pending: Option<FenceKey>,
+    fence: Fence,
+}
+
+/// What is at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fence {
+    Pending(FenceKey),
+    /// It has signalled, so. A point stands for all before it, so it has their errors too: they stay until all fences of
+    /// the object are replaced.
+    Signalled(Result<(), Errno>),
+}
+
+impl Fence {
+    pub(crate) const DONE: Self = Self::Signalled(Ok(()));
+
+    fn pending(self) -> Option<FenceKey> {
+        if let Self::Pending(key) = self { Some(key) } else { None }
+    }
+
+    /// How what has signalled has; nothing is wrong so far with what has not.
+    fn result(self) -> Result<(), Errno> {
+        if let Self::Signalled(result) = self { result } else { Ok(()) }
+    }
 }
 
 /// How far a point of an object is.
@@ -42,9 +65,17 @@ struct Node {
 pub(crate) enum Progress {
     /// There is no fence for it yet.
     Absent,
-    /// These fences must signal first.
-    Pending(Vec<FenceKey>),
-    Reached,
+    /// There is: what is left of it.
+    Due(Due),
+}
+
+/// The fences that a point stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// These must signal first; if there are none, the point is reached.
+    pub(crate) pending: Vec<FenceKey>,
+    /// The first error of those that have signalled.
+    pub(crate) result: Result<(), Errno>,
 }
 
 impl Syncobjs {
@@ -61,7 +92,7 @@ impl Syncobjs {
     /// Makes an object that one handle will name.
     pub(crate) fn create(&mut self, signalled: bool) -> SyncobjId {
         self.next += 1;
-        let chain = if signalled { vec![Node { point: 0, pending: None }] } else { Vec::new() };
+        let chain = if signalled { vec![Node { point: 0, fence: Fence::DONE }] } else { Vec::new() };
         self.objects.insert(SyncobjId(self.next), Syncobj { handles: 1, export: None, chain });
         SyncobjId(self.next)
     }
@@ -142,24 +173,23 @@ impl Syncobjs {
         }
     }
 
-    /// Puts a fence into it: at a point of its timeline, or at 0 in place of all it had. No fence means one that
-    /// has signalled.
-    pub(crate) fn put(&mut self, id: SyncobjId, point: u64, fence: Option<FenceKey>) {
+    /// Puts a fence into it: at a point of its timeline, or at 0 in place of all it had.
+    pub(crate) fn put(&mut self, id: SyncobjId, point: u64, fence: Fence) {
         let Some(object) = self.objects.get_mut(&id) else { return };
         if point == 0 {
             object.chain.clear();
         }
         // A point below the last is put after it all the same: whoever does that gets what Linux warns of.
         let point = object.chain.last().map_or(point, |last| last.point.max(point));
-        object.chain.push(Node { point, pending: fence });
+        object.chain.push(Node { point, fence });
         object.tidy();
     }
 
     /// A fence in its chain has signalled.
-    pub(crate) fn fence_signalled(&mut self, id: SyncobjId, key: FenceKey) {
+    pub(crate) fn fence_signalled(&mut self, id: SyncobjId, key: FenceKey, result: Result<(), Errno>) {
         let Some(object) = self.objects.get_mut(&id) else { return };
-        for node in object.chain.iter_mut().filter(|node| node.pending == Some(key)) {
-            node.pending = None;
+        for node in object.chain.iter_mut().filter(|node| node.fence == Fence::Pending(key)) {
+            node.fence = Fence::Signalled(result);
         }
         object.tidy();
     }
@@ -175,23 +205,30 @@ impl Syncobjs {
             0 => object.chain.len(),
             _ => object.chain.partition_point(|node| node.point < point) + 1,
         };
-        let pending: Vec<FenceKey> = object.chain[..end].iter().filter_map(|node| node.pending).collect();
-        if pending.is_empty() { Progress::Reached } else { Progress::Pending(pending) }
+        let mut fences = object.chain[..end].iter().map(|node| node.fence);
+        Progress::Due(Due {
+            pending: fences.clone().filter_map(Fence::pending).collect(),
+            result: fences.try_for_each(Fence::result),
+        })
     }
 
     /// The last point reached, or the last that has a fence.
     pub(crate) fn last_point(&self, id: SyncobjId, submitted: bool) -> u64 {
         let Some(object) = self.objects.get(&id) else { return 0 };
-        let reached = object.chain.iter().take_while(|node| submitted || node.pending.is_none());
+        let reached = object.chain.iter().take_while(|node| submitted || node.fence.pending().is_none());
         reached.last().map_or(0, |node| node.point)
     }
 }
 
 impl Syncobj {
-    /// Keeps only the last of the points that are reached.
+    /// Keeps only the last of the points that are reached, with the first error of all that are.
     fn tidy(&mut self) {
-        let reached = self.chain.iter().take_while(|node| node.pending.is_none()).count();
-        self.chain.drain(..reached.saturating_sub(1));
+        let reached = self.chain.iter().take_while(|node| node.fence.pending().is_none()).count();
+        let Some(last) = reached.checked_sub(1) else { return };
+        let mut fences = self.chain[..reached].iter().map(|node| node.fence);
+        let result = fences.try_for_each(Fence::result);
+        self.chain[last].fence = Fence::Signalled(result);
+        self.chain.drain(..last);
     }
 }
 

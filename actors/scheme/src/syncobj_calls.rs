@@ -2,18 +2,19 @@
 
 use virgld_protocol::client::{
     Call, ExecbufferSyncobj, Reply, SyncobjCreate, SyncobjDestroy, SyncobjFdToHandle, SyncobjHandleToFd,
-    SyncobjQuery, SyncobjReset, SyncobjSignal, SyncobjTimelineSignal, SyncobjTransfer,
+    SyncobjQuery, SyncobjReset, SyncobjSignal, SyncobjTimelineSignal,
 };
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FenceKey, FileId};
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, SyncobjKey};
 
+use crate::fence::Order;
 use crate::state::{Caller, Effect, Outcome, State};
-use crate::syncobj::{Progress, SyncobjId};
+use crate::syncobj::{Due, Fence, Progress, SyncobjId};
 
 const BAD: Refusal = Refusal::new(Errno::EINVAL, "unknown flags, or a field that must be zero");
-const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "the object has no fence there");
+pub(crate) const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "the object has no fence there");
 const NO_HANDLE: Refusal = Refusal::new(Errno::EINVAL, "the file has no such synchronisation object");
 const EXPORT_SYNC_FILE: u32 = 1;
 const IMPORT_SYNC_FILE: u32 = 1;
@@ -97,8 +98,8 @@ impl State {
             .map_err(|refusal| if sync_file { refusal } else { NO_HANDLE })?;
         let attach = if sync_file {
             let point = if asked.flags & TIMELINE != 0 { asked.point } else { 0 };
-            let keys = self.keys_at(id, point)?;
-            self.merge_for(file, &keys)?
+            let due = self.due_at(id, point)?;
+            self.merge_for(file, &due)?
         } else {
             const MANY: Refusal = Refusal::new(Errno::EMFILE, "the user has shared too many objects");
             let fresh = SyncobjKey(self.fresh());
@@ -158,7 +159,7 @@ impl State {
             return Err(BAD);
         }
         for id in self.syncobj_list(caller.file, wire.arrays[0])? {
-            self.syncobjs.put(id, 0, None);
+            self.syncobjs.put(id, 0, Fence::DONE);
         }
         self.review_sync_waits(effects);
         Ok(Outcome::Answer(Reply::empty()))
@@ -179,7 +180,7 @@ impl State {
             self.need_room(*id)?;
         }
         for (id, point) in objects.into_iter().zip(points(wire.arrays[1])) {
-            self.syncobjs.put(id, point, None);
+            self.syncobjs.put(id, point, Fence::DONE);
         }
         self.review_sync_waits(effects);
         Ok(Outcome::Answer(Reply::empty()))
@@ -197,59 +198,39 @@ impl State {
         Ok(Outcome::Answer(Reply::empty().with(points.collect::<Vec<u8>>())))
     }
 
-    pub(crate) fn syncobj_transfer(
-        &mut self,
-        caller: Caller,
-        call: &Call,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Outcome, Refusal> {
-        let asked = call.parse::<SyncobjTransfer>()?.fixed;
-        if asked.pad != 0 {
-            return Err(BAD);
-        }
-        let from = self.syncobj(caller.file, asked.src_handle)?;
-        let to = self.syncobj(caller.file, asked.dst_handle)?;
-        let keys = self.keys_at(from, asked.src_point)?;
-        self.need_room(to)?;
-        match self.merge_for(caller.file, &keys)? {
-            Attach::Fence { fence, result: None } => self.put_fence(to, asked.dst_point, fence),
-            _ => self.syncobjs.put(to, asked.dst_point, None),
-        }
-        self.review_sync_waits(effects);
-        Ok(Outcome::Answer(Reply::empty()))
-    }
-
     /// Refuses more points for an object that has too many which are not reached.
-    fn need_room(&self, id: SyncobjId) -> Result<(), Refusal> {
+    pub(crate) fn need_room(&self, id: SyncobjId) -> Result<(), Refusal> {
         const LONG: Refusal = Refusal::new(Errno::ENOMEM, "too many points of the timeline are not reached");
         if self.syncobjs.has_room(id) { Ok(()) } else { Err(LONG) }
     }
 
-    /// The fences that a point still waits for.
-    fn keys_at(&self, id: SyncobjId, point: u64) -> Result<Vec<FenceKey>, Refusal> {
+    /// What a point stands for.
+    fn due_at(&self, id: SyncobjId, point: u64) -> Result<Due, Refusal> {
         match self.syncobjs.progress(id, point) {
             Progress::Absent => Err(NO_FENCE),
-            Progress::Pending(keys) => Ok(keys),
-            Progress::Reached => Ok(Vec::new()),
+            Progress::Due(due) => Ok(due),
         }
     }
 
-    /// Puts a fence into an object; one that has signalled already counts as such.
-    fn put_fence(&mut self, id: SyncobjId, point: u64, key: FenceKey) {
-        let pending = self.fences.is_pending(key).then_some(key);
-        self.syncobjs.put(id, point, pending);
+    /// Puts a fence into an object; one that has signalled already counts as such, with its error.
+    pub(crate) fn put_fence(&mut self, id: SyncobjId, point: u64, key: FenceKey) {
+        let fence = match self.fences.result_of(key) {
+            None => Fence::Pending(key),
+            Some(result) => Fence::Signalled(result),
+        };
+        self.syncobjs.put(id, point, fence);
         self.fences.inform(key, id);
     }
 
     /// What a submit must wait for because of one of its synchronisation objects.
     pub(crate) fn syncobj_gates(
         &mut self,
-        file: FileId,
+        order: Order,
         wait: &ExecbufferSyncobj,
     ) -> Result<Vec<FenceKey>, Refusal> {
-        let id = self.syncobj(file, wait.handle)?;
-        let keys = self.keys_at(id, wait.point)?;
-        Ok(keys.into_iter().filter_map(|key| self.fences.gate(key, file)).collect())
+        let id = self.syncobj(order.file, wait.handle)?;
+        let due = self.due_at(id, wait.point)?;
+        Ok(due.pending.into_iter().filter_map(|key| self.fences.gate(key, order)).collect())
     }
 
     /// Checks the objects that a submit is to signal.
@@ -280,13 +261,13 @@ impl State {
     /// Puts the fence of a submit into the objects that it is to signal.
     pub(crate) fn attach_fence(
         &mut self,
-        caller: Caller,
+        file: FileId,
         targets: &[ExecbufferSyncobj],
         key: FenceKey,
         effects: &mut Vec<Effect>,
     ) {
         for target in targets {
-            if let Ok(id) = self.syncobj(caller.file, target.handle) {
+            if let Ok(id) = self.syncobj(file, target.handle) {
                 self.put_fence(id, target.point, key);
             }
         }

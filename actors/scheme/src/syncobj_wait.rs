@@ -17,7 +17,7 @@ pub(crate) struct SyncWait {
     what: Awaited,
 }
 
-/// What it waits for.
+/// What it waits for: that fences signal. How they do is, as on Linux, told by their sync files and not here.
 struct Awaited {
     items: Vec<Item>,
     flags: SyncobjFlags,
@@ -86,8 +86,7 @@ impl State {
     fn item(&self, id: SyncobjId, point: u64) -> Item {
         match self.syncobjs.progress(id, point) {
             Progress::Absent => Item::Absent(id, point),
-            Progress::Pending(keys) => Item::Fences(keys),
-            Progress::Reached => Item::Fences(Vec::new()),
+            Progress::Due(due) => Item::Fences(due.pending),
         }
     }
 
@@ -107,6 +106,13 @@ impl State {
 
     /// Something about synchronisation objects changed: answers those whose wait is over.
     pub(crate) fn review_sync_waits(&mut self, effects: &mut Vec<Effect>) {
+        self.answer_sync_waits(effects);
+        while self.review_transfers(effects) {
+            self.answer_sync_waits(effects);
+        }
+    }
+
+    fn answer_sync_waits(&mut self, effects: &mut Vec<Effect>) {
         let waits = std::mem::take(&mut self.sync_waits);
         for mut wait in waits {
             for item in &mut wait.what.items {

@@ -140,9 +140,14 @@ impl State {
                 effects.push(Effect::Resource(Request::Withdraw { token }));
             }
             // Where the bytes of its buffer are is in doubt.
-            Awaited::Export(..) | Awaited::Revocation => {
+            Awaited::Export(_, resource) | Awaited::Revocation(resource) => {
                 effects.push(Effect::Door(Command::Expel { file: parked.file() }));
+                for mapper in self.take_mappers(*resource) {
+                    answer(mapper.caller(), Err(SILENT), effects);
+                }
             }
+            // What it waits for is given up as well, if that is silent.
+            Awaited::Map(..) => {}
         }
         answer(parked.caller(), Err(SILENT), effects);
     }

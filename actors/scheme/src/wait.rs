@@ -117,7 +117,8 @@ impl State {
         self.waits.retain(|wait| !matches!(wait.who, Waiting::Call(file, _) if file == id));
         self.shown.retain(|_, showing| showing.file != id || showing.abandon());
         self.sync_waits.retain(|wait| wait.file != id);
-        self.parked.retain(|_, parked| !parked.ends_with(id));
+        self.transfers.retain(|wait| wait.file != id);
+        self.parked.retain(|_, parked| parked.outlives(id));
     }
 
     pub(crate) fn expire_waits(&mut self, now: Time, effects: &mut Vec<Effect>) {

@@ -463,12 +463,20 @@ fn hammer() {
 fn orphan() {
     let fd = render();
     let handle = create(fd);
+    // From the fourth on, four are in stock.
+    for _ in 0..3 {
+        create(fd);
+    }
     let error = loop {
         if let Err(error) = submit(fd, 0, &stream(0, 100), &[handle], -1).and_then(|_| get_cap(fd, 1)) {
             break error;
         }
     };
     assert_eq!(error, libc::EIO);
+    while submit(fd, 0, &stream(0, 100), &[handle], -1).is_ok() {}
+    // The ring is full: no more can be called for, but those in stock are the program's.
+    let made: Vec<_> = (0..5).map(|_| create_wide(fd, 0)).collect();
+    assert!(made[..4].iter().all(Result::is_ok) && made[4] == Err(libc::EIO), "{made:?}");
     let path: &CStr = c"/dev/dri/renderD128";
     // SAFETY: a C string.
     assert_eq!(unsafe { libc::open(path.as_ptr(), libc::O_RDWR) }, -1);

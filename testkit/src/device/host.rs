@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use virgld_protocol::device::{
     CONTROL_FLAG_FENCE, CONTROL_FLAG_RING, Code, Command, ContextAttachResource, ContextCreate,
-    ContextDestroy, ContextDetachResource, ControlHeader, GetCapset, GetCapsetInfo, GetDisplayInfo, GetEdid,
-    OkCapsetInfo, ResourceAttachBacking, ResourceCreate2d, ResourceCreate3d, ResourceDetachBacking,
+    ContextDestroy, ContextDetachResource, ControlHeader, Feature, GetCapset, GetCapsetInfo, GetDisplayInfo,
+    GetEdid, OkCapsetInfo, ResourceAttachBacking, ResourceCreate2d, ResourceCreate3d, ResourceDetachBacking,
     ResourceFlush, ResourceUnref, SetScanout, Submit3d, TransferFromHost3d, TransferToHost2d,
     TransferToHost3d,
 };
@@ -64,6 +64,8 @@ pub struct Host {
     pub(super) forgiven_resources: BTreeSet<u32>,
     last_fence: u64,
     fences: usize,
+    /// Contexts have rings (CONTEXT_INIT).
+    rings: bool,
     /// What each scanout shows.
     pub(super) scanouts: BTreeMap<u32, Scanout>,
     /// How large the displays are; none where nothing is connected.
@@ -87,6 +89,11 @@ pub(super) struct Asked<'a> {
 pub(super) type Executed = Result<Vec<u8>, Code>;
 
 impl Host {
+    /// A host with nothing on it, and with these features.
+    pub(super) fn new(features: u64) -> Self {
+        Self { rings: features & Feature::CONTEXT_INIT != 0, ..Self::default() }
+    }
+
     /// Contexts.
     pub fn contexts(&self) -> usize {
         self.contexts.len()
@@ -112,7 +119,7 @@ impl Host {
         if fenced {
             self.number(header.fence_id);
         }
-        if header.flags & CONTROL_FLAG_RING != 0 {
+        if header.flags & CONTROL_FLAG_RING != 0 && !self.rings {
             self.offences.push(Offence::Ring(header.ring_idx));
         }
         let asked = Asked { header, body };

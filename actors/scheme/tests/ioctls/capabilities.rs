@@ -13,6 +13,7 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, ExportKey};
+use virgld_testkit::device::Temper;
 use zerocopy::IntoBytes;
 
 use crate::setup::{Desk, SHARED};
@@ -201,6 +202,68 @@ fn an_export_shares_the_buffer_that_was_named_and_no_other() {
     let made = desk.system.door.answer(create).unwrap().fixed::<ResourceCreate>().unwrap();
     assert_eq!(made.bo_handle, handle);
     assert_eq!(desk.errno(export), Some(Errno::ENOENT));
+    desk.end(&[file]);
+}
+
+/// What was mapped while a buffer moves would be the memory that it leaves.
+#[test]
+fn a_buffer_that_moves_is_mapped_where_it_comes_to_rest() {
+    for close in [false, true] {
+        let mut desk = Desk::new();
+        let file = desk.open();
+        let (handle, _) = desk.create(file, 0);
+        let asked = PrimeHandleToFd { handle, flags: 0, fd: -1 };
+        let exports = [desk.system.door.call(file, &asked, &[]), desk.system.door.call(file, &asked, &[])];
+        desk.system.run();
+        let map = desk.system.door.call(file, &Map { handle, ..Map::default() }, &[]);
+        desk.system.run();
+        assert!(desk.system.door.answer(map).is_none(), "it moves");
+        if close {
+            let close = desk.system.door.call(file, &GemClose { handle, pad: 0 }, &[]);
+            assert_eq!(desk.errno(close), None);
+            assert_eq!(desk.errno(map), Some(Errno::ENOENT));
+            desk.end(&[file]);
+            continue;
+        }
+        let offset = desk.answer(map).unwrap().fixed::<Map>().unwrap().offset;
+        let [export, _] = exports.map(|export| match desk.answer(export).unwrap().attach {
+            Some(Attach::Buffer { export, memory }) => (export, memory),
+            other => panic!("{other:?}"),
+        });
+        let mmap = desk.system.door.map(file, offset, 4096);
+        let Some(Attach::Memory { memory, .. }) = desk.answer(mmap).unwrap().attach else {
+            panic!("no memory")
+        };
+        assert!(Arc::ptr_eq(&memory, &export.1), "the memory that others get");
+        desk.system.door.close(file);
+        desk.go();
+        desk.system.door.drop_export(export.0);
+        desk.end(&[]);
+    }
+}
+
+#[test]
+fn a_buffer_that_cannot_move_is_mapped_where_it_is() {
+    let mut desk = Desk::new();
+    let file = desk.open();
+    let (handle, _) = desk.create(file, 0);
+    let export = desk.system.door.call(file, &PrimeHandleToFd { handle, flags: 0, fd: -1 }, &[]);
+    desk.system.run();
+    let map = desk.system.door.call(file, &Map { handle, ..Map::default() }, &[]);
+    desk.system.device.set_temper(Temper { refuse_region: 1000, ..Temper::default() });
+    assert!(desk.answer(map).unwrap().fixed::<Map>().is_some());
+    assert_eq!(desk.errno(export), Some(Errno::ENOMEM));
+    desk.end(&[file]);
+}
+
+#[test]
+fn a_file_closed_while_its_buffer_moves_leaves_nothing() {
+    let mut desk = Desk::new();
+    let file = desk.open();
+    let (handle, _) = desk.create(file, 0);
+    desk.system.door.call(file, &PrimeHandleToFd { handle, flags: 0, fd: -1 }, &[]);
+    desk.system.door.call(file, &Map { handle, ..Map::default() }, &[]);
+    desk.system.run();
     desk.end(&[file]);
 }
 

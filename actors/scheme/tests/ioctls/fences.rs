@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use virgld_protocol::client::{ExecbufferSyncobj, SyncobjCreate};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::Attached;
@@ -83,6 +84,33 @@ fn a_submit_of_another_file_waits_and_one_of_the_same_need_not() {
     desk.end(&[file, other]);
 }
 
+/// As on Linux, where each ring has a fence context of its own.
+#[test]
+fn a_submit_on_another_ring_of_the_same_file_waits() {
+    for (first, second, waits) in
+        [(Some(0), Some(0), false), (Some(0), Some(1), true), (Some(1), None, true), (None, None, false)]
+    {
+        for by_object in [false, true] {
+            let mut desk = Desk::with_rings();
+            let file = desk.open_with_rings();
+            let made = desk.ask(file, &SyncobjCreate::default(), &[]).fixed::<SyncobjCreate>().unwrap();
+            let object = [ExecbufferSyncobj { handle: made.handle, flags: 0, point: 0 }];
+            let signals = Submission { ring: first, fence: true, signals: &object, ..Submission::default() };
+            let fence = desk.submit(file, &signals).fence.unwrap();
+            desk.go();
+            let before = desk.system.device.take(usize::MAX);
+            let wait = Some(Attached::Fence(fence)).filter(|_| !by_object);
+            let objects: &[ExecbufferSyncobj] = if by_object { &object } else { &[] };
+            desk.submit(file, &Submission { ring: second, wait, waits: objects, ..Submission::default() });
+            desk.go();
+            let taken = desk.system.device.take(usize::MAX);
+            assert_eq!((before, taken), (2, usize::from(!waits)), "{first:?} then {second:?}");
+            desk.finish();
+            desk.end(&[file]);
+        }
+    }
+}
+
 /// As on Linux, what waited for a fence goes on when that fails.
 #[test]
 fn a_fence_that_failed_lets_go() {
@@ -133,6 +161,12 @@ fn a_merged_fence_signals_when_both_have_and_with_the_error_of_either() {
             desk.answer(token).unwrap().attach,
             Some(Attach::Fence { result: Some(Ok(())), .. })
         ));
+        // One that the door has not yet heard of is named as one of ours.
+        let token = desk.system.door.merge(file, [Attached::Fence(own), Attached::Fence(foreign)]);
+        let Some(Attach::Fence { result: Some(result), .. }) = desk.answer(token).unwrap().attach else {
+            panic!("both have signalled")
+        };
+        assert_eq!(result, error.map_or(Ok(()), Err));
         let token = desk.system.door.merge(file, [Attached::Fence(own), Attached::Unknown]);
         assert_eq!(desk.errno(token), Some(Errno::ENOENT));
         desk.end(&[file]);

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use virgld_protocol::client::{Ioctl, PrimeFdToHandle, PrimeHandleToFd, ResourceCreate};
+use virgld_protocol::client::{
+    ContextInit, ContextParameter, Ioctl, PrimeFdToHandle, PrimeHandleToFd, ResourceCreate,
+};
+use virgld_protocol::device::Feature;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FenceKey, FileId, Token};
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, ExportKey, Node};
 use virgld_testkit::door::{Answer, Submission, Submitted};
 use virgld_testkit::system::{System, SystemConfig};
+use zerocopy::IntoBytes;
 
 pub(crate) const SHARED: u32 = 1 << 20;
 
@@ -26,6 +30,22 @@ impl Desk {
         let mut config = SystemConfig::default();
         config.link.places = places;
         Self { system: System::new(&config, 0) }
+    }
+
+    /// With contexts that have rings.
+    pub(crate) fn with_rings() -> Self {
+        let mut config = SystemConfig::default();
+        config.link.features |= Feature::CONTEXT_INIT;
+        Self { system: System::new(&config, 0) }
+    }
+
+    /// Opens a file with a context of two rings.
+    pub(crate) fn open_with_rings(&mut self) -> FileId {
+        let file = self.open();
+        let rings = ContextParameter { param: ContextParameter::NUM_RINGS, value: 2 };
+        let answer = self.ask(file, &ContextInit { num_params: 1, pad: 0 }, &[rings.as_bytes()]);
+        assert_eq!(answer.errno(), None);
+        file
     }
 
     pub(crate) fn open(&mut self) -> FileId {

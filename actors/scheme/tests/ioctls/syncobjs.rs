@@ -11,6 +11,7 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FenceKey, FileId, Token};
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::Attached;
+use virgld_testkit::device::Temper;
 use virgld_testkit::door::Submission;
 use zerocopy::IntoBytes;
 
@@ -20,6 +21,7 @@ const NOTHING: SyncobjFlags = SyncobjFlags::empty();
 const ALL: SyncobjFlags = SyncobjFlags::WAIT_ALL;
 const SUBMIT: SyncobjFlags = SyncobjFlags::WAIT_FOR_SUBMIT;
 const SYNC_FILE: u32 = 1;
+const TIMELINE: u32 = 2;
 
 fn create(desk: &mut Desk, file: FileId, flags: u32) -> u32 {
     desk.ask(file, &SyncobjCreate { handle: 0, flags }, &[]).fixed::<SyncobjCreate>().unwrap().handle
@@ -84,6 +86,23 @@ fn query(desk: &mut Desk, file: FileId, handle: u32, flags: u32) -> u64 {
 fn work(desk: &mut Desk, file: FileId, handle: u32, point: u64) {
     let signals = [ExecbufferSyncobj { handle, flags: 0, point }];
     desk.submit(file, &Submission { signals: &signals, ..Submission::default() });
+}
+
+/// The same, but the device fails.
+fn failing_work(desk: &mut Desk, file: FileId, handle: u32, point: u64) {
+    desk.system.device.set_temper(Temper { error: 1000, ..Temper::default() });
+    work(desk, file, handle, point);
+    desk.finish();
+    desk.system.device.set_temper(Temper::default());
+}
+
+/// How the sync file of a point has signalled, if it has.
+fn exported_result(desk: &mut Desk, file: FileId, handle: u32, point: u64) -> Option<Result<(), Errno>> {
+    let fixed = SyncobjHandleToFd { handle, flags: SYNC_FILE | TIMELINE, point, ..Default::default() };
+    match desk.ask(file, &fixed, &[]).attach {
+        Some(Attach::Fence { result, .. }) => result,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn export_fence(desk: &mut Desk, file: FileId, handle: u32) -> Result<FenceKey, Errno> {
@@ -259,6 +278,51 @@ fn fences_move_between_binary_objects_and_points() {
 }
 
 #[test]
+fn a_transfer_waits_for_a_fence_if_it_is_told_to_and_not_for_ever() {
+    let mut desk = Desk::new();
+    let file = desk.open();
+    let [one, two, three] = std::array::from_fn(|_| create(&mut desk, file, 0));
+    let flags = SUBMIT.bits();
+    let transfer = |src_handle, dst_handle, src_point| SyncobjTransfer {
+        src_handle,
+        dst_handle,
+        src_point,
+        flags,
+        ..SyncobjTransfer::default()
+    };
+    for flags in [ALL.bits(), SyncobjFlags::WAIT_AVAILABLE.bits(), flags | ALL.bits(), 1 << 31] {
+        let unknown = SyncobjTransfer { flags, ..transfer(one, two, 0) };
+        assert_eq!(desk.ask(file, &unknown, &[]).errno(), Some(Errno::EINVAL), "{flags:#x}");
+    }
+    assert_eq!(desk.ask(file, &transfer(99, two, 0), &[]).errno(), Some(Errno::ENOENT));
+    // One transfer can be what another waits for, whichever came first.
+    let last = desk.system.door.call(file, &transfer(two, three, 0), &[]);
+    let before = desk.system.door.call(file, &transfer(one, two, 7), &[]);
+    let waiter = wait(&mut desk, file, &[three], SUBMIT, i64::MAX);
+    desk.system.advance(Duration::from_secs(4));
+    signal_at(&mut desk, file, one, 6);
+    assert!(desk.answer(before).is_none(), "not this point");
+    work(&mut desk, file, one, 7);
+    for token in [before, last] {
+        assert_eq!(desk.answer(token).map(|answer| answer.errno()), Some(None));
+    }
+    assert!(desk.answer(waiter).is_none(), "the fence has not signalled");
+    assert_eq!(desk.ask(file, &transfer(one, two, 7), &[]).errno(), None, "nothing to wait for");
+    desk.finish();
+    assert_eq!(first(&mut desk, waiter), Some(Ok(0)));
+    let never = desk.system.door.call(file, &transfer(one, two, 8), &[]);
+    desk.go();
+    desk.system.advance(Duration::from_millis(4900));
+    assert!(desk.answer(never).is_none());
+    desk.system.advance(Duration::from_millis(200));
+    assert_eq!(desk.errno(never), Some(Errno::ETIME));
+    // Nothing is left of one whose file is closed.
+    desk.system.door.call(file, &transfer(one, two, 8), &[]);
+    desk.go();
+    desk.end(&[file]);
+}
+
+#[test]
 fn a_sync_file_is_the_fence_of_the_moment() {
     let mut desk = Desk::new();
     let file = desk.open();
@@ -274,6 +338,78 @@ fn a_sync_file_is_the_fence_of_the_moment() {
     desk.finish();
     assert_eq!(desk.system.door.signalled(fence), Some(Ok(())));
     assert_eq!(poll(&mut desk, file, &[other], NOTHING), Ok(0));
+    desk.end(&[file]);
+}
+
+#[test]
+fn a_point_of_work_that_failed_says_so_wherever_its_fence_goes() {
+    let mut desk = Desk::new();
+    let file = desk.open();
+    desk.fenced(file);
+    desk.finish();
+    let (object, other) = (create(&mut desk, file, 0), create(&mut desk, file, 0));
+    failing_work(&mut desk, file, object, 0);
+    let failed = Some(Err(Errno::ENOMEM));
+    assert_eq!(poll(&mut desk, file, &[object], NOTHING), Ok(0), "as on Linux, it has signalled");
+    assert_eq!(exported_result(&mut desk, file, object, 0), failed);
+    let transfer =
+        SyncobjTransfer { src_handle: object, dst_handle: other, dst_point: 3, ..Default::default() };
+    assert_eq!(desk.ask(file, &transfer, &[]).errno(), None);
+    assert_eq!(exported_result(&mut desk, file, other, 3), failed);
+    // A point stands for all before it, now and later.
+    work(&mut desk, file, other, 5);
+    desk.finish();
+    signal_at(&mut desk, file, other, 7);
+    assert_eq!(exported_result(&mut desk, file, other, 7), failed);
+    assert_eq!(query(&mut desk, file, other, 0), 7);
+    // Another fence in place of all is another beginning.
+    signal(&mut desk, file, object);
+    assert_eq!(exported_result(&mut desk, file, object, 0), Some(Ok(())));
+    desk.end(&[file]);
+}
+
+#[test]
+fn an_error_of_an_early_point_is_not_lost_while_a_later_one_is_pending() {
+    let mut desk = Desk::new();
+    let file = desk.open();
+    desk.fenced(file);
+    desk.finish();
+    let (object, copy) = (create(&mut desk, file, 0), create(&mut desk, file, 0));
+    failing_work(&mut desk, file, object, 2);
+    let foreign = desk.system.door.foreign_fence();
+    let fixed =
+        SyncobjFdToHandle { handle: object, flags: SYNC_FILE | TIMELINE, point: 4, ..Default::default() };
+    assert_eq!(desk.ask_with(file, &fixed, Attached::ForeignFence(foreign)).errno(), None);
+    let fixed =
+        SyncobjHandleToFd { handle: object, flags: SYNC_FILE | TIMELINE, point: 4, ..Default::default() };
+    let Some(Attach::Fence { fence, result: None }) = desk.ask(file, &fixed, &[]).attach else {
+        panic!("it is pending")
+    };
+    let transfer =
+        SyncobjTransfer { src_handle: object, src_point: 4, dst_handle: copy, ..SyncobjTransfer::default() };
+    assert_eq!(desk.ask(file, &transfer, &[]).errno(), None);
+    desk.system.door.signal(foreign, Ok(()));
+    desk.go();
+    assert_eq!(desk.system.door.signalled(fence), Some(Err(Errno::ENOMEM)));
+    assert_eq!(exported_result(&mut desk, file, copy, 0), Some(Err(Errno::ENOMEM)));
+    desk.end(&[file]);
+}
+
+#[test]
+fn a_sync_file_that_failed_is_imported_with_its_error() {
+    let mut desk = Desk::new();
+    let file = desk.open();
+    let object = create(&mut desk, file, 0);
+    let foreign = desk.system.door.foreign_fence();
+    import_fence(&mut desk, file, object, Attached::ForeignFence(foreign));
+    desk.system.door.signal(foreign, Err(Errno::EIO));
+    assert_eq!(exported_result(&mut desk, file, object, 0), Some(Err(Errno::EIO)));
+    // The door may name one of ours before it has heard how that signalled.
+    let what = Submission { handles: &[5], fence: true, ..Submission::default() };
+    let refused = desk.system.door.submit(file, &what).unwrap().fence.unwrap();
+    desk.go();
+    import_fence(&mut desk, file, object, Attached::Fence(refused));
+    assert_eq!(exported_result(&mut desk, file, object, 0), Some(Err(Errno::ENOENT)));
     desk.end(&[file]);
 }
 

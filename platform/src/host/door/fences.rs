@@ -115,19 +115,22 @@ pub(super) fn result_of(pipe: BorrowedFd<'_>) -> Option<Result<(), Errno>> {
     if !ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
         return None;
     }
-    match peek(pipe).unwrap_or(0) {
-        0 => Some(Ok(())),
-        errno => Some(Err(Errno(errno))),
-    }
+    Some(peek(pipe).unwrap_or_else(|error| Err(Errno(error.raw_os_error()))))
 }
 
-fn peek(pipe: BorrowedFd<'_>) -> Option<i32> {
-    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+/// The status in a pipe. One that ended without a word is the fence of a daemon that died.
+fn peek(pipe: BorrowedFd<'_>) -> io::Result<Result<(), Errno>> {
+    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let mut bytes = [0; 4];
-    tee(pipe, writing, bytes.len(), SpliceFlags::NONBLOCK).ok().filter(|copied| *copied == bytes.len())?;
-    io::read(reading, &mut bytes).ok()?;
+    if tee(pipe, writing, bytes.len(), SpliceFlags::NONBLOCK)? < bytes.len() {
+        return Ok(Err(Errno::EIO));
+    }
+    io::read(reading, &mut bytes)?;
     // A foreign pipe may say anything.
-    Some(i32::from_le_bytes(bytes).clamp(0, 4095))
+    Ok(match i32::from_le_bytes(bytes).clamp(0, 4095) {
+        0 => Ok(()),
+        errno => Err(Errno(errno)),
+    })
 }
 
 fn status(result: Result<(), Errno>) -> [u8; 4] {
@@ -154,6 +157,14 @@ mod tests {
             assert_eq!(fences.find(Identity::of(copy).unwrap().0), None);
         }
         assert_eq!(result_of(Fences::signalled(Ok(())).unwrap().as_fd()), Some(Ok(())));
+    }
+
+    #[test]
+    fn a_fence_whose_daemon_died_has_failed() {
+        let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        assert_eq!(result_of(reading.as_fd()), None);
+        drop(writing);
+        assert_eq!(result_of(reading.as_fd()), Some(Err(Errno::EIO)));
     }
 
     #[test]
