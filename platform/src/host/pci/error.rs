@@ -43,7 +43,8 @@ pub enum PciError {
     /// Another device of its group is held by a driver of the kernel.
     #[error(
         "the IOMMU group {group} of device {address} has other devices that drivers of the kernel hold: {others}; \
-         unbind each (echo ADDRESS > /sys/bus/pci/devices/ADDRESS/driver/unbind), or put the gpu on a port of its own"
+         unbind each, by its name here (cd /sys/bus/pci/devices; echo NAME > NAME/driver/unbind), or put the gpu on \
+         a port of its own"
     )]
     NotViable {
         /// The device.

@@ -374,9 +374,15 @@ impl Link for PciLink {
 
     fn hide(&mut self, id: RegionId, offset: usize, _length: usize) {
         let Some(open) = self.regions.get_mut(&id) else { return };
-        let Some(length) = open.shown.remove(&offset) else { return };
-        if let Err(error) = self.device.vfio.unmap(open.address + offset as u64, length) {
-            tracing::warn!(region = id.0, offset, length, %error, "the device can still reach memory");
+        let Some(length) = open.shown.get(&offset).copied() else { return };
+        match self.device.vfio.unmap(open.address + offset as u64, length) {
+            Ok(()) => {
+                open.shown.remove(&offset);
+            }
+            // It stays in the list, so that closing the region tries again and keeps the address if that fails.
+            Err(error) => {
+                tracing::warn!(region = id.0, offset, length, %error, "the device can still reach memory")
+            }
         }
     }
 
