@@ -116,7 +116,8 @@ pub struct Record {
     pub serial: u64,
     /// Bytes of payload that follow.
     pub payload: u32,
-    /// Descriptors that go with it on the channel's socket, tagged with `serial`.
+    /// Descriptors that go with it on the channel's socket, tagged with `serial`: [`MAX_RECORD_DESCRIPTORS`] at most.
+    /// They go before the record, and a packet of descriptors that no record names closes the file.
     pub descriptors: u32,
     /// Zero.
     pub reserved: u64,
@@ -154,6 +155,9 @@ pub const MAX_FENCES: usize = 16;
 
 /// The most descriptors in one message of the channel's socket.
 pub const MAX_DESCRIPTORS: usize = 16;
+
+/// The most descriptors that go with a record: two fences to be merged.
+pub const MAX_RECORD_DESCRIPTORS: usize = 2;
 
 /// Heads the answer to an ioctl: what follows it. The answer to a service has no head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -10,7 +10,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use virgld_protocol::channel::MAX_DESCRIPTORS;
+use virgld_protocol::channel::{MAX_DESCRIPTORS, MAX_RECORD_DESCRIPTORS};
 
 /// What was received.
 pub(super) enum Packet {
@@ -22,19 +22,16 @@ pub(super) enum Packet {
     Data {
         /// How many bytes it has.
         bytes: usize,
-        /// What came with it: [`MOST_RECEIVED`] at most.
+        /// What came with it: [`MAX_RECORD_DESCRIPTORS`] at most; what is beyond is closed.
         descriptors: Vec<OwnedFd>,
         /// More were sent: either more than are received, or the daemon may not have more.
         truncated: bool,
     },
 }
 
-/// The most descriptors that are taken with one packet: two fences to be merged. What is beyond is closed.
-pub(super) const MOST_RECEIVED: usize = 2;
-
 /// Receives one packet without waiting. An error of the socket is its end.
 pub(super) fn receive(socket: impl AsFd, into: &mut [u8]) -> Packet {
-    let mut room = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_RECEIVED))];
+    let mut room = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_RECORD_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut room);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     loop {
@@ -50,7 +47,7 @@ pub(super) fn receive(socket: impl AsFd, into: &mut [u8]) -> Packet {
                     return Packet::End;
                 }
                 // The room is rounded up: one more may have fit.
-                let beyond = descriptors.split_off(descriptors.len().min(MOST_RECEIVED));
+                let beyond = descriptors.split_off(descriptors.len().min(MAX_RECORD_DESCRIPTORS));
                 let truncated = message.flags.contains(ReturnFlags::CTRUNC) || !beyond.is_empty();
                 return Packet::Data { bytes: message.bytes, descriptors, truncated };
             }

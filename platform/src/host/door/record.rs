@@ -1,8 +1,8 @@
 //! Records as a client wrote them, checked. Every value is hostile until it has been copied out and compared.
 
 use virgld_protocol::channel::{
-    KIND_FILLER, KIND_IOCTL, KIND_SERVICE, MAX_DESCRIPTORS, MAX_RECORD, NO_SLOT, RECORD_ALIGN, RING_BYTES,
-    RING_OFFSET, Record, SLOTS,
+    KIND_FILLER, KIND_IOCTL, KIND_SERVICE, MAX_RECORD, MAX_RECORD_DESCRIPTORS, NO_SLOT, RECORD_ALIGN,
+    RING_BYTES, RING_OFFSET, Record, SLOTS,
 };
 use virgld_protocol::client::{Call, Layout, layout_of};
 use virgld_runtime::memory::{Memory, OutOfBounds};
@@ -117,7 +117,7 @@ fn check(record: &Record, cursor: Cursor) -> Result<(), Broken> {
     if record.slot != NO_SLOT && usize::from(record.slot) >= SLOTS {
         return Err(Broken::Slot);
     }
-    if record.reserved != 0 || record.descriptors as usize > MAX_DESCRIPTORS {
+    if record.reserved != 0 || record.descriptors as usize > MAX_RECORD_DESCRIPTORS {
         return Err(Broken::Head);
     }
     Ok(())
@@ -232,7 +232,7 @@ mod tests {
             (Record { serial: 2, ..good }, Broken::Serial),
             (Record { slot: 64, ..good }, Broken::Slot),
             (Record { reserved: 1, ..good }, Broken::Head),
-            (Record { descriptors: 17, ..good }, Broken::Head),
+            (Record { descriptors: 3, ..good }, Broken::Head),
         ];
         for (record, lie) in lies {
             put(&memory, 0, record, &[]);
