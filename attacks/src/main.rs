@@ -67,6 +67,7 @@ fn main() -> ExitCode {
     }
     let mut failed = 0;
     let mut held = 0;
+    let mut skipped = 0;
     for (name, case) in cases {
         if !options.cases.is_empty() && !options.cases.iter().any(|it| it == name) {
             continue;
@@ -76,14 +77,18 @@ fn main() -> ExitCode {
                 held += 1;
                 println!("ok {name}: {gained}");
             }
+            Err(Failed::NotTried(reason)) => {
+                skipped += 1;
+                println!("skipped {name}: {reason}");
+            }
             Err(error) => {
                 failed += 1;
                 println!("FAIL {name}: {error}");
             }
         }
     }
-    println!("{held} held, {failed} failed");
-    if failed == 0 && held > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{held} held, {failed} failed, {skipped} skipped");
+    if failed == 0 && held + skipped > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn figures(name: &str, measured: Result<(), Failed>) -> ExitCode {

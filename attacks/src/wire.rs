@@ -34,6 +34,8 @@ pub(crate) enum Failed {
     Late,
     /// Something that the attack rests on did not work.
     Setup(String),
+    /// It cannot be tried here, for a reason that says nothing of the daemon.
+    NotTried(&'static str),
 }
 
 impl fmt::Display for Failed {
@@ -43,6 +45,7 @@ impl fmt::Display for Failed {
             Self::CutOff => write!(to, "cut off"),
             Self::Late => write!(to, "no answer within {} s", PATIENCE.as_secs()),
             Self::Setup(what) => write!(to, "{what}"),
+            Self::NotTried(reason) => write!(to, "not tried: {reason}"),
         }
     }
 }

@@ -122,6 +122,11 @@ impl Daemon {
         serde_json::from_str(&text).context(|| "`virgld status --json` did not print JSON".into())
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
     /// Its device process.
     pub(crate) fn device(&self) -> Result<Pid> {
         let parent = self.process.pid().to_string();

@@ -1,5 +1,6 @@
 //! Wanting everything.
 
+use rustix::io::Errno;
 use virgld_protocol::channel::SERVICE_FENCES;
 use virgld_protocol::client::{ResourceCreate, SyncobjCreate, SyncobjHandleToFd};
 use zerocopy::IntoBytes;
@@ -32,16 +33,26 @@ fn create(client: &mut Client, size: u32, bind: u32) -> Outcome<u32> {
     client.ioctl(&asked, &[]).map(|made| made.bo_handle)
 }
 
-/// Does it until it is refused, and says how often it worked.
+/// Does it until it is refused with this error, and says how often it worked.
 fn until_refused<T>(
     most: usize,
+    expected: Errno,
     mut attempt: impl FnMut() -> Outcome<T>,
 ) -> Outcome<(usize, Failed, Vec<T>)> {
     let mut got = Vec::new();
     while got.len() < most {
         match attempt() {
             Ok(one) => got.push(one),
-            Err(Failed::Errno(errno)) => return Ok((got.len(), Failed::Errno(errno), got)),
+            Err(Failed::Errno(errno)) if errno == expected.raw_os_error() => {
+                return Ok((got.len(), Failed::Errno(errno), got));
+            }
+            Err(Failed::Errno(errno)) => {
+                let got = got.len();
+                return Err(Failed::Setup(format!(
+                    "{}, and not {expected:?}, after {got}",
+                    Failed::Errno(errno)
+                )));
+            }
             Err(other) => return Err(other),
         }
     }
@@ -56,21 +67,21 @@ fn others_go_on(door: &Door, victim: &mut Victim) -> Outcome<()> {
 
 fn memory(door: &Door, victim: &mut Victim) -> Outcome<String> {
     let mut client = door.open()?;
-    let (count, error, _) = until_refused(64, || create(&mut client, 128 << 20, 0))?;
+    let (count, error, _) = until_refused(64, Errno::NOMEM, || create(&mut client, 128 << 20, 0))?;
     others_go_on(door, victim)?;
     Ok(format!("{count} buffers of 128 MiB, then {error}; others go on"))
 }
 
 fn shareable(door: &Door, victim: &mut Victim) -> Outcome<String> {
     let mut client = door.open()?;
-    let (count, error, _) = until_refused(5000, || create(&mut client, 4096, SHARED))?;
+    let (count, error, _) = until_refused(5000, Errno::NOMEM, || create(&mut client, 4096, SHARED))?;
     others_go_on(door, victim)?;
     Ok(format!("{count} buffers with memory of their own, then {error}; others go on"))
 }
 
 fn fences(door: &Door, victim: &mut Victim) -> Outcome<String> {
     let mut client = door.open()?;
-    let (count, error, _) = until_refused(5000, || {
+    let (count, error, _) = until_refused(5000, Errno::MFILE, || {
         client.service(SERVICE_FENCES, 1_u32.as_bytes(), &[]).map(|it| it.descriptors)
     })?;
     others_go_on(door, victim)?;
@@ -79,7 +90,7 @@ fn fences(door: &Door, victim: &mut Victim) -> Outcome<String> {
 
 fn shared_syncobjs(door: &Door, victim: &mut Victim) -> Outcome<String> {
     let mut client = door.open()?;
-    let (count, error, _) = until_refused(5000, || {
+    let (count, error, _) = until_refused(5000, Errno::MFILE, || {
         let handle = client.ioctl(&SyncobjCreate::default(), &[])?.handle;
         let asked = SyncobjHandleToFd { handle, fd: -1, ..Default::default() };
         client.ioctl_with(&asked, &[], &[]).map(|(_, descriptors)| descriptors)
@@ -89,9 +100,9 @@ fn shared_syncobjs(door: &Door, victim: &mut Victim) -> Outcome<String> {
 }
 
 fn connections(door: &Door, victim: &mut Victim) -> Outcome<String> {
-    let (count, error, files) = until_refused(2000, || door.open())?;
+    let (count, error, files) = until_refused(2000, Errno::MFILE, || door.open())?;
     victim.check()?;
-    must_refuse("one more", door.open().map(drop), rustix::io::Errno::MFILE)?;
+    must_refuse("one more", door.open().map(drop), Errno::MFILE)?;
     drop(files);
     // The daemon learns of each end by itself.
     let end = std::time::Instant::now() + std::time::Duration::from_secs(10);

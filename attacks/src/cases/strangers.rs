@@ -23,7 +23,7 @@ const NOBODY: u32 = 65534;
 
 fn stranger(door: &Door, victim: &mut Victim) -> Outcome<String> {
     if !rustix::process::geteuid().is_root() {
-        return Ok("not tried: only root can become another user".into());
+        return Err(Failed::NotTried("only root can become another user"));
     }
     // As soon as the policy names anybody, all users may enter the directory.
     let opened = metadata(&door.0).is_ok_and(|it| it.mode() & 0o011 == 0o011);

@@ -24,38 +24,85 @@ const DEADLINE: &str = "3";
 /// Runs all attacks; those that leave others room, beside a program that draws.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let workspace = session.released()?;
-    let (held, drawn) = match beside_others(workspace)? {
+    let (tried, drawn) = match beside_others(workspace)? {
         Ok(seen) => seen,
         Err(left) => return Ok(Outcome::Failed(left)),
     };
+    let Tried { held, skipped } = tried;
     let (lost, apart) = on_host(workspace)?;
     outlived(workspace)?;
     Ok(Outcome::Passed(format!(
-        "{held} attacks; a program beside them drew {drawn} times, pixels right; {lost} devices hung or crashed by \
+        "{held} attacks held{skipped}; a program beside them drew {drawn} times, pixels right; {lost} devices hung or crashed by \
          streams: others draw again at once, and one with a device of its own drew {apart} times all along; with --survive \
          the victim of a hang and of a crash keeps its texture"
     )))
 }
 
-/// How many attacks held, and how often a program beside them drew; or what they left behind.
-fn beside_others(workspace: &Workspace) -> Result<std::result::Result<(usize, usize), String>> {
+/// What came of attacks.
+struct Tried {
+    held: usize,
+    /// Those that could not be tried, in words; nothing if there are none.
+    skipped: String,
+}
+
+/// Which attacks held, and how often a program beside them drew; or what they left behind.
+fn beside_others(workspace: &Workspace) -> Result<std::result::Result<(Tried, usize), String>> {
     let policy = tempfile::NamedTempFile::new().context(|| "no file for a policy".into())?;
     std::fs::write(&policy, POLICY).context(|| "cannot write a policy".into())?;
     let policy = policy.path().to_string_lossy();
     daemon::with_arguments(workspace, &["--policy", &policy], |daemon| {
         draw(workspace, daemon)?;
+        confined(daemon)?;
         let before = settled(daemon)?.descriptors;
         let list = daemon.run(workspace.release("attacks")).arg("--list").output()?;
         let (alone, beside): (Vec<&str>, Vec<&str>) = list.lines().partition(|name| *name == ALONE);
-        let drawn = during(|| draw(workspace, daemon), || attack(workspace, daemon, &beside))?;
-        attack(workspace, daemon, &alone)?;
+        let mut tried = Tried { held: 0, skipped: String::new() };
+        let drawn = during(
+            || draw(workspace, daemon),
+            || {
+                let said = attack(workspace, daemon, &beside)?;
+                tried = Tried {
+                    held: lines(&said, "ok ").count(),
+                    skipped: lines(&said, "skipped ").map(|it| format!(", skipped {it}")).collect(),
+                };
+                Ok(())
+            },
+        )?;
+        tried.held += lines(&attack(workspace, daemon, &alone)?, "ok ").count();
         draw(workspace, daemon)?;
         let after = settled(daemon)?.descriptors;
         if after > before {
             return Ok(Err(format!("descriptors left behind: {before} then {after}")));
         }
-        Ok(Ok((beside.len() + alone.len(), drawn)))
+        Ok(Ok((tried, drawn)))
     })
+}
+
+/// What follows a word at the beginning of lines.
+fn lines<'a>(said: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+    said.lines().filter_map(move |line| line.strip_prefix(word))
+}
+
+/// The daemon and its device process are confined as docs/security.md says: the kernel says so of each of their threads.
+fn confined(daemon: &Daemon) -> Result<()> {
+    for (name, pid) in [("daemon", daemon.pid()), ("device process", daemon.device()?.as_raw_nonzero().get())]
+    {
+        let threads = format!("/proc/{pid}/task");
+        let threads = std::fs::read_dir(&threads).context(|| format!("cannot list {threads}"))?;
+        for thread in threads.flatten() {
+            let path = thread.path().join("status");
+            // A thread may have ended meanwhile.
+            let Ok(status) = std::fs::read_to_string(&path) else { continue };
+            for expected in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+                if !status.lines().any(|line| line == expected) {
+                    let message =
+                        format!("a thread of the {name} is not confined: no {expected} in\n{status}");
+                    return Err(Failure::new(message));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Streams that hang or crash the device that others share. How many devices that cost, and how often a program drew
@@ -72,7 +119,7 @@ fn on_host(workspace: &Workspace) -> Result<(u64, usize)> {
                 .arg(workspace.release("glcheck"));
             checked(program)
         };
-        let drawn = during(isolated, || attack(workspace, daemon, &["--host"]))?;
+        let drawn = during(isolated, || attack(workspace, daemon, &["--host"]).map(drop))?;
         draw(workspace, daemon)?;
         settled(daemon)?;
         let status = daemon.status()?;
@@ -115,11 +162,12 @@ fn during(again: impl Fn() -> Result<()> + Sync, once: impl FnOnce() -> Result<(
     })
 }
 
-fn attack(workspace: &Workspace, daemon: &Daemon, cases: &[&str]) -> Result<()> {
+/// Runs attacks, and says what they said.
+fn attack(workspace: &Workspace, daemon: &Daemon, cases: &[&str]) -> Result<String> {
     let attacks = daemon.run(workspace.release("attacks")).args(cases).limit(Duration::from_secs(400));
     let finished = attacks.capture()?;
     print!("{}", finished.text);
-    if finished.success() { Ok(()) } else { Err(Failure::new(tail(&finished.text, 40))) }
+    if finished.success() { Ok(finished.text) } else { Err(Failure::new(tail(&finished.text, 40))) }
 }
 
 fn draw(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
