@@ -5,7 +5,7 @@ use virgld_protocol::channel::SERVICE_FENCES;
 use virgld_protocol::client::{ResourceCreate, SyncobjCreate, SyncobjHandleToFd};
 use zerocopy::IntoBytes;
 
-use super::{Case, must, must_refuse};
+use super::{Case, must_refuse, room_again};
 use crate::picture::{Picture, SHARED};
 use crate::victim::Victim;
 use crate::wire::{Client, Door, Failed, Outcome};
@@ -104,11 +104,6 @@ fn connections(door: &Door, victim: &mut Victim) -> Outcome<String> {
     victim.check()?;
     must_refuse("one more", door.open().map(drop), Errno::MFILE)?;
     drop(files);
-    // The daemon learns of each end by itself.
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while door.open().is_err() && std::time::Instant::now() < end {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    must("nobody is let in any more", door.open().is_ok())?;
+    room_again(door)?;
     Ok(format!("{count} files, then {error}; those that are open work on, and afterwards there is room"))
 }

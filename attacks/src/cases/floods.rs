@@ -12,7 +12,7 @@ use virgld_protocol::channel::{
 use virgld_protocol::client::{GemClose, Ioctl};
 use zerocopy::IntoBytes;
 
-use super::{Case, must};
+use super::{Case, must, room_again};
 use crate::victim::Victim;
 use crate::wire::{Client, Door, Failed, Outcome, send};
 
@@ -127,7 +127,7 @@ fn churn(door: &Door, victim: &mut Victim) -> Outcome<String> {
         }
         Ok(made)
     })?;
-    must("nobody is let in any more", door.open().is_ok())?;
+    room_again(door)?;
     Ok(format!("connected and left {gained}"))
 }
 
@@ -151,5 +151,6 @@ fn greetings(door: &Door, victim: &mut Victim) -> Outcome<String> {
         }
         Ok(made)
     })?;
+    room_again(door)?;
     Ok(format!("greeted {gained}"))
 }

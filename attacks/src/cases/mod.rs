@@ -12,6 +12,8 @@ mod sharing;
 mod strangers;
 mod streams;
 
+use std::time::{Duration, Instant};
+
 use crate::victim::Victim;
 use crate::wire::{Door, Failed, Outcome};
 
@@ -51,6 +53,15 @@ fn must_refuse<T>(what: &str, attempt: Outcome<T>, errno: rustix::io::Errno) -> 
         Err(other) => Err(Failed::Setup(format!("{what}: {other}, and not {errno:?}"))),
         Ok(_) => Err(Failed::Setup(format!("{what}: it worked"))),
     }
+}
+
+/// Waits until files can be opened again: the daemon learns of the end of each by itself.
+fn room_again(door: &Door) -> Outcome<()> {
+    let end = Instant::now() + Duration::from_secs(10);
+    while door.open().is_err() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    must("nobody is let in any more", door.open().is_ok())
 }
 
 fn must(what: &str, holds: bool) -> Outcome<()> {
