@@ -94,7 +94,7 @@ show() {
     wait %+ || true
     [ -e /vm/$name.seen ]
 }
-show modeflip ./examples/modeflip --flips 30 --png /vm/modeflip.png
+show modeflip ./examples/modeflip --flips 30 --any-pace --png /vm/modeflip.png
 ./virgld run -- modetest -M virtio_gpu > /tmp/listed
 number() { grep -A2 "^$1:" /tmp/listed | tail -1 | cut -f1; }
 show modetest modetest -M virtio_gpu -s $(number Connectors)@$(number CRTCs):640x480 -C
