@@ -27,5 +27,5 @@ pub use mailbox::{Mailbox, Minter};
 pub use respond::Respond;
 pub use stage::{Casualty, Death, SlotId, Spawner, Stage, Wake};
 pub use supervise::{Intensity, Restarts};
-pub use watched::{Revoked, Tenure, Watched};
+pub use watched::{Abandonment, Revoked, Tenure, Watched};
 pub use words::Words;

@@ -40,6 +40,17 @@ pub struct Tenure(u64);
 #[error("this thread's right to run the stage was revoked")]
 pub struct Revoked;
 
+/// What came of it that a thread was to be given up.
+#[derive(Debug)]
+pub enum Abandonment {
+    /// It was, with the actor that it has. Another thread may run the stage.
+    Done(Tenure),
+    /// Something has gone on meanwhile: nobody was given up.
+    MovedOn,
+    /// It is not an actor that hangs.
+    NoActor,
+}
+
 impl Watched {
     /// Nobody runs it yet.
     pub fn new(stage: Stage) -> Self {
@@ -81,15 +92,21 @@ impl Watched {
     }
 
     /// Gives up the thread that runs it, with the actor whose step that does not return from, and gives another thread the
-    /// right to run it. None where it is not an actor that hangs.
-    pub fn abandon(&self) -> Option<Tenure> {
+    /// right to run it. `steps` is what was seen when it was found that nothing goes on: since then that step may have
+    /// ended after all, and whichever actor acts now has done no wrong.
+    pub fn abandon(&self, steps: u64) -> Abandonment {
         let mut guard = match self.stage.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
+            Err(TryLockError::WouldBlock) if self.steps() == steps => return Abandonment::NoActor,
+            Err(TryLockError::WouldBlock) => return Abandonment::MovedOn,
         };
+        // Steps are counted under the lock.
+        if self.steps() != steps {
+            return Abandonment::MovedOn;
+        }
         let abandoned = guard.as_mut().is_some_and(Stage::abandon);
-        abandoned.then(|| self.tenure())
+        if abandoned { Abandonment::Done(self.tenure()) } else { Abandonment::NoActor }
     }
 
     /// The end: all actors end but one that may hang.

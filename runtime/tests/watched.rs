@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use virgld_runtime::{
-    Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Revoked, Stage, Time, Turn, Wake,
-    Watched, words,
+    Abandonment, Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Revoked, Stage, Time, Turn,
+    Wake, Watched, words,
 };
 
 #[derive(Debug)]
@@ -96,8 +96,8 @@ fn one_that_hangs_is_given_up_with_its_thread_and_the_others_go_on() {
         hung.recv().unwrap();
         let steps = watched.steps();
 
-        let tenure = watched.abandon().unwrap();
-        assert!(watched.abandon().is_none(), "nobody else hangs");
+        let Abandonment::Done(tenure) = watched.abandon(steps) else { panic!("it hangs") };
+        assert!(matches!(watched.abandon(steps), Abandonment::NoActor), "nobody else hangs");
         assert!(!to_relay.is_alive(), "its epoch is revoked");
         to_ear.send(7).unwrap();
         assert_eq!(watched.run(&tenure, Time(1)), Ok(true));
@@ -114,4 +114,39 @@ fn one_that_hangs_is_given_up_with_its_thread_and_the_others_go_on() {
         assert_eq!(watched.run(&tenure, Time(3)), Err(Revoked));
         assert!(!to_ear.is_alive());
     }
+}
+
+#[test]
+fn one_that_returned_after_all_is_not_given_up_nor_is_whoever_acts_next() {
+    let stage = Stage::new(Arc::new(Quiet));
+    let spawner = stage.spawner();
+    let (first, second, ear): (Mailbox<Number>, Mailbox<Number>, Mailbox<Number>) =
+        (spawner.mailbox(), spawner.mailbox(), spawner.mailbox());
+    let (to_first, to_second) = (first.open::<Numbers>(Badge(0)), second.open::<Numbers>(Badge(0)));
+    let (hangs, hung) = channel();
+    let (release, let_go) = channel();
+    let (release_next, let_next_go) = channel();
+    let next = second.open(Badge(0));
+    spawner.start("first", first, Relay { next, hangs: hangs.clone(), let_go });
+    spawner.start("second", second, Relay { next: ear.open(Badge(0)), hangs, let_go: let_next_go });
+    let (sender, heard) = channel();
+    spawner.start("ear", ear, Ear(sender));
+
+    let watched = Arc::new(Watched::new(stage));
+    let tenure = watched.tenure();
+    to_first.send(13).unwrap();
+    let own = Arc::clone(&watched);
+    let thread = thread::spawn(move || own.run(&tenure, Time(0)));
+    hung.recv().unwrap();
+    let steps = watched.steps();
+    release.send(()).unwrap();
+    // The watchdog goes by what it saw of the first when the second acts.
+    hung.recv().unwrap();
+    assert!(matches!(watched.abandon(steps), Abandonment::MovedOn));
+    assert!(to_first.is_alive() && to_second.is_alive());
+
+    release_next.send(()).unwrap();
+    assert_eq!(thread.join().unwrap(), Ok(true), "its thread keeps its tenure");
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [13]);
+    watched.end();
 }

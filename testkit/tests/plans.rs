@@ -3,6 +3,7 @@
 //! A run that fails says its seed. `SEED=<seed> cargo test -p virgld-testkit --test plans` runs that one alone, in each
 //! of the tests.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use virgld_faults::{DeviceRule, DeviceWrong, Plan, actors};
@@ -15,17 +16,28 @@ use virgld_testkit::system::{System, SystemConfig};
 
 fn for_seeds(count: u64, life: impl Fn(u64)) {
     if let Ok(seed) = std::env::var("SEED") {
-        return life(seed.parse().expect("SEED is a number"));
+        return named(seed.parse().expect("SEED is a number"), &life);
     }
-    (0..count).for_each(life);
+    (0..count).for_each(|seed| named(seed, &life));
 }
 
-fn verdict(seed: u64, plan: &Plan, what: &[String]) {
-    assert!(
-        what.is_empty(),
-        "seed {seed} (again: SEED={seed} cargo test -p virgld-testkit --test plans):\n{}\n{plan:#?}",
-        what.join("\n")
-    );
+/// Whatever panics, be it the system under test or what drives it: the seed is said.
+fn named(seed: u64, life: impl Fn(u64)) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| life(seed))) {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let what = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+        panic!("seed {seed} (again: SEED={seed} cargo test -p virgld-testkit --test plans): {what}");
+    }
+}
+
+fn verdict(plan: &Plan, what: &[String]) {
+    assert!(what.is_empty(), "{}\n{plan:#?}", what.join("\n"));
+}
+
+#[test]
+#[should_panic(expected = "seed 7 (again: SEED=7 cargo test -p virgld-testkit --test plans): of the harness")]
+fn a_harness_that_panics_says_its_seed() {
+    named(7, |_| panic!("of the harness"));
 }
 
 /// What must be so when all clients have left and the faults are over.
@@ -96,10 +108,10 @@ fn actors_that_die_between_steps_cost_nobody_anything() {
         let plan = Plan { seed, faults, device: Vec::new() };
         let (mut system, mut clients) = live(seed, &mut random, &plan, Mood::Calm);
         clients.leave(&mut system);
-        verdict(seed, &plan, &check_end(&mut system, &clients));
+        verdict(&plan, &check_end(&mut system, &clients));
         let struck: u64 = system.faults().iter().map(|account| account.struck).sum();
         let restarted = system.casualties().iter().filter(|it| it.death == Death::Restarted).count();
-        assert!(struck == 0 || restarted > 0, "seed {seed}: {struck} faults and no restart: {plan:#?}");
+        assert!(struck == 0 || restarted > 0, "{struck} faults and no restart: {plan:#?}");
     });
 }
 
@@ -115,7 +127,7 @@ fn a_context_that_dies_costs_its_file_alone() {
         let plan = Plan { seed, faults: vec![rule], device: Vec::new() };
         let (mut system, mut clients) = live(seed, &mut random, &plan, Mood::Stormy);
         clients.leave(&mut system);
-        verdict(seed, &plan, &check_end(&mut system, &clients));
+        verdict(&plan, &check_end(&mut system, &clients));
     });
 }
 
@@ -142,7 +154,7 @@ fn words_that_suffer_on_their_way_leave_nothing_behind() {
         let (mut system, mut clients) = live(seed, &mut random, &plan, Mood::Stormy);
         system.calm();
         clients.leave(&mut system);
-        verdict(seed, &plan, &check_rest(&mut system));
+        verdict(&plan, &check_rest(&mut system));
     });
 }
 
@@ -162,6 +174,6 @@ fn whatever_the_device_does_wrong_files_go_on_and_nothing_is_left() {
         let (mut system, mut clients) = live(seed, &mut random, &plan, Mood::Stormy);
         system.calm();
         clients.leave(&mut system);
-        verdict(seed, &plan, &check_end(&mut system, &clients));
+        verdict(&plan, &check_end(&mut system, &clients));
     });
 }

@@ -1,7 +1,7 @@
 //! The loop of the one stage, and who sees to it that it goes round.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use virgld_platform::host::clock::now;
 use virgld_protocol::message::scheme;
-use virgld_runtime::{Respond, Revoked, Tenure, Time, Watched};
+use virgld_runtime::{Abandonment, Respond, Revoked, Tenure, Time, Watched};
 
 use super::Error;
 use super::busy_poll::BusyPoll;
@@ -68,8 +68,8 @@ pub(crate) fn run(
             start(&core, tenure, ended.clone())?;
         }
         match wait(&core, &end, &mut watch) {
-            Some(end) => break end,
-            None => tenure = Some(core.give_up(&watch)?),
+            Waited::Ended(end) => break end,
+            Waited::Hung { steps } => tenure = core.give_up(steps, &watch)?,
         }
     };
     core.end();
@@ -89,18 +89,25 @@ fn start(core: &Arc<Core>, tenure: Tenure, ended: SyncSender<End>) -> Result<(),
     Ok(())
 }
 
+/// What was waited for.
+enum Waited {
+    /// The stage's thread has ended.
+    Ended(End),
+    /// It does not come round any more: so many steps were made, and no more for as long as the watch allows.
+    Hung { steps: u64 },
+}
+
 /// Waits until the stage's thread has ended, or does not come round any more.
-fn wait(core: &Core, end: &Receiver<End>, watch: &mut Watch) -> Option<End> {
+fn wait(core: &Core, end: &Receiver<End>, watch: &mut Watch) -> Waited {
     loop {
-        match end.recv_timeout(watch.interval()) {
-            Ok(end) => return Some(end),
-            // The core keeps no sender, but this function's caller does.
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) => {}
+        // The core keeps no sender, but this function's caller does: there always is one.
+        if let Ok(end) = end.recv_timeout(watch.interval()) {
+            return Waited::Ended(end);
         }
-        let beats = core.stage.steps().wrapping_add(core.turns.load(Ordering::Relaxed) as u64);
-        if watch.look(beats) {
-            return None;
+        let steps = core.stage.steps();
+        // Neither ever shrinks: where the sum has not grown, none of them has.
+        if watch.look(steps.wrapping_add(core.turns.load(Ordering::Relaxed) as u64)) {
+            return Waited::Hung { steps };
         }
     }
 }
@@ -184,16 +191,28 @@ impl Core {
     }
 
     /// An actor hangs: gives it up, and the thread that it has. A context costs its file alone; with another actor goes what
-    /// only it knows, and the supervisor says so in the next turn.
-    fn give_up(&self, watch: &Watch) -> Result<Tenure, Error> {
+    /// only it knows, and the supervisor says so in the next turn. None where it has returned at the last moment.
+    fn give_up(&self, steps: u64, watch: &Watch) -> Result<Option<Tenure>, Error> {
         let patience = watch.patience();
-        let Some(tenure) = self.stage.abandon() else {
-            return Err(format!("nothing has gone on for {patience:?}, and no actor is at fault").into());
-        };
-        tracing::error!(
-            "an actor has not returned from a step for {patience:?}: it is given up, with its thread"
-        );
-        Ok(tenure)
+        match self.stage.abandon(steps) {
+            Abandonment::Done(tenure) => {
+                tracing::error!(
+                    "an actor has not returned from a step for {patience:?}: it is given up, with its thread"
+                );
+                Ok(Some(tenure))
+            }
+            Abandonment::MovedOn => Ok(None),
+            Abandonment::NoActor => {
+                // An actor that returns at this very moment holds the lock, and has not been counted yet.
+                thread::sleep(watch.interval());
+                if self.stage.steps() == steps {
+                    return Err(
+                        format!("nothing has gone on for {patience:?}, and no actor is at fault").into()
+                    );
+                }
+                Ok(None)
+            }
+        }
     }
 
     /// Ends the actors, and then what must not end before them.
