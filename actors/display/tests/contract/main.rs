@@ -3,6 +3,7 @@
 
 mod calls;
 mod desk;
+mod errnos;
 mod pointer;
 mod updates;
 
