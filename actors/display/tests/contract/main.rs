@@ -5,6 +5,7 @@ mod calls;
 mod desk;
 mod errnos;
 mod pointer;
+mod two;
 mod updates;
 
 use virgld_display::Effect;
