@@ -49,9 +49,8 @@ impl State {
                         flags: 0,
                         pitch,
                         offset: 0,
-                        modifier: 0,
+                        modifiers: [0; 4],
                         image: Some(image),
-                        more_planes: false,
                     };
                     let image = framebuffer::check(&new)?;
                     let id = self.keep_framebuffer(file, false, &new, image, effects);

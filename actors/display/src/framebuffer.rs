@@ -6,6 +6,7 @@ use virgld_protocol::message::display::{Answer, Image, NewFramebuffer, Notice, P
 use virgld_protocol::message::resource::Backing;
 use virgld_runtime::Time;
 
+use crate::format;
 use crate::mode::{LARGEST, SMALLEST};
 use crate::output::{Config, Output, Plane};
 use crate::state::{Caller, DONE, Effect, Outcome, State};
@@ -225,7 +226,9 @@ impl State {
 }
 
 /// Refuses what cannot be shown, in the order in which Linux looks (`drm_internal_framebuffer_create`,
-/// `framebuffer_check`, `virtio_gpu_user_framebuffer_create`).
+/// `framebuffer_check`, `virtio_gpu_user_framebuffer_create`), but for planes of formats that the device does not show:
+/// these are refused whatever the planes are. What handles, pitches and offsets of further planes say does not
+/// matter: old clients do not clear them.
 pub(crate) fn check(new: &NewFramebuffer) -> Result<Image, Refusal> {
     const fn bad(why: &'static str) -> Refusal {
         Refusal::new(Errno::EINVAL, why)
@@ -236,11 +239,11 @@ pub(crate) fn check(new: &NewFramebuffer) -> Result<Image, Refusal> {
     if !(SMALLEST..=LARGEST).contains(&new.width) || !(SMALLEST..=LARGEST).contains(&new.height) {
         return Err(bad("the framebuffer is too small or too large"));
     }
-    if new.flags & MODIFIERS != 0 || new.modifier != 0 {
+    if new.flags & MODIFIERS != 0 || new.modifiers != [0; 4] {
         return Err(bad("pixels lie in rows: there are no modifiers"));
     }
     if ![XRGB8888, ARGB8888].contains(&new.format) {
-        return Err(if is_format(new.format) {
+        return Err(if format::is_known(new.format) {
             Refusal::new(Errno::ENOENT, "the device does not show this format")
         } else {
             bad("no such format")
@@ -254,18 +257,10 @@ pub(crate) fn check(new: &NewFramebuffer) -> Result<Image, Refusal> {
     if u64::from(new.pitch) < row {
         return Err(bad("rows overlap"));
     }
-    if new.more_planes {
-        return Err(bad("the format has one plane"));
-    }
     let image = new.image.clone().ok_or(bad("the file has no such handle"))?;
     let last_row = u64::from(new.height - 1) * u64::from(new.pitch) + row + u64::from(new.offset);
     if last_row > image.bytes {
         return Err(bad("the framebuffer is larger than its buffer"));
     }
     Ok(image)
-}
-
-/// Whether a number looks like one of DRM's format codes: four printable characters.
-fn is_format(format: u32) -> bool {
-    format.to_le_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ')
 }

@@ -30,6 +30,11 @@ impl State {
         const NO_CONNECTOR: Refusal = Refusal::new(Errno::ENOENT, "no such connector");
         const NOT_FED: Refusal = Refusal::new(Errno::EINVAL, "the CRTC cannot feed this connector");
         const FORMAT: Refusal = Refusal::new(Errno::EINVAL, "the screen does not show this format");
+        const FAR: Refusal = Refusal::new(Errno::ERANGE, "planes begin at 65535 at most");
+        // In a plane's 16.16 numbers there is no room for more.
+        if it.mode.is_some() && (it.position.0 | it.position.1) > u32::from(u16::MAX) {
+            return Err(FAR);
+        }
         let index = self.crtc(it.crtc)?;
         let cursor = self.outputs[index].config.cursor.clone();
         let Some(mode) = &it.mode else {
@@ -58,7 +63,7 @@ impl State {
         if !PRIMARY_FORMATS.contains(&framebuffer.format) {
             return Err(FORMAT);
         }
-        if it.connectors.is_empty() {
+        if it.connectors.is_empty() || it.connectors.len() > self.outputs.len() {
             return Err(CONNECTORS);
         }
         for connector in &it.connectors {
@@ -157,11 +162,11 @@ impl State {
     ) -> Result<Outcome, Refusal> {
         /// `DRM_MODE_FB_DIRTY_ANNOTATE_COPY`: clips come in pairs.
         const COPY: u32 = 1;
-        const FLAGS: u32 = 3;
-        const BAD: Refusal = Refusal::new(Errno::EINVAL, "unknown flags, or clips that are no rectangles");
+        const ODD: Refusal = Refusal::new(Errno::EINVAL, "clips of a copy come in pairs");
         self.named(id)?;
-        if flags & !FLAGS != 0 || flags & COPY != 0 && !clips.len().is_multiple_of(2) {
-            return Err(BAD);
+        // Linux looks at no other flag.
+        if flags & COPY != 0 && !clips.len().is_multiple_of(2) {
+            return Err(ODD);
         }
         let showing = |index: &usize| self.outputs[*index].shown.primary.framebuffer == Some(id);
         let showing: Vec<usize> = (0..self.outputs.len()).filter(showing).collect();

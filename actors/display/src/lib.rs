@@ -17,6 +17,7 @@ mod commit;
 mod cursor;
 mod damage;
 mod edid;
+mod format;
 mod framebuffer;
 mod legacy;
 mod master;

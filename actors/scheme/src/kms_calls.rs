@@ -118,6 +118,9 @@ impl State {
         const DEPTH: Refusal = Refusal::new(Errno::EINVAL, "no format has these depths");
         let it = call.parse::<AddFb>()?.fixed;
         let name = match (it.bpp, it.depth) {
+            (1, 1) => b"C1  ",
+            (2, 2) => b"C2  ",
+            (4, 4) => b"C4  ",
             (8, 8) => b"C8  ",
             (16, 15) => b"XR15",
             (16, 16) => b"RG16",
@@ -134,16 +137,13 @@ impl State {
             flags: 0,
             pitch: it.pitch,
             offset: 0,
-            modifier: 0,
+            modifiers: [0; 4],
             image: self.image(file, it.handle)?,
-            more_planes: false,
         }))
     }
 
     fn add_framebuffer_2(&mut self, file: FileId, call: &Call) -> Result<Ask, Refusal> {
         let it = call.parse::<AddFb2>()?.fixed;
-        let rest = [it.handles, it.pitches, it.offsets];
-        let more_planes = rest.iter().flat_map(|each| &each[1..]).any(|number| *number != 0);
         Ok(Ask::AddFramebuffer(NewFramebuffer {
             width: it.width,
             height: it.height,
@@ -151,9 +151,8 @@ impl State {
             flags: it.flags,
             pitch: it.pitches[0],
             offset: it.offsets[0],
-            modifier: it.modifier[0],
+            modifiers: it.modifier,
             image: self.image(file, it.handles[0])?,
-            more_planes,
         }))
     }
 

@@ -1,6 +1,8 @@
 //! The ioctls of the DRM core: who drives this node, and what it can do.
 
-use virgld_protocol::client::{Call, GetCap, GetMagic, GetUnique, Reply, SetVersion, Version, cap};
+use virgld_protocol::client::{
+    Call, GetCap, GetMagic, GetUnique, Reply, SetVersion, Version, cap, layout_of,
+};
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::FileId;
 use virgld_protocol::message::scheme::Node;
@@ -15,12 +17,14 @@ const DATE: &[u8] = b"0";
 const DESCRIPTION: &[u8] = b"virtio GPU";
 
 impl State {
-    /// Which ioctls a render node has, as Linux has it (`DRM_RENDER_ALLOW`).
+    /// Which ioctls a render node has, as Linux has it (`DRM_RENDER_ALLOW`). What no node has is not this
+    /// node's lack: it is refused as on any other.
     pub(crate) fn may(&mut self, file: FileId, number: u8) -> Result<(), Refusal> {
         const NOT_HERE: Refusal = Refusal::new(Errno::EACCES, "not on a render node");
         let render =
             matches!(number, 0x00 | 0x09 | 0x0c | 0x2d | 0x2e | 0x40..=0x9f | 0xbf..=0xc5 | 0xca..=0xcd);
-        if render || self.file(file)?.node == Node::Card { Ok(()) } else { Err(NOT_HERE) }
+        let unknown = layout_of(number).is_none();
+        if render || unknown || self.file(file)?.node == Node::Card { Ok(()) } else { Err(NOT_HERE) }
     }
 
     pub(crate) fn version(&mut self, call: &Call) -> Result<Outcome, Refusal> {

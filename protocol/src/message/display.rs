@@ -285,12 +285,10 @@ pub struct NewFramebuffer {
     pub pitch: u32,
     /// Bytes before the first row.
     pub offset: u32,
-    /// How the pixels lie, with the flag for it.
-    pub modifier: u64,
+    /// How the pixels of each plane lie, with the flag for it.
+    pub modifiers: [u64; 4],
     /// The buffer; none if the file has no such handle, or gave none.
     pub image: Option<Image>,
-    /// Whether the client named more than one buffer.
-    pub more_planes: bool,
 }
 
 /// A buffer that its holder may put on a screen.

@@ -137,9 +137,8 @@ impl Desk {
             flags: 0,
             pitch: width * 4,
             offset: 0,
-            modifier: 0,
+            modifiers: [0; 4],
             image: Some(image),
-            more_planes: false,
         };
         match self.call(file, Call::AddFramebuffer(new)).1 {
             Some(Ok(Answer::Made(id))) => id,

@@ -3,7 +3,9 @@
 
 mod calls;
 mod desk;
+mod errnos;
 mod pointer;
+mod two;
 mod updates;
 
 use virgld_display::Effect;

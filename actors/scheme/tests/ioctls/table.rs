@@ -58,7 +58,9 @@ fn numbers_that_no_ioctl_has_are_refused() {
     let mut desk = Desk::new();
     let (card, render) = (desk.system.door.open(Node::Card), desk.system.door.open(Node::Render));
     for number in (0..=u8::MAX).filter(|number| layout_of(*number).is_none()) {
-        assert_eq!(raw(&mut desk, card, number, Vec::new()), Some(Errno::EINVAL), "{number:#x}");
+        for file in [card, render] {
+            assert_eq!(raw(&mut desk, file, number, Vec::new()), Some(Errno::EINVAL), "{number:#x}");
+        }
     }
     // What is about modes and masters, a render node does not have at all.
     for number in [0x01, 0x02, 0x07, 0x0a, 0x0b, 0x0d, 0x11, 0x1e, 0xa7, 0xbc] {

@@ -303,9 +303,8 @@ fn framebuffer(input: &mut Input<'_>) -> NewFramebuffer {
         flags: u32::from(input.byte() & 3),
         pitch: input.number().wrapping_mul(4),
         offset: input.number(),
-        modifier: 0,
+        modifiers: [0, 0, 0, u64::from(input.chance(16))],
         image: (!input.chance(24)).then(|| image(input)),
-        more_planes: input.chance(16),
     }
 }
 
