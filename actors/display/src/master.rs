@@ -134,7 +134,7 @@ impl State {
 fn needs_master(call: &Call) -> bool {
     matches!(
         call,
-        Call::NeedMaster
+        Call::NeedMaster(_)
             | Call::SetCrtc(_)
             | Call::PageFlip { .. }
             | Call::Dirty { .. }

@@ -278,7 +278,10 @@ impl State {
             Call::Understand { capability, value } => self.understand(caller.file, *capability, *value),
             Call::SetMaster => self.set_master(caller.file),
             Call::DropMaster => self.drop_master(caller.file),
-            Call::NeedMaster => DONE,
+            Call::NeedMaster(Ok(())) => DONE,
+            Call::NeedMaster(Err(errno)) => {
+                Err(Refusal::new(*errno, "a call with words that it may not have"))
+            }
             Call::Resources => self.resources(caller.file),
             Call::Connector(id) => self.connector(caller.file, *id),
             Call::Encoder(id) => self.encoder(*id),

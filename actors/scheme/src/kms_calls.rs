@@ -33,7 +33,7 @@ impl State {
                 let SetClientCap { capability, value } = call.parse()?.fixed;
                 Ask::Understand { capability, value }
             }
-            0x11 => checked::<AuthMagic>(call, Ask::NeedMaster)?,
+            0x11 => checked::<AuthMagic>(call, Ask::NeedMaster(Ok(())))?,
             0x1e => checked::<SetMaster>(call, Ask::SetMaster)?,
             0x1f => checked::<DropMaster>(call, Ask::DropMaster)?,
             0x3a => {
@@ -172,11 +172,10 @@ impl State {
     }
 
     fn atomic(&mut self, call: &Call, fences: Fences) -> Result<Ask, Refusal> {
-        const RESERVED: Refusal = Refusal::new(Errno::EINVAL, "the reserved field is filled");
         const NO_FENCE: Refusal = Refusal::new(Errno::EINVAL, "IN_FENCE_FD is no fence");
         let wire = call.parse::<Atomic>()?;
         if wire.fixed.reserved != 0 {
-            return Err(RESERVED);
+            return Ok(WRONG);
         }
         let changes = wire.changes()?;
         // A value other than none: its fence is what came with the call.
@@ -199,6 +198,9 @@ impl State {
     }
 }
 
+/// A call with words that it may not have, which only a master is told.
+const WRONG: Ask = Ask::NeedMaster(Err(Errno::EINVAL));
+
 /// A call whose words do not matter, but which must be as long as it says.
 fn checked<T: Ioctl>(call: &Call, ask: Ask) -> Result<Ask, Refusal> {
     call.parse::<T>().map(|_| ask)
@@ -218,19 +220,18 @@ fn set_crtc(call: &Call) -> Result<Ask, Refusal> {
 }
 
 fn page_flip(call: &Call) -> Result<Ask, Refusal> {
-    const SEQUENCE: Refusal = Refusal::new(Errno::EINVAL, "a refresh is named, and no flag for it");
     let PageFlip { crtc_id: crtc, fb_id: framebuffer, flags, sequence, user_data } = call.parse()?.fixed;
+    // A refresh is named, and there is no flag that would have one.
     if sequence != 0 {
-        return Err(SEQUENCE);
+        return Ok(WRONG);
     }
     Ok(Ask::PageFlip { crtc, framebuffer, flags, user_data })
 }
 
 fn dirty(call: &Call) -> Result<Ask, Refusal> {
-    const MANY: Refusal = Refusal::new(Errno::EINVAL, "too many clips");
     let wire = call.parse::<DirtyFb>()?;
     if wire.fixed.num_clips > DirtyFb::MOST_CLIPS {
-        return Err(MANY);
+        return Ok(WRONG);
     }
     let clip = |bytes| Clip::read_from_bytes(bytes).map(|it| [it.x1, it.y1, it.x2, it.y2]).ok();
     let clips = wire.arrays[0].chunks_exact(size_of::<Clip>()).filter_map(clip).collect();

@@ -130,8 +130,9 @@ pub enum Call {
     SetMaster,
     /// DROP_MASTER.
     DropMaster,
-    /// Whether the file is master; an error if not.
-    NeedMaster,
+    /// Whether the file is master; EACCES if not. What a master is told: its call may be wrong in another way, and that
+    /// is told to nobody else, as on Linux.
+    NeedMaster(Result<(), Errno>),
     /// MODE_GETRESOURCES.
     Resources,
     /// MODE_GETCONNECTOR.

@@ -244,6 +244,12 @@ fn who_is_not_master_changes_nothing_and_a_master_that_dies_leaves_a_blank_scree
     desk.set_crtc(first, shown).unwrap();
     assert_eq!(desk.set_crtc(second, other), Err(Errno::EACCES));
     assert_eq!(desk.flip(second, other, 0), Err(Errno::EACCES));
+    let wrong = PageFlip { fb_id: other, sequence: 9, ..PageFlip::default() };
+    assert_eq!(desk.ask(second, &wrong, &[]).err(), Some(Errno::EACCES), "whatever else is wrong");
+    assert_eq!(desk.ask(first, &wrong, &[]).err(), Some(Errno::EINVAL));
+    let wrong = Atomic { reserved: 1, ..Atomic::default() };
+    assert_eq!(desk.ask(second, &wrong, &[]).err(), Some(Errno::EACCES), "whatever else is wrong");
+    assert_eq!(desk.ask(first, &wrong, &[]).err(), Some(Errno::EINVAL));
     assert_eq!(desk.ask(second, &SetMaster, &[]).err(), Some(Errno::EBUSY));
     assert_eq!(desk.ask(second, &RmFb { fb_id: shown }, &[]).err(), Some(Errno::ENOENT), "not its own");
     assert_eq!(desk.framebuffer(second, 77), Err(Errno::EINVAL), "a handle that it does not have");

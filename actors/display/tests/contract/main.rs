@@ -95,7 +95,7 @@ fn a_second_compositor_is_refused_until_the_first_is_gone_and_the_screen_is_blan
     desk.light(one);
     let cursor =
         CursorCall { crtc: CRTC, flags: 2, position: (0, 0), size: (0, 0), image: Ok(None), hotspot: (0, 0) };
-    for call in [set_crtc(other), flip(other), Call::Cursor(cursor), Call::NeedMaster] {
+    for call in [set_crtc(other), flip(other), Call::Cursor(cursor), Call::NeedMaster(Err(Errno::EINVAL))] {
         assert_eq!(desk.call(SECOND, call).1.unwrap().unwrap_err(), Errno::EACCES);
     }
     assert_eq!(desk.call(SECOND, Call::SetMaster).1.unwrap().unwrap_err(), Errno::EACCES, "never master");

@@ -195,7 +195,7 @@ impl Desk {
             0 => Call::Understand { capability: input.long() % 8, value: input.long() },
             1 => Call::SetMaster,
             2 => Call::DropMaster,
-            3 => Call::NeedMaster,
+            3 => Call::NeedMaster(Ok(())),
             4 => Call::Resources,
             5 => Call::Connector(object),
             6 => Call::Encoder(object),
