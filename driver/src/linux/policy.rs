@@ -21,16 +21,41 @@ pub(crate) struct Policy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Admission {
-    users: Vec<Name>,
-    groups: Vec<Name>,
+    users: Vec<UserId>,
+    groups: Vec<GroupId>,
 }
 
-/// A user or group.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+/// Names are looked up while the file is read, so that the error of an unknown one has its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Name")]
+struct UserId(u32);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Name")]
+struct GroupId(u32);
+
+/// A user or group, as the file has it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a number, or a name in quotes")]
 enum Name {
     Number(u32),
     Text(String),
+}
+
+impl TryFrom<Name> for UserId {
+    type Error = String;
+
+    fn try_from(name: Name) -> Result<Self, String> {
+        name.number(Path::new("/etc/passwd")).map(Self)
+    }
+}
+
+impl TryFrom<Name> for GroupId {
+    type Error = String;
+
+    fn try_from(name: Name) -> Result<Self, String> {
+        name.number(Path::new("/etc/group")).map(Self)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -120,8 +145,8 @@ impl Policy {
     }
 
     /// Who may open what, in numbers.
-    pub(crate) fn access(&self) -> Result<door::Access, Error> {
-        Ok(door::Access { card: self.card0.in_numbers()?, render: self.render.in_numbers()? })
+    pub(crate) fn access(&self) -> door::Access {
+        door::Access { card: self.card0.in_numbers(), render: self.render.in_numbers() }
     }
 
     /// What the door sees to.
@@ -179,14 +204,11 @@ impl Policy {
 }
 
 impl Admission {
-    fn in_numbers(&self) -> Result<door::Admission, Error> {
-        let numbers = |names: &[Name], list| -> Result<Vec<u32>, Error> {
-            names.iter().map(|name| name.number(Path::new(list))).collect()
-        };
-        Ok(door::Admission {
-            users: numbers(&self.users, "/etc/passwd")?,
-            groups: numbers(&self.groups, "/etc/group")?,
-        })
+    fn in_numbers(&self) -> door::Admission {
+        door::Admission {
+            users: self.users.iter().map(|user| user.0).collect(),
+            groups: self.groups.iter().map(|group| group.0).collect(),
+        }
     }
 }
 
@@ -197,7 +219,7 @@ fn stock(quota: u64) -> u32 {
 
 impl Name {
     /// The number, as `list` has it: a line for each, its name and, third, its number.
-    fn number(&self, list: &Path) -> Result<u32, Error> {
+    fn number(&self, list: &Path) -> Result<u32, String> {
         let name = match self {
             Self::Number(number) => return Ok(*number),
             Self::Text(name) => name,
@@ -208,7 +230,7 @@ impl Name {
             (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
         };
         let number = text.lines().find_map(line);
-        number.ok_or_else(|| format!("the policy names {name}, which {} lacks", list.display()).into())
+        number.ok_or_else(|| format!("{} has no {name}", list.display()))
     }
 }
 
@@ -220,7 +242,7 @@ mod tests {
     fn the_documented_values_are_the_default() {
         let documented: Policy = toml::from_str(include_str!("../../../docs/policy.toml")).unwrap();
         assert_eq!(documented, Policy::default());
-        assert!(documented.access().unwrap().is_private());
+        assert!(documented.access().is_private());
     }
 
     #[test]
@@ -228,7 +250,7 @@ mod tests {
         let text = "[renderD128]\nusers = [1000, \"root\"]\ngroups = [\"root\"]\n[client]\nresources = 7\n\
                     [user]\ncontexts = 2\n";
         let policy: Policy = toml::from_str(text).unwrap();
-        let access = policy.access().unwrap();
+        let access = policy.access();
         assert_eq!((access.render.users, access.render.groups), (vec![1000, 0], vec![0]));
         assert!(access.card.users.is_empty());
         assert_eq!(policy.resource().file.resources, 7);
@@ -245,7 +267,13 @@ mod tests {
         {
             assert!(toml::from_str::<Policy>(bad).is_err(), "{bad}");
         }
-        let unknown: Policy = toml::from_str("[card0]\nusers = [\"no such user\"]\n").unwrap();
-        assert!(unknown.access().unwrap_err().to_string().contains("no such user"));
+        for (bad, line, expected) in [
+            ("[card0]\n\nusers = [0, \"no such user\"]\n", 3, "/etc/passwd has no no such user"),
+            ("[card0]\ngroups = [\"no such group\"]\n", 2, "/etc/group has no no such group"),
+            ("[renderD128]\nusers = [[1]]\n", 2, "expected a number, or a name in quotes"),
+        ] {
+            let told = toml::from_str::<Policy>(bad).unwrap_err().to_string();
+            assert!(told.contains(&format!("line {line}, ")) && told.contains(expected), "{told}");
+        }
     }
 }

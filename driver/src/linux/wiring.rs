@@ -210,7 +210,7 @@ pub(crate) fn wire(
         Box::new(move |it| ready.send(it).is_ok())
     });
     let config =
-        DoorConfig { directory: directory.to_owned(), access: policy.access()?, limits: policy.door() };
+        DoorConfig { directory: directory.to_owned(), access: policy.access(), limits: policy.door() };
     let door = Door::new(config, scheme_box.open(ANY), reactor.registrar(), streams, sinks)?;
 
     // One to answer who asks while the daemon runs, and one for what it says at its end.
