@@ -67,13 +67,22 @@ struct Offence {
 type Parsed<T> = Result<T, Offence>;
 
 impl Plan {
-    /// Reads a plan.
+    /// Reads a plan for a device that can do all faults: the simulated one.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
+        Self::parse_for(text, |_| true)
+    }
+
+    /// Reads a plan for a device process: of its faults there are those that a signal makes, and by time.
+    pub fn parse_for_process(text: &str) -> Result<Self, PlanError> {
+        Self::parse_for(text, |rule| rule.wrong.is_real() && rule.after.is_some())
+    }
+
+    fn parse_for(text: &str, possible: fn(&DeviceRule) -> bool) -> Result<Self, PlanError> {
         let raw: RawPlan = toml::from_str(text).map_err(|error| {
             let at = error.span().unwrap_or(0..0);
             located(text, &Offence { at, what: error.message().to_owned() })
         })?;
-        raw.refine().map_err(|offence| located(text, &offence))
+        raw.refine(possible).map_err(|offence| located(text, &offence))
     }
 }
 
@@ -85,9 +94,10 @@ fn located(text: &str, offence: &Offence) -> PlanError {
 }
 
 impl RawPlan {
-    fn refine(self) -> Parsed<Plan> {
+    fn refine(self, possible: fn(&DeviceRule) -> bool) -> Parsed<Plan> {
         let faults = self.fault.into_iter().map(refine_fault).collect::<Parsed<_>>()?;
-        let device = self.device.into_iter().map(refine_device).collect::<Parsed<_>>()?;
+        let device =
+            self.device.into_iter().map(|raw| refine_device(raw, possible)).collect::<Parsed<_>>()?;
         Ok(Plan { seed: self.seed, faults, device })
     }
 }
@@ -123,7 +133,7 @@ fn refine_fault(raw: Spanned<RawFault>) -> Parsed<Rule> {
     Ok(Rule { actor: actor.name.into(), word, point, wrong, when, times })
 }
 
-fn refine_device(raw: Spanned<RawDevice>) -> Parsed<DeviceRule> {
+fn refine_device(raw: Spanned<RawDevice>, possible: fn(&DeviceRule) -> bool) -> Parsed<DeviceRule> {
     let raw = raw.into_inner();
     let wrong = match one_of("fault of the device", &raw.r#do, &DeviceWrong::ALL)? {
         DeviceWrong::LateResponse(_) => DeviceWrong::LateResponse(delay(raw.delay_ms.as_ref(), &raw.r#do)?),
@@ -141,7 +151,16 @@ fn refine_device(raw: Spanned<RawDevice>) -> Parsed<DeviceRule> {
         (when, _) => when,
     };
     let times = times(raw.times.as_ref(), when.unwrap_or(When::Nth(1)))?;
-    Ok(DeviceRule { wrong, when, after, times })
+    let rule = DeviceRule { wrong, when, after, times };
+    if !possible(&rule) {
+        let what = format!(
+            "the fault `{}` is for the simulated device: to a device process only `death` and `stall` can be done, and \
+             by time, with `after_ms`",
+            raw.r#do.get_ref()
+        );
+        return Err(Offence { at: raw.r#do.span(), what });
+    }
+    Ok(rule)
 }
 
 /// Whether a word is the one named, or one of those whose names begin so.

@@ -86,8 +86,21 @@ fn what_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
+fn what_no_signal_does_to_a_device_process_is_told_with_its_line() {
+    for (line, text) in [
+        (4, "seed = 1\n[[device]]\nafter_ms = 1\ndo = \"wrong-id\"\n"),
+        (2, "[[device]]\ndo = \"death\"\nnth = 4\n"),
+    ] {
+        assert!(Plan::parse(&text.replace("after_ms", "nth")).is_ok(), "{text}");
+        let error = Plan::parse_for_process(text).unwrap_err();
+        assert_eq!(error.line, line, "{error}\n{text}");
+        assert!(error.what.contains("only `death` and `stall`"), "{error}");
+    }
+}
+
+#[test]
 fn the_example_is_a_plan() {
-    let plan = Plan::parse(include_str!("../../docs/faults.toml")).unwrap();
+    let plan = Plan::parse_for_process(include_str!("../../docs/faults.toml")).unwrap();
     assert!(!plan.faults.is_empty() && !plan.device.is_empty());
 }
 

@@ -224,7 +224,7 @@ pub(crate) enum FaultAction {
     /// Show the actors, the messages that each hears, and the faults in force with what came of them.
     List,
     /// Put a plan in force, or one fault.
-    Inject(Inject),
+    Inject(Box<Inject>),
     /// Take all faults at actors out of force.
     Clear,
 }
@@ -255,6 +255,12 @@ pub(crate) struct Inject {
     /// With every N-th message.
     #[arg(long, value_name = "N")]
     pub(crate) every: Option<u64>,
+    /// With each message by so much chance, from 0 to 1.
+    #[arg(long, value_name = "P", conflicts_with_all = ["nth", "every"])]
+    pub(crate) probability: Option<f64>,
+    /// What decides chance: the same seed and the same messages, the same faults.
+    #[arg(long, value_name = "N", conflicts_with = "plan")]
+    pub(crate) seed: Option<u64>,
     /// How often at most.
     #[arg(long, value_name = "N")]
     pub(crate) times: Option<u64>,

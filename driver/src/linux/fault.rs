@@ -36,22 +36,26 @@ fn plan(inject: &Inject) -> Result<String, Error> {
     if let Some(path) = &inject.plan {
         let failed = |what: String| format!("the plan {}: {what}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        Plan::parse(&text).map_err(|error| failed(error.to_string()))?;
+        Plan::parse_for_process(&text).map_err(|error| failed(error.to_string()))?;
         return Ok(text);
     }
     let (Some(actor), Some(wrong)) = (&inject.actor, &inject.r#do) else {
         return Err("name a plan, or say --actor and --do".into());
     };
+    let seed = inject.seed.map(|seed| format!("seed = {seed}\n")).unwrap_or_default();
     let mut text = if actor == "device" {
-        format!("[[device]]\ndo = {wrong:?}\nafter_ms = 0\n")
+        format!("{seed}[[device]]\ndo = {wrong:?}\nafter_ms = 0\n")
     } else {
-        format!("[[fault]]\nactor = {actor:?}\ndo = {wrong:?}\n")
+        format!("{seed}[[fault]]\nactor = {actor:?}\ndo = {wrong:?}\n")
     };
     if let Some(message) = &inject.message {
         writeln!(text, "message = {message:?}")?;
     }
     if let Some(point) = &inject.point {
         writeln!(text, "point = {point:?}")?;
+    }
+    if let Some(probability) = inject.probability {
+        writeln!(text, "probability = {probability:?}")?;
     }
     for (name, value) in
         [("delay_ms", inject.delay_ms), ("nth", inject.nth), ("every", inject.every), ("times", inject.times)]
@@ -60,7 +64,7 @@ fn plan(inject: &Inject) -> Result<String, Error> {
             writeln!(text, "{name} = {value}")?;
         }
     }
-    Plan::parse(&text).map_err(|error| error.what)?;
+    Plan::parse_for_process(&text).map_err(|error| error.what)?;
     Ok(text)
 }
 

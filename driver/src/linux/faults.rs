@@ -80,17 +80,8 @@ impl Saboteur {
         Self { injector, process: process.glimpse(), timed: Arc::default(), monitor }
     }
 
-    /// Puts a plan in force.
+    /// Puts a plan for a device process in force.
     pub(crate) fn inject(&self, plan: Plan) -> Result<(), Error> {
-        let unreal = |rule: &&DeviceRule| !rule.wrong.is_real() || rule.after.is_none();
-        if let Some(rule) = plan.device.iter().find(unreal) {
-            let name = DeviceWrong::ALL.iter().find(|(_, wrong)| *wrong == rule.wrong).map_or("", |it| it.0);
-            return Err(format!(
-                "the fault `{name}` is for the simulated device: to a device process only `death` and `stall` can be \
-                 done, and by time, with `after_ms`"
-            )
-            .into());
-        }
         for rule in plan.device {
             let (own, number) = (self.clone(), self.timed.add(in_words(&rule), rule.times));
             thread::Builder::new().name("device-fault".into()).spawn(move || own.sabotage(rule, number))?;
@@ -146,7 +137,7 @@ impl Saboteur {
     fn answer(&self, question: Question) -> Result<Listing, Error> {
         match question {
             Question::List => {}
-            Question::Inject(text) => self.inject(Plan::parse(&text)?)?,
+            Question::Inject(text) => self.inject(Plan::parse_for_process(&text)?)?,
             Question::Clear => {
                 self.injector.clear();
                 self.timed.clear();

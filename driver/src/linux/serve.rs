@@ -55,7 +55,7 @@ fn faults(path: Option<&Path>) -> Result<Plan, Error> {
     let failed = |what: String| format!("the fault plan {}: {what}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     tracing::warn!(plan = %path.display(), "faults are injected, as asked");
-    Ok(Plan::parse(&text).map_err(|error| failed(error.to_string()))?)
+    Ok(Plan::parse_for_process(&text).map_err(|error| failed(error.to_string()))?)
 }
 
 /// Each client costs a handful of descriptors and each fence one: take what the system grants.
