@@ -375,11 +375,16 @@ impl Clients {
     fn kill(&mut self, system: &mut System, who: usize) {
         if self.random.chance(300) {
             let client = &mut self.clients[who];
-            client.killed = true;
-            system.kill_context(client.file);
             let file = client.file;
-            self.fences.iter_mut().filter(|promise| promise.file == file).for_each(|it| it.plain = false);
+            system.kill_context(file);
+            self.lost_its_context(file);
         }
+    }
+
+    /// From now on this file's work may fail, and nobody else's.
+    fn lost_its_context(&mut self, file: FileId) {
+        self.clients.iter_mut().filter(|client| client.file == file).for_each(|it| it.killed = true);
+        self.fences.iter_mut().filter(|promise| promise.file == file).for_each(|it| it.plain = false);
     }
 
     fn handle_of(&mut self, who: usize) -> Option<u32> {
@@ -389,6 +394,7 @@ impl Clients {
 
     /// Takes the answers that have come.
     fn harvest(&mut self, system: &mut System) {
+        system.bereaved().iter().for_each(|file| self.lost_its_context(*file));
         for (token, file, expected) in std::mem::take(&mut self.calls) {
             match system.door.answer(token) {
                 Some(answer) => self.judge(file, expected, &answer),

@@ -140,6 +140,7 @@ pub struct System {
     stage: Stage,
     now: Time,
     casualties: Vec<Casualty>,
+    bereaved: Vec<FileId>,
     daemon: Daemon,
     contexts: Contexts,
     registrar: Cap<ctrlq::Registrar>,
@@ -302,6 +303,7 @@ impl System {
             stage,
             now: Time(1),
             casualties: Vec::new(),
+            bereaved: Vec::new(),
             daemon,
             contexts,
             registrar,
@@ -346,6 +348,7 @@ impl System {
         let found = locked(&self.contexts).remove(&casualty.slot);
         if let Some((file, context)) = found {
             self.bury(file, context);
+            self.bereaved.push(file);
         }
         self.casualties.push(casualty);
     }
@@ -385,6 +388,11 @@ impl System {
     /// Actors that died so far, and what became of them.
     pub fn casualties(&self) -> &[Casualty] {
         &self.casualties
+    }
+
+    /// The files whose contexts died of themselves so far.
+    pub fn bereaved(&self) -> &[FileId] {
+        &self.bereaved
     }
 
     /// Sets up a device in place of one that is lost, if one is wanted: that takes time, so it happens only where the
