@@ -7,6 +7,7 @@ use virgld_protocol::client::kms::{self, Atomic, Change};
 use virgld_protocol::client::{
     Call, ContextInit, Execbuffer, GetCaps, Getparam, Ioctl, Map, PrimeFdToHandle, ResourceCreate,
     ResourceCreateBlob, SyncobjQuery, SyncobjTimelineWait, SyncobjWait, TransferToHost, Version, Wait,
+    layout_of,
 };
 use virgld_protocol::device::{
     Command, ControlHeader, ResourceAttachBacking, ResourceCreate3d, Submit3d, TransferFromHost3d,
@@ -177,4 +178,38 @@ fn device_structures_have_the_sizes_of_the_specification() {
     // With its one entry.
     assert_eq!(size_of::<ResourceAttachBacking>(), 32 - 24 + 16);
     assert_eq!(<Submit3d as Command>::CODE.0, 0x207);
+}
+
+/// On Redox the C library puts calls together, by the declarations in its `redox-ioctl/src/drm.rs`: what is no pointer to
+/// a counted array, as a C structure of its own, then the arrays in the order of their pointers.
+#[test]
+fn calls_have_the_form_that_relibc_gives_them() {
+    // Bytes before the arrays; where the count of each array is, and bytes per element.
+    type Form = (u8, usize, &'static [(usize, usize)]);
+    const FORMS: &[Form] = &[
+        (0x00, 40, &[(16, 1), (24, 1), (32, 1)]),
+        (0x0c, 16, &[]),
+        (0x0d, 16, &[]),
+        (0xa0, 32, &[(0, 4), (4, 4), (8, 4), (12, 4)]),
+        (0xa1, 96, &[(0, 4)]),
+        (0xa2, 96, &[(0, 4)]),
+        (0xa6, 20, &[]),
+        (0xa7, 48, &[(8, 4), (0, 68), (4, 4), (4, 8)]),
+        (0xad, 28, &[]),
+        (0xae, 28, &[]),
+        (0xaf, 4, &[]),
+        (0xb2, 32, &[]),
+        (0xb3, 16, &[]),
+        (0xb4, 4, &[]),
+        (0xb5, 4, &[(0, 4)]),
+        (0xb6, 24, &[(20, 4)]),
+        (0xb8, 104, &[]),
+        (0xb9, 12, &[(0, 4), (0, 8)]),
+        (0xce, 104, &[]),
+    ];
+    for (number, wire, arrays) in FORMS {
+        let table = layout_of(*number).unwrap();
+        let seen: Vec<_> = table.arrays.iter().map(|array| (array.wire_count, array.element)).collect();
+        assert_eq!((table.wire, &seen[..]), (*wire, *arrays), "{}", table.name);
+    }
 }
