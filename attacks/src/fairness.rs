@@ -20,6 +20,7 @@ pub(crate) fn measure(door: &Door, time: Duration) -> Outcome<()> {
     let large = one_at_a_time(door, time)?;
     println!("large submits alone, one at a time: {large}");
     let stop = AtomicBool::new(false);
+    let begin = Instant::now();
     let (beside, flooded) = std::thread::scope(|scope| {
         let flood = scope.spawn(|| flood(door, &stop));
         std::thread::sleep(Duration::from_millis(500));
@@ -27,12 +28,13 @@ pub(crate) fn measure(door: &Door, time: Duration) -> Outcome<()> {
         stop.store(true, Ordering::Relaxed);
         (beside, flood.join())
     });
-    let beside = beside?;
+    let (beside, lasted) = (beside?, begin.elapsed());
     let flooded = flooded.map_err(|_| Failed::Setup("the flood panicked".into()))??;
     println!("small frames beside a flood: {beside} ({flooded} large submits were made)");
-    // Taking turns, each small frame would wait for one large submit.
-    let turns = 1.0 / (alone.mean() + large.mean());
-    println!("of the rate that taking turns would give: {:.0} %", 100.0 * beside.rate() / turns);
+    // Of a device that is shared equally, each of two has half.
+    println!("of the rate that half of the device would give: {:.0} %", 200.0 * beside.rate() / alone.rate());
+    let large_rate = flooded as f64 / lasted.as_secs_f64();
+    println!("and the flood: {:.0} %", 200.0 * large_rate / large.rate());
     Ok(())
 }
 

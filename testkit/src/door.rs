@@ -12,7 +12,7 @@ use virgld_protocol::ids::{FenceKey, FileId, Serial, Token};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::door::{Attach, Command, Message};
 use virgld_protocol::message::scheme::{
-    Attached, CallEvent, Credentials, DoorEvent, ExportKey, FromDoor, Node, SyncobjKey,
+    Attached, CallEvent, Credentials, DoorEvent, ExportKey, FromDoor, Node, Reached, SyncobjKey,
 };
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
@@ -49,7 +49,8 @@ struct Ledger {
     answers: BTreeMap<Token, Answer>,
     /// Every fence given out, and how it signalled.
     fences: BTreeMap<FenceKey, Option<Result<(), Errno>>>,
-    retired: BTreeMap<FileId, Serial>,
+    /// How far the work of each file is.
+    reached: BTreeMap<FileId, Reached>,
     /// Exports that the scheme wants to know the end of.
     watched: BTreeSet<ExportKey>,
     /// Exports whose descriptor nobody was there to take.
@@ -289,7 +290,7 @@ impl FakeDoor {
 
     /// Up to where all work of a file has retired.
     pub fn retired(&self, file: FileId) -> Serial {
-        locked(&self.ledger).retired.get(&file).copied().unwrap_or_default()
+        locked(&self.ledger).reached.get(&file).map_or_else(Serial::default, |reached| reached.complete)
     }
 
     /// Calls of open files that have not been answered.
@@ -376,10 +377,10 @@ impl Ledger {
                 // One that never left the scheme, or a foreign one.
                 None => {}
             },
-            Command::Retired { file, serial } => {
-                let before = self.retired.insert(file, serial).unwrap_or_default();
-                if before > serial {
-                    self.offences.push(format!("{file:?} went back from {before:?} to {serial:?}"));
+            Command::Reached { file, reached } => {
+                let before = self.reached.insert(file, reached).unwrap_or_default();
+                if before.complete > reached.complete || before.executed > reached.executed {
+                    self.offences.push(format!("{file:?} went back from {before:?} to {reached:?}"));
                 }
             }
             Command::WatchExport { export } => drop(self.watched.insert(export)),

@@ -168,13 +168,14 @@ impl State {
         file.context = GlContext::Dead;
         let closed = file.closed;
         let serial = file.latest;
-        file.reached = Reached { executed: serial, complete: serial };
+        let reached = Reached { executed: serial, complete: serial };
+        file.reached = reached;
         let signals = std::mem::take(&mut file.signals);
         for fence in signals.into_values().flat_map(|signals| signals.fences) {
             self.signal(fence, Err(Errno::EIO), effects);
         }
         self.fences.forget_holds(id);
-        effects.push(Effect::Door(Command::Retired { file: id, serial }));
+        effects.push(Effect::Door(Command::Reached { file: id, reached }));
         effects.push(Effect::ForgetContext(id));
         self.retire_waits(id, effects);
         self.drop_all(id, effects);

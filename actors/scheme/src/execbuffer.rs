@@ -171,9 +171,8 @@ impl State {
     /// Work of a file has gone on.
     pub(crate) fn reached(&mut self, id: FileId, reached: Reached, effects: &mut Vec<Effect>) {
         let Some(file) = self.files.get_mut(&id) else { return };
-        let before = std::mem::replace(&mut file.reached, reached);
-        if reached.complete > before.complete {
-            effects.push(Effect::Door(Command::Retired { file: id, serial: reached.complete }));
+        if std::mem::replace(&mut file.reached, reached) != reached {
+            effects.push(Effect::Door(Command::Reached { file: id, reached }));
         }
         self.retire_waits(id, effects);
     }

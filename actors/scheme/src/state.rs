@@ -378,8 +378,9 @@ impl State {
         if entry.context.is_open() {
             effects.push(Effect::Context(file, context::Request::Skip { serial }));
         } else {
-            entry.reached = Reached { executed: serial, complete: serial };
-            effects.push(Effect::Door(Command::Retired { file, serial }));
+            let reached = Reached { executed: serial, complete: serial };
+            entry.reached = reached;
+            effects.push(Effect::Door(Command::Reached { file, reached }));
         }
     }
 }

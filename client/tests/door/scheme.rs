@@ -9,7 +9,9 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FenceKey, FileId, Serial, Token};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::door::{Attach, Command, FromScheme};
-use virgld_protocol::message::scheme::{Attached, CallEvent, DoorEvent, ExportKey, Message, SyncobjKey};
+use virgld_protocol::message::scheme::{
+    Attached, CallEvent, DoorEvent, ExportKey, Message, Reached, SyncobjKey,
+};
 use virgld_runtime::{Actor, Cap, Fault, Turn};
 use zerocopy::IntoBytes;
 
@@ -275,7 +277,8 @@ impl Scheme {
             }
             // In order: not before what is held.
             if !self.held.iter().any(|other| other.file == one.file && other.serial < one.serial) {
-                self.say(Command::Retired { file: one.file, serial: one.serial });
+                let reached = Reached { executed: one.serial, complete: one.serial };
+                self.say(Command::Reached { file: one.file, reached });
             }
         }
     }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use virgld_runtime::memory::Memory;
 use virgld_runtime::{Interface, io::Ready, words};
 
-use super::scheme::{ExportKey, SyncobjKey};
+use super::scheme::{ExportKey, Reached, SyncobjKey};
 use super::spoil;
 use crate::channel::Mapped;
 use crate::client::Reply;
 use crate::errno::Errno;
-use crate::ids::{FenceKey, FileId, Serial, Token};
+use crate::ids::{FenceKey, FileId, Token};
 
 /// Everything a door hears.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub enum Message {
 words!(Message {
     "Scheme.Answer" => Self::Command(Command::Answer { .. }),
     "Scheme.Signal" => Self::Command(Command::Signal { .. }),
-    "Scheme.Retired" => Self::Command(Command::Retired { .. }),
+    "Scheme.Reached" => Self::Command(Command::Reached { .. }),
     "Scheme.WatchExport" => Self::Command(Command::WatchExport { .. }),
     "Scheme.ForgetExport" => Self::Command(Command::ForgetExport { .. }),
     "Scheme.Event" => Self::Command(Command::Event { .. }),
@@ -36,8 +36,8 @@ words!(Message {
 }
     fn twin(&self) -> Option<Self> {
         match self {
-            Self::Command(Command::Retired { file, serial }) => {
-                Some(Self::Command(Command::Retired { file: *file, serial: *serial }))
+            Self::Command(Command::Reached { file, reached }) => {
+                Some(Self::Command(Command::Reached { file: *file, reached: *reached }))
             }
             Self::Command(Command::Hotplug) => Some(Self::Command(Command::Hotplug)),
             Self::Ready(ready) => Some(Self::Ready(*ready)),
@@ -75,12 +75,12 @@ pub enum Command {
         /// How.
         result: Result<(), Errno>,
     },
-    /// All asynchronous work of a file up to `serial` has retired.
-    Retired {
+    /// The asynchronous work of a file has gone on. What is complete has retired.
+    Reached {
         /// The file.
         file: FileId,
-        /// The serial.
-        serial: Serial,
+        /// How far it is.
+        reached: Reached,
     },
     /// Nothing in the daemon needs this exported buffer any more: report
     /// [`super::scheme::DoorEvent::ExportUnused`] as soon as nobody outside holds a descriptor of it.

@@ -234,7 +234,7 @@ pub struct CallEvent {
     pub bulk: Option<DmaSlice>,
     /// The answer that is wanted; none if the client does not wait for one.
     pub token: Option<Token>,
-    /// Where in the file's order of asynchronous work this is: reported back by [`super::door::Command::Retired`]
+    /// Where in the file's order of asynchronous work this is: reported back by [`super::door::Command::Reached`]
     /// if the call is EXECBUFFER or a transfer, whether it succeeds or not.
     pub serial: Serial,
     /// The descriptor that came with it.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tracing::{debug, warn};
 use virgld_protocol::channel::MAX_BULK;
 use virgld_protocol::errno::Errno;
-use virgld_protocol::ids::{FenceKey, FileId, Serial};
+use virgld_protocol::ids::{FenceKey, FileId};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::door::{Command, Message};
-use virgld_protocol::message::scheme::{DoorEvent, FromDoor, Node, SyncobjKey};
+use virgld_protocol::message::scheme::{DoorEvent, FromDoor, Node, Reached, SyncobjKey};
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::io::{Ready, ReadySink};
 use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
@@ -25,6 +25,7 @@ use super::fences::Fences;
 use super::file::File;
 use super::load::Load;
 use super::record::Broken;
+use super::share::Shares;
 use super::token::{Source, slot_of};
 use crate::host::log_limit::LogLimit;
 use crate::host::reactor::Registrar;
@@ -37,6 +38,8 @@ pub struct Door {
     pub(super) rivals: (usize, Option<Time>),
     /// What each user's files have under way.
     pub(super) loads: HashMap<u32, Load>,
+    /// What each file has had of the device's time.
+    pub(super) shares: Shares,
     pub(super) registrar: Registrar,
     pub(super) sinks: Sinks,
     pub(super) pool: DmaPool,
@@ -93,6 +96,7 @@ impl Door {
             access: config.access,
             rivals: (0, None),
             loads: HashMap::default(),
+            shares: Shares::default(),
             listeners,
             again: sinks(),
             registrar,
@@ -144,12 +148,12 @@ impl Door {
         }
     }
 
-    /// Leaves a channel's next record where it is until something retires.
-    pub(super) fn starve(&mut self, id: u64) {
+    /// Leaves a channel's next record where it is until something retires, or until `again` at the latest.
+    pub(super) fn starve(&mut self, id: u64, again: Time) {
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.attention = Attention::Starved;
         }
-        self.next_feed.get_or_insert(self.now.after(FEED_EVERY));
+        self.next_feed = Some(self.next_feed.map_or(again, |next| next.min(again)));
     }
 
     fn feed(&mut self) {
@@ -173,6 +177,7 @@ impl Door {
     pub(super) fn close(&mut self, id: FileId) -> Result<(), Fault> {
         let Some(file) = self.files.remove(&id) else { return Ok(()) };
         self.unload(&file);
+        self.shares.forget(id);
         for channel in &file.channels {
             self.channels.remove(channel);
         }
@@ -224,7 +229,7 @@ impl Door {
         match command {
             Command::Answer { token, result, attach } => self.answer(token, result, attach),
             Command::Signal { fence, result } => self.fences.signal(fence, result),
-            Command::Retired { file, serial } => self.retire(file, serial),
+            Command::Reached { file, reached } => self.reached(file, reached),
             Command::WatchExport { export } => {
                 self.exports.watch_buffer(export);
                 self.next_look.get_or_insert(self.now.after(LOOK_EVERY));
@@ -242,11 +247,12 @@ impl Door {
         Ok(())
     }
 
-    fn retire(&mut self, file: FileId, serial: Serial) {
+    fn reached(&mut self, file: FileId, reached: Reached) {
         let Some(open) = self.files.get_mut(&file) else { return };
         let (uid, before) = (open.credentials.uid, open.under_way());
-        let retired = open.retire(serial);
+        let retired = open.retire(reached.complete);
         let after = open.under_way();
+        self.shares.reached(file, self.now, reached.executed >= open.last_serial());
         if let Some(load) = self.loads.get_mut(&uid) {
             load.calls -= before.0 - after.0;
             load.bytes -= before.1 - after.1;
@@ -431,7 +437,7 @@ fn served(message: &Message) -> Option<Source> {
         Message::Ready(Ready(token)) => Some(Source::unpack(*token)),
         Message::Command(Command::Answer { token, .. }) => Some(Source::Channel(slot_of(*token).0)),
         Message::Command(
-            Command::Retired { file, .. } | Command::Event { file, .. } | Command::Expel { file },
+            Command::Reached { file, .. } | Command::Event { file, .. } | Command::Expel { file },
         ) => Some(Source::File(file.0)),
         Message::Command(_) => None,
     }
@@ -441,4 +447,4 @@ fn served(message: &Message) -> Option<Source> {
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a channel starves before it is looked at though nothing has retired: device memory also comes back
 /// from commands that were never executed.
-const FEED_EVERY: Duration = Duration::from_millis(10);
+pub(super) const FEED_EVERY: Duration = Duration::from_millis(10);

@@ -9,7 +9,8 @@
 //!
 //! A client that breaks the rules of the channel ([`virgld_protocol::channel`]) loses the file concerned, and
 //! nobody else notices. A file whose share of the queue is used up, or for whose next command stream no device
-//! memory is free, has its records left in its ring until earlier ones retire; others go on.
+//! memory is free, has its records left in its ring until earlier ones retire, and one that has had more of the device's time
+//! than others until these have caught up.
 
 mod accept;
 mod access;
@@ -29,6 +30,7 @@ mod packet;
 mod record;
 mod ring;
 mod service;
+mod share;
 mod sysfs;
 mod take;
 #[cfg(test)]

@@ -7,10 +7,10 @@ use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, Token};
 use virgld_protocol::message::ctrlq::STREAM_OFFSET;
 use virgld_protocol::message::scheme::{CallEvent, DoorEvent};
-use virgld_runtime::Fault;
+use virgld_runtime::{Fault, Time};
 use zerocopy::FromBytes;
 
-use super::actor::Door;
+use super::actor::{Door, FEED_EVERY};
 use super::channel::Channel;
 use super::record::{Body, Broken, Found, body};
 use super::ring::Pending;
@@ -20,8 +20,8 @@ use super::token;
 pub(super) enum Taken {
     /// It was taken.
     Yes,
-    /// It must wait for something to retire.
-    Starved,
+    /// It must wait for something to retire, or until then.
+    Starved(Time),
     /// The client broke a rule.
     Broken(Broken),
 }
@@ -45,7 +45,7 @@ impl Door {
         let rate = self.limits.file.calls_per_second;
         let now = self.now;
         if self.files.get_mut(&file).is_some_and(|file| !file.allowance.allows(now, rate)) {
-            self.starve(id);
+            self.starve(id, now.after(FEED_EVERY));
             return Ok(false);
         }
         let taken = match found.record.kind {
@@ -59,8 +59,8 @@ impl Door {
                 }
                 Ok(true)
             }
-            Taken::Starved => {
-                self.starve(id);
+            Taken::Starved(again) => {
+                self.starve(id, again);
                 Ok(false)
             }
             Taken::Broken(broken) => self.expel(file, broken).map(|()| false),
@@ -99,14 +99,22 @@ impl Door {
         let load = self.loads.entry(open.credentials.uid).or_default();
         let credit =
             open.has_credit(length, &self.limits.file, alone) && load.has_credit(length, &self.limits.user);
-        if is_asynchronous(layout.number) && !credit {
-            return Err(Taken::Starved);
+        let asynchronous = is_asynchronous(layout.number);
+        if asynchronous && !credit {
+            return Err(Taken::Starved(now.after(FEED_EVERY)));
+        }
+        if asynchronous
+            && !alone
+            && let Some(again) = self.shares.held(file, now)
+        {
+            return Err(Taken::Starved(again));
         }
         let channel = self.channels.get_mut(&id).ok_or(Taken::Yes)?;
         let bulk = match bulk {
             None => None,
             Some((offset, length)) => {
-                let slice = self.pool.take(STREAM_OFFSET + length).ok_or(Taken::Starved)?;
+                let slice =
+                    self.pool.take(STREAM_OFFSET + length).ok_or(Taken::Starved(now.after(FEED_EVERY)))?;
                 // Out of the client's reach, once.
                 let copied = slice.fill(STREAM_OFFSET, channel.ring.memory(), offset, length);
                 copied.map_err(Broken::from)?;
@@ -117,10 +125,11 @@ impl Door {
         let named = fence_named(layout, &call.bytes);
         let fence_out = named.map(|token| open.stock.remove(&token).ok_or(Broken::Fence)).transpose()?;
         let record = found.record.serial;
-        let serial = match is_asynchronous(layout.number) {
+        let serial = match asynchronous {
             true => {
                 load.calls += 1;
                 load.bytes += length;
+                self.shares.launched(file, now);
                 open.launch(now, id, record, length)
             }
             false => open.last_serial(),
