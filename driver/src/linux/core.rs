@@ -13,12 +13,14 @@ use virgld_runtime::{Abandonment, Respond, Revoked, Tenure, Time, Watched};
 
 use super::Error;
 use super::busy_poll::BusyPoll;
-use super::report::Accounts;
+use super::report::{Accounts, Report};
 use super::watchdog::Watch;
 use super::wiring::System;
 
 /// How often the loop looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(250);
+/// How long the device may take at the daemon's end to let go of what clients had that are gone.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What the threads have that run the actors, one after the other.
 struct Core {
@@ -123,7 +125,16 @@ impl Core {
                 Err(error) => return Ok(Err(error)),
             }
         }
-        self.tell_what_is_left(tenure)?;
+        let mut left = self.what_is_left(tenure)?;
+        let patience = now().after(GRACE);
+        // What a client had that has just gone may yet be in the device's hands.
+        while left.as_ref().is_some_and(|left| left.clients.is_empty() && left.leaks.total > 0) {
+            if now() >= patience || !matches!(self.turn(tenure)?, Ok(true)) {
+                break;
+            }
+            left = self.what_is_left(tenure)?;
+        }
+        tell(left);
         Ok(Ok(()))
     }
 
@@ -222,8 +233,8 @@ impl Core {
         drop(kept);
     }
 
-    /// The leak report at the daemon's end: what clients that are there had, and what those that are gone left behind.
-    fn tell_what_is_left(&self, tenure: &Tenure) -> Result<(), Revoked> {
+    /// What clients that are there have, and what those that are gone left behind; nothing if an actor does not say.
+    fn what_is_left(&self, tenure: &Tenure) -> Result<Option<Report>, Revoked> {
         let accounts = Arc::new(Mutex::new(Accounts::default()));
         let locked = |accounts: &Mutex<Accounts>| {
             std::mem::take(&mut *accounts.lock().unwrap_or_else(PoisonError::into_inner))
@@ -233,24 +244,7 @@ impl Core {
             parts.lock().unwrap_or_else(PoisonError::into_inner).take(part);
         });
         self.stage.run(tenure, now())?;
-        let report = asked.ok().and_then(|()| self.rest().system.parts.complete(&locked(&accounts)));
-        let Some(report) = report else {
-            tracing::warn!("cannot tell what is left: an actor is gone");
-            return Ok(());
-        };
-        for object in &report.leaks.objects {
-            tracing::warn!("still alive: {object}");
-        }
-        match report.leaks.total {
-            0 => tracing::info!("nothing is left of any client"),
-            total => {
-                tracing::warn!(
-                    "{total} objects are alive at the end, of {} open files",
-                    report.clients.len()
-                );
-            }
-        }
-        Ok(())
+        Ok(asked.ok().and_then(|()| self.rest().system.parts.complete(&locked(&accounts))))
     }
 }
 
@@ -288,5 +282,22 @@ impl Idleness {
             self.since = now();
         }
         now().since(self.since)
+    }
+}
+
+/// The leak report at the daemon's end.
+fn tell(left: Option<Report>) {
+    let Some(report) = left else {
+        tracing::warn!("cannot tell what is left: an actor is gone");
+        return;
+    };
+    for object in &report.leaks.objects {
+        tracing::warn!("still alive: {object}");
+    }
+    match report.leaks.total {
+        0 => tracing::info!("nothing is left of any client"),
+        total => {
+            tracing::warn!("{total} objects are alive at the end, of {} open files", report.clients.len());
+        }
     }
 }
