@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use virgld_runtime::fault::{Injector, Point, Rule, When, Wrong};
 use virgld_runtime::{
-    Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Stage, Time, Turn, Wake, words,
+    Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Restart, Stage, Strategy, Time, Turn,
+    Wake, words,
 };
 
 /// A number, or the report that something went well.
@@ -72,7 +73,7 @@ impl Actor for Relay {
         Ok(())
     }
 
-    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+    fn restart(&mut self, _: Restart) -> Result<(), Fault> {
         self.restarts += 1;
         Ok(())
     }
@@ -113,7 +114,8 @@ fn scene(intensity: Option<usize>) -> Scene {
     let actor = Relay { next: ear.open(Badge(0)), restarts: 0 };
     match intensity {
         Some(restarts) => {
-            spawner.supervise("relay", relay, actor, Intensity { restarts, period: Duration::from_secs(1) })
+            let intensity = Intensity { restarts, period: Duration::from_secs(1) };
+            spawner.supervisor("all", Strategy::OneForOne, intensity).start("relay", relay, actor)
         }
         None => spawner.start("relay", relay, actor),
     };

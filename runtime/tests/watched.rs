@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use virgld_runtime::{
-    Abandonment, Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Revoked, Stage, Time, Turn,
-    Wake, Watched, words,
+    Abandonment, Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Revoked, Stage, Strategy,
+    Time, Turn, Wake, Watched, words,
 };
 
 #[derive(Debug)]
@@ -74,12 +74,8 @@ fn one_that_hangs_is_given_up_with_its_thread_and_the_others_go_on() {
         let (release, let_go) = channel();
         let actor = Relay { next: ear.open(Badge(0)), hangs, let_go };
         if supervised {
-            spawner.supervise(
-                "relay",
-                relay,
-                actor,
-                Intensity { restarts: 5, period: std::time::Duration::MAX },
-            );
+            let intensity = Intensity { restarts: 5, period: std::time::Duration::MAX };
+            spawner.supervisor("all", Strategy::OneForOne, intensity).start("relay", relay, actor);
         } else {
             spawner.start("relay", relay, actor);
         }

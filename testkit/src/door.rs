@@ -15,7 +15,7 @@ use virgld_protocol::message::scheme::{
     Attached, CallEvent, Credentials, DoorEvent, ExportKey, FromDoor, Node, SyncobjKey,
 };
 use virgld_runtime::dma::DmaPool;
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Turn};
 use zerocopy::IntoBytes;
 
 use crate::link::locked;
@@ -346,7 +346,7 @@ impl Actor for DoorActor {
         Ok(())
     }
 
-    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+    fn restart(&mut self, _: Restart) -> Result<(), Fault> {
         // Its books are elsewhere.
         Ok(())
     }

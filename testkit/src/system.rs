@@ -21,8 +21,8 @@ use virgld_runtime::fault::{Account, Injector};
 use virgld_runtime::link::{CommandArea, Link};
 use virgld_runtime::memory::HeapMemory;
 use virgld_runtime::{
-    Actor, Badge, Cap, Casualty, Death, Intensity, Interface, Mailbox, Minter, Respond, SlotId, Spawner,
-    Stage, Time, Wake,
+    Badge, Cap, Casualty, Death, Intensity, Interface, Mailbox, Minter, Respond, SlotId, Spawner, Stage,
+    Strategy, SupervisorReport, Time, Wake,
 };
 use virgld_scheme::Scheme;
 use virgld_transport::Transport;
@@ -95,8 +95,8 @@ impl Default for SystemConfig {
     }
 }
 
-/// An actor that dies oftener than this ends the daemon.
-const ACTORS: Intensity = Intensity { restarts: 5, period: Duration::from_secs(30) };
+/// Actors that die oftener than this end the daemon.
+const INTENSITY: Intensity = Intensity { restarts: 5, period: Duration::from_secs(30) };
 
 /// What all actors report, together.
 #[derive(Debug, Clone)]
@@ -192,6 +192,10 @@ impl System {
     pub fn new(config: &SystemConfig, seed: u64) -> Self {
         let stage = Stage::new(Arc::new(Awake));
         let spawner = stage.spawner();
+        // As `driver/src/linux/tree.rs` has it.
+        let top = spawner.supervisor("daemon", Strategy::OneForOne, INTENSITY);
+        let below = top.supervisor("device", Strategy::RestForOne, INTENSITY);
+        let temporary = top.supervisor("contexts", Strategy::OneForOne, INTENSITY);
         let transport_box: Mailbox<transport::Message> = spawner.mailbox();
         let control_box: Mailbox<ctrlq::Message> = spawner.mailbox();
         let cursor_box: Mailbox<cursorq::Message> = spawner.mailbox();
@@ -227,7 +231,7 @@ impl System {
         let registrar = control_box.open::<ctrlq::Registrar>(ANY);
         let contexts = Contexts::default();
         let authority = context_authority(ContextParts {
-            spawner: spawner.grant(),
+            spawner: temporary.spawner(),
             commands: control_box.minter(),
             notices: scheme_box.minter(),
             registrar: registrar.grant(),
@@ -285,14 +289,14 @@ impl System {
             authority,
         );
 
-        supervise(&spawner, "transport", transport_box, transport);
-        supervise(&spawner, "control queue", control_box, control);
-        supervise(&spawner, "cursor queue", cursor_box, cursors);
-        supervise(&spawner, "resource", resource_box, resources);
-        supervise(&spawner, "display", display_box, displays);
-        supervise(&spawner, "scheme", scheme_box, scheme);
-        supervise(&spawner, "device keeper", keeper_box, keeper);
-        supervise(&spawner, "door", door_box, door_actor);
+        below.start("control queue", control_box, control);
+        below.start("transport", transport_box, transport);
+        below.start("cursor queue", cursor_box, cursors);
+        below.start("device keeper", keeper_box, keeper);
+        top.start("resource", resource_box, resources);
+        top.start("display", display_box, displays);
+        top.start("scheme", scheme_box, scheme);
+        top.start("door", door_box, door_actor);
         // The transport is there to hear it: it was started above.
         let _ = devices.send(NewLink(Box::new(link)));
         let mut system = Self {
@@ -383,6 +387,11 @@ impl System {
     /// How often faults struck at devices so far.
     pub fn device_struck(&self) -> u64 {
         self.heir.struck + self.device.struck()
+    }
+
+    /// What the supervisors have done.
+    pub fn supervisors(&self) -> Vec<SupervisorReport> {
+        self.spawner.supervisors()
     }
 
     /// Actors that died so far, and what became of them.
@@ -560,16 +569,6 @@ fn context_starter(parts: ContextParts) -> Box<dyn FnMut(FileId) -> Cap<context:
         parts.spawner.start("context", mailbox, Context::new(commands, notices, journal, finish));
         cap
     })
-}
-
-/// Starts an actor that is started anew when it dies, as the daemon does.
-fn supervise<A: Actor + 'static>(
-    spawner: &Spawner,
-    name: &'static str,
-    mailbox: Mailbox<A::Message>,
-    actor: A,
-) -> SlotId {
-    spawner.supervise(name, mailbox, actor, ACTORS)
 }
 
 fn open<I: Interface>(mailbox: &Mailbox<I::Whole>) -> Cap<I>

@@ -2,7 +2,7 @@
 
 use virgld_protocol::message::keeper::Message;
 use virgld_protocol::message::transport::DeviceEvent;
-use virgld_runtime::{Actor, Fault, Intensity, Time, Turn};
+use virgld_runtime::{Actor, Fault, Intensity, Restart, Time, Turn, carry_out};
 
 use crate::state::{Effect, State};
 
@@ -43,17 +43,17 @@ impl Keeper {
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for effect in self.effects.drain(..) {
-            match effect {
-                Effect::Start => (self.start)(),
-                // The daemon above ends with what is said here: that is the escalation.
-                Effect::GiveUp { reason } => {
-                    self.hopeless = true;
-                    return Err(Fault::new(reason));
-                }
+        carry_out(&mut self.effects, |effect| match effect {
+            Effect::Start => {
+                (self.start)();
+                Ok(())
             }
-        }
-        Ok(())
+            // The daemon above ends with what is said here: that is the escalation.
+            Effect::GiveUp { reason } => {
+                self.hopeless = true;
+                Err(Fault::new(reason))
+            }
+        })
     }
 }
 
@@ -69,12 +69,12 @@ impl Actor for Keeper {
         self.carry_out()
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
         if self.hopeless {
             return Err(Fault::new("it has given up"));
         }
         if let Some(heard) = self.heard.take() {
-            self.hear(now, heard);
+            self.hear(restart.now, heard);
         }
         self.carry_out()
     }

@@ -13,7 +13,7 @@ use virgld_protocol::message::door::{Command, Message};
 use virgld_protocol::message::scheme::{DoorEvent, FromDoor, Node, SyncobjKey};
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Time, Turn};
 
 use super::accept::{Listener, reserve};
 use super::access::Access;
@@ -365,8 +365,8 @@ impl Actor for Door {
         outcome
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
-        self.now = now;
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        self.now = restart.now;
         let file = match self.serving.take() {
             Some(Source::File(file)) => Some(FileId(file)),
             Some(Source::Channel(id) | Source::Doorbell(id)) => self.channels.get(&id).map(|it| it.file),
