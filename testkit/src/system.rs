@@ -165,6 +165,8 @@ struct Heir {
     past: Vec<Offence>,
     /// How often faults struck at those.
     struck: u64,
+    /// How many there were that took the place of another.
+    count: u64,
 }
 
 /// Which slot runs which context.
@@ -212,7 +214,7 @@ impl System {
         let link = FakeLink::new(offered, Box::new(move |it| ready.send(it).is_ok()));
         let wanted = Arc::new(AtomicBool::new(false));
         let want = Arc::clone(&wanted);
-        let keeper = Keeper::new(config.devices, Box::new(move || want.store(true, Ordering::Relaxed)));
+        let keeper = Keeper::new(config.devices, Box::new(move |_| want.store(true, Ordering::Relaxed)));
         let heir = Heir {
             wanted,
             offered,
@@ -224,6 +226,7 @@ impl System {
             deaf: 0,
             past: Vec::new(),
             struck: 0,
+            count: 0,
         };
         let device = FakeDevice::new(&link, config.temper, seed);
         let [small, cursor, streams] = pools(&link.commands(), config);
@@ -389,6 +392,11 @@ impl System {
         self.heir.struck + self.device.struck()
     }
 
+    /// How many devices were started in place of others.
+    pub fn heirs(&self) -> u64 {
+        self.heir.count
+    }
+
     /// What the supervisors have done.
     pub fn supervisors(&self) -> Vec<SupervisorReport> {
         self.spawner.supervisors()
@@ -419,6 +427,7 @@ impl System {
             self.heir.deaf -= 1;
             device.stall_at_regions();
         }
+        self.heir.count += 1;
         self.heir.struck += self.device.struck();
         self.heir.past.extend(std::mem::replace(&mut self.device, device).into_offences());
         // The transport is there to hear it, or its death is on record.
