@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::fault;
 use crate::words::Words;
 
 /// Monotonic time in nanoseconds, from the same origin as the clients' (CLOCK_MONOTONIC). Actors are told it; they never ask a clock, so a
@@ -64,6 +65,7 @@ pub struct Restart {
 /// Carries out all that a step has led to, also what comes after something that could not be: others wait for it. Gives the
 /// first failure.
 pub fn carry_out<E, F>(effects: &mut Vec<E>, mut one: impl FnMut(E) -> Result<(), F>) -> Result<(), F> {
+    fault::midst();
     let mut outcome = Ok(());
     for effect in effects.drain(..) {
         let done = one(effect);

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use crate::actor::{Actor, Fault, Restart, Time, Turn};
-use crate::fault::{Faults, Point, Strikes, Wrong};
+use crate::fault::{self, Faults, Point, Strikes, Wrong};
 use crate::mailbox::{Envelope, Mailbox};
 use crate::outbox::{self, Sending};
 use crate::words::Words;
@@ -122,6 +122,14 @@ impl<A: Actor> Cell<A> {
             held.messages.push_back(late);
         }
         let Some(envelope) = self.before(round, envelope, strikes)? else { return Ok(()) };
+        if let Some(rule) = strikes.within {
+            fault::break_off(word);
+            self.handle(round.now, envelope)?;
+            if fault::go_through() {
+                round.faults.book().impossible(rule);
+            }
+            return Ok(());
+        }
         let Some(after) = strikes.after else {
             self.handle(round.now, envelope)?;
             return self.effect(round, word, strikes);
@@ -220,6 +228,7 @@ fn die(faults: &Faults, wrong: Wrong, point: Point, word: &str) -> ! {
     }
     let point = match point {
         Point::Before => "before it handled",
+        Point::Within => "in the middle of",
         Point::After => "after it handled, before what follows from",
         Point::Effect => "after all that follows from",
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use virgld_runtime::fault::{Injector, Point, Rule, When, Wrong};
+use virgld_runtime::fault::{Injector, Point, Rule, When, Wrong, midst};
 use virgld_runtime::{
     Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Restart, Stage, Strategy, Time, Turn,
     Wake, words,
@@ -67,6 +67,7 @@ impl Actor for Relay {
             Heard::Number(number) => number,
             Heard::Done(done) => u32::from(done),
         };
+        midst();
         for number in [number, 2 * number] {
             self.next.send(number).map_err(|dead| Fault::new(dead.to_string()))?;
         }
@@ -163,6 +164,7 @@ fn each_fault_does_what_its_name_says() {
         (Point::After, DELAY, SOON, vec![1, 2]),
         (Point::After, DELAY, LATE, vec![1, 2, 2, 4, 3, 6]),
         (Point::Before, Wrong::Panic, SOON, vec![1, 2, 2, 4, 3, 6]),
+        (Point::Within, Wrong::Panic, SOON, vec![1, 2, 3, 6]),
         (Point::After, Wrong::Panic, SOON, vec![1, 2, 2, 4, 3, 6]),
         (Point::Effect, Wrong::Panic, SOON, vec![1, 2, 2, 4, 3, 6]),
     ] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use virgld_runtime::fault::{Point, Rule, When, Wrong};
+use virgld_runtime::fault::{Point, Rule, When, Wrong, midst};
 use virgld_runtime::{
     Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Restart, Spawner, Stage, Strategy,
     Supervisor, Time, Turn, Wake, words,
@@ -53,7 +53,10 @@ impl Actor for Child {
 
     fn handle(&mut self, _: Turn, message: Word) -> Result<(), Fault> {
         match message {
-            Word::Say(number) => self.say(&number.to_string()),
+            Word::Say(number) => {
+                midst();
+                self.say(&number.to_string());
+            }
             Word::Die => panic!("told to"),
         }
         Ok(())
@@ -159,6 +162,18 @@ fn between_two_steps_nothing_is_in_doubt() {
         assert!(said.contains(&"b 1".into()) && said.contains(&"c 2".into()), "{point:?}: {said:?}");
         scene.spawner.injector().clear();
     }
+}
+
+#[test]
+fn what_an_injected_fault_breaks_off_is_in_doubt_and_not_repeated() {
+    let mut scene = Scene::new(0, (REST, 9));
+    let [b, _c] = ["b", "c"].map(|name| scene.start(name, 0));
+    let (actor, word, wrong, when) = ("b".into(), None, Wrong::Panic, When::Nth(1));
+    let rule = Rule { actor, word, point: Point::Within, wrong, when, times: 1 };
+    scene.spawner.injector().inject(1, vec![rule]);
+    b.send(Word::Say(1)).unwrap();
+    b.send(Word::Say(2)).unwrap();
+    assert_eq!(scene.run(), ["b anew, in doubt", "c anew, in doubt", "b 2"]);
 }
 
 #[test]

@@ -54,8 +54,9 @@ pub struct Cell {
 pub type Entry = (&'static str, &'static str, Cell);
 
 /// The faults at an actor's boundary, as columns.
-pub const WRONGS: [(&str, Point, Wrong); 11] = [
+pub const WRONGS: [(&str, Point, Wrong); 12] = [
     ("panic before", Point::Before, Wrong::Panic),
+    ("panic within", Point::Within, Wrong::Panic),
     ("panic after", Point::After, Wrong::Panic),
     ("panic, effects sent", Point::Effect, Wrong::Panic),
     ("hang", Point::Before, Wrong::Hang),

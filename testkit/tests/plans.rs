@@ -127,6 +127,32 @@ fn actors_that_die_between_steps_cost_nobody_anything() {
     });
 }
 
+/// One that breaks off in the middle of a step costs whom that was for, or the device. Nothing is left of it, and nobody
+/// waits for ever.
+#[test]
+fn actors_that_die_in_the_middle_of_a_step_leave_nothing_behind() {
+    for_seeds(500, |seed| {
+        let mut random = Random::new(seed);
+        let all = actors();
+        let mut rule = || {
+            let actor = &all[random.below(all.len())];
+            Rule {
+                actor: actor.name.into(),
+                word: random.chance(700).then(|| actor.words[random.below(actor.words.len())].into()),
+                point: Point::Within,
+                wrong: Wrong::Panic,
+                when: When::Nth(1 + random.number() % 30),
+                times: 1,
+            }
+        };
+        let plan = Plan { seed, faults: vec![rule(), rule(), rule()], device: Vec::new() };
+        let (mut system, mut clients) = live(seed, &mut random, &plan, Mood::Stormy);
+        system.calm();
+        clients.leave(&mut system);
+        verdict(&plan, &check_rest(&mut system));
+    });
+}
+
 /// A context's death costs its own file alone.
 #[test]
 fn a_context_that_dies_costs_its_file_alone() {

@@ -76,13 +76,17 @@ impl Actor for Display {
             }
             Message::Report(respond) => respond.answer(self.state.report()),
         }
+        let done = self.carry_out();
         self.serving = None;
-        self.carry_out()
+        done
     }
 
     fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
-        self.effects.clear();
-        if let Some(token) = self.serving.take() {
+        // What the step had come to is in the books already, and others wait for it.
+        let answers = |effect: &Effect, of| matches!(effect, Effect::Scheme(Notice::Answered { token, .. }) if *token == of);
+        if let Some(token) = self.serving.take()
+            && !self.effects.iter().any(|effect| answers(effect, token))
+        {
             let result = Err(Refusal::new(Errno::EIO, "the display failed at it"));
             self.effects.push(Effect::Scheme(Notice::Answered { token, result }));
         }

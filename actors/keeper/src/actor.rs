@@ -39,7 +39,6 @@ impl Keeper {
             Heard::Transport(event) => self.state.transport(now, event.clone(), effects),
             Heard::Failed(it) => self.state.failed(now, it.attempt, it.reason.clone(), effects),
         }
-        self.heard = None;
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
@@ -66,7 +65,9 @@ impl Actor for Keeper {
             Message::Failed(failed) => self.hear(turn.now, Heard::Failed(failed)),
             Message::Report(respond) => respond.answer(self.state.report()),
         }
-        self.carry_out()
+        let done = self.carry_out();
+        self.heard = None;
+        done
     }
 
     fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
@@ -76,7 +77,9 @@ impl Actor for Keeper {
         if let Some(heard) = self.heard.take() {
             self.hear(restart.now, heard);
         }
-        self.carry_out()
+        let done = self.carry_out();
+        self.heard = None;
+        done
     }
 
     fn deadline(&self) -> Option<Time> {

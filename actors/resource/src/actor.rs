@@ -65,8 +65,9 @@ impl Actor for Resources {
             Message::Region(event) => self.state.region(event, &mut self.effects),
             Message::Report(respond) => respond.answer(self.state.report()),
         }
+        let done = self.carry_out();
         self.serving = None;
-        self.carry_out()
+        done
     }
 
     fn restart(&mut self, _: Restart) -> Result<(), Fault> {

@@ -101,13 +101,13 @@ impl Actor for Scheme {
             }
             Message::Service(Service::Report(respond)) => respond.answer(self.state.report()),
         }
+        let done = self.carry_out();
         self.serving = None;
-        self.carry_out()
+        done
     }
 
     fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
-        // Half of what the step wanted done is no better than nothing of it.
-        self.effects.clear();
+        // What the step had come to is in the books already: a buffer that is not in them any more must be released.
         match self.serving.take() {
             // The door closes it, and with that all that is its ends as if its process had.
             Some((file, false)) => self.effects.push(Effect::Door(Command::Expel { file })),

@@ -13,7 +13,7 @@ use virgld_protocol::message::door::{Command, Message};
 use virgld_protocol::message::scheme::{DoorEvent, FromDoor, Node, SyncobjKey};
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Fault, Restart, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Time, Turn, fault};
 
 use super::accept::{Listener, reserve};
 use super::access::Access;
@@ -361,6 +361,7 @@ impl Actor for Door {
             Message::Command(command) => self.command(command),
             Message::Ready(Ready(token)) => self.ready(Source::unpack(token)),
         };
+        fault::midst();
         self.serving = None;
         outcome
     }
