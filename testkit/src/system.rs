@@ -499,15 +499,24 @@ impl System {
         })
     }
 
+    /// The rules broken towards devices so far.
+    pub fn device_offences(&self) -> impl Iterator<Item = &Offence> {
+        self.heir.past.iter().chain(self.device.offences())
+    }
+
     /// Everything that anybody did wrong so far: actors that died, rules broken towards the device or the door.
     pub fn offences(&self) -> Vec<String> {
+        let device = self.device_offences().map(|it| format!("at the device: {it}"));
+        self.misconduct().chain(device).collect()
+    }
+
+    /// What was done wrong but for the device.
+    pub fn misconduct(&self) -> impl Iterator<Item = String> {
         let unwanted = |it: &&Casualty| it.death == Death::Escalated || !it.fault.what.contains(INJECTED);
         let died = self.casualties.iter().filter(unwanted);
         let died = died.map(|it| format!("the {} actor died: {}", it.name, it.fault));
-        let device =
-            self.heir.past.iter().chain(self.device.offences()).map(|it| format!("at the device: {it}"));
         let door = self.door.offences().into_iter().map(|it| format!("at the door: {it}"));
-        died.chain(device).chain(door).collect()
+        died.chain(door)
     }
 
     fn ask<T: Send + 'static>(&mut self, send: impl FnOnce(&Self, Respond<T>) -> bool) -> Option<T> {
