@@ -67,7 +67,11 @@ struct Arrival {
     slot: SlotId,
     name: &'static str,
     cell: Box<dyn Run>,
+    another: Option<Another>,
 }
+
+/// Makes another of an actor that does not come back.
+type Another = Box<dyn FnMut() -> Box<dyn Run> + Send>;
 
 /// The authority to start actors on a stage.
 pub struct Spawner {
@@ -100,7 +104,7 @@ impl Spawner {
         if let Some(under) = self.under {
             self.shared.tree().worker(under, mailbox.slot(), name, Lifetime::Temporary);
         }
-        self.shared.admit(name, mailbox, actor, false)
+        self.shared.admit(name, mailbox, actor, false, None)
     }
 
     /// The highest supervisor of a tree. When it gives up, whoever runs the stage must decide.
@@ -142,7 +146,21 @@ impl Supervisor {
         actor: A,
     ) -> SlotId {
         self.shared.tree().worker(self.id, mailbox.slot(), name, Lifetime::Permanent);
-        self.shared.admit(name, mailbox, actor, true)
+        self.shared.admit(name, mailbox, actor, true, None)
+    }
+
+    /// Starts an actor that can be made from nothing, because others know all that it must know. Where it does not return
+    /// from a step another takes its place, with its mailbox.
+    pub fn start_by<A: Actor + 'static>(
+        &self,
+        name: &'static str,
+        mailbox: Mailbox<A::Message>,
+        mut make: impl FnMut() -> A + Send + 'static,
+    ) -> SlotId {
+        self.shared.tree().worker(self.id, mailbox.slot(), name, Lifetime::Permanent);
+        let (actor, succession) = (make(), mailbox.succession());
+        let another: Another = Box::new(move || Box::new(Cell::new(make(), succession.succeed(), true)));
+        self.shared.admit(name, mailbox, actor, true, Some(another))
     }
 
     /// Another supervisor, as its last child. When that gives up it is begun anew, with all that is below it.
@@ -164,10 +182,11 @@ impl StageShared {
         mailbox: Mailbox<A::Message>,
         actor: A,
         lasting: bool,
+        another: Option<Another>,
     ) -> SlotId {
         let slot = mailbox.slot();
         let cell = Box::new(Cell::new(actor, mailbox, lasting));
-        let _ = self.arrivals.send(Arrival { slot, name, cell });
+        let _ = self.arrivals.send(Arrival { slot, name, cell, another });
         self.changed.store(true, Ordering::Release);
         // What was sent before it ran must be looked at.
         self.schedule(slot);
@@ -217,6 +236,8 @@ pub struct Stage {
     hung: Option<SlotId>,
     /// Whose step is under way.
     running: Option<SlotId>,
+    /// When it began.
+    now: Time,
     /// Whether anything ran in this run.
     ran: bool,
     /// The next of the actors that settle, while they do.
@@ -230,6 +251,8 @@ struct Slot {
     /// Not here while its step is under way.
     cell: Option<Box<dyn Run>>,
     revoke: Box<dyn Fn() + Send>,
+    /// What takes its place where it does not come back, if anything can.
+    another: Option<Another>,
     deadline: Option<Time>,
 }
 
@@ -264,6 +287,7 @@ impl Stage {
             restarts: VecDeque::new(),
             hung: None,
             running: None,
+            now: Time(0),
             ran: false,
             settling: None,
             settled: 0,
@@ -301,6 +325,7 @@ impl Stage {
 
     /// What is to be done next, with the actor that is to do it, or that there is nothing more.
     pub(crate) fn next(&mut self, now: Time) -> Next {
+        self.now = now;
         loop {
             self.change();
             if self.hung.is_some() {
@@ -394,7 +419,7 @@ impl Stage {
     }
 
     /// Somebody has found out that an actor hangs: what it has is lost, as it is in the hands of a thread that does not come
-    /// back. One that was to be started anew cannot be.
+    /// back. One that was to be started anew cannot be, unless it can be made from nothing.
     pub fn end_hung(&mut self) {
         if let Some(slot) = self.hung.take() {
             self.lose(slot, "injected: it did not return from a step");
@@ -410,7 +435,11 @@ impl Stage {
 
     /// An actor is in the hands of a thread that does not come back.
     fn lose(&mut self, id: SlotId, why: &str) {
-        let Some(slot) = self.slots.get(&id) else { return };
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if let Some(another) = &mut slot.another {
+            slot.cell = Some(another());
+            return self.died(self.now, id, Fault::new(why), Act::Run, true);
+        }
         (slot.revoke)();
         let death = if self.shared.tree().is_permanent(id) { Death::Escalated } else { Death::Ended };
         self.bury(id, Fault::new(why), death);
@@ -428,12 +457,12 @@ impl Stage {
         {
             return;
         }
-        while let Ok(Arrival { slot, name, cell }) = self.arrivals.try_recv() {
+        while let Ok(Arrival { slot, name, cell, another }) = self.arrivals.try_recv() {
             if cell.settles() {
                 self.settlers.push(slot);
             }
             let revoke = cell.revoke();
-            self.slots.insert(slot, Slot { name, cell: Some(cell), revoke, deadline: None });
+            self.slots.insert(slot, Slot { name, cell: Some(cell), revoke, another, deadline: None });
         }
         while let Ok(slot) = self.departures.try_recv() {
             self.stop(slot);

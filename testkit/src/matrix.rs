@@ -96,7 +96,8 @@ pub fn of_actors() -> Vec<Entry> {
         for (name, point, wrong) in WRONGS {
             let mut cell = Cell::default();
             // That of any other actor ends the daemon.
-            let words = if wrong == Wrong::Hang && actor.name != CONTEXT { &[] } else { actor.words };
+            let ends = wrong == Wrong::Hang && ![CONTEXT, KEEPER].contains(&actor.name);
+            let words = if ends { &[] } else { actor.words };
             for word in words {
                 // The keeper has nothing to hear before a device is lost.
                 let (device, most) = match actor.name {

@@ -213,8 +213,11 @@ impl System {
         let offered = LinkConfig { command_bytes, ..config.link };
         let link = FakeLink::new(offered, Box::new(move |it| ready.send(it).is_ok()));
         let wanted = Arc::new(AtomicBool::new(false));
-        let want = Arc::clone(&wanted);
-        let keeper = Keeper::new(config.devices, Box::new(move |_| want.store(true, Ordering::Relaxed)));
+        let (want, intensity) = (Arc::clone(&wanted), config.devices);
+        let keeper = move || {
+            let want = Arc::clone(&want);
+            Keeper::new(intensity, Box::new(move |_| want.store(true, Ordering::Relaxed)))
+        };
         let heir = Heir {
             wanted,
             offered,
@@ -295,7 +298,7 @@ impl System {
         below.start("control queue", control_box, control);
         below.start("transport", transport_box, transport);
         below.start("cursor queue", cursor_box, cursors);
-        below.start("device keeper", keeper_box, keeper);
+        below.start_by("device keeper", keeper_box, keeper);
         top.start("resource", resource_box, resources);
         top.start("display", display_box, displays);
         top.start("scheme", scheme_box, scheme);

@@ -93,8 +93,8 @@ impl Glimpse {
 
 impl Starter {
     /// What the device keeper calls.
-    pub(crate) fn into_start(self) -> virgld_keeper::StartDevice {
-        let starter = Arc::new(self);
+    pub(crate) fn start_by(starter: &Arc<Self>) -> virgld_keeper::StartDevice {
+        let starter = Arc::clone(starter);
         Box::new(move |attempt| {
             let own = Arc::clone(&starter);
             let thread = std::thread::Builder::new().name("device-start".into());

@@ -178,7 +178,7 @@ pub(crate) fn wire(
     let commands = link.commands();
     let [small, cursor, streams] = pools(&commands)?;
     let kept = Slot::new(process, loan);
-    let starter = Starter {
+    let starter = Arc::new(Starter {
         device: device.clone(),
         monitor: monitor.clone(),
         registrar: reactor.registrar(),
@@ -187,7 +187,7 @@ pub(crate) fn wire(
         keeper: keeper_box.open(ANY),
         commands,
         kept: kept.clone(),
-    };
+    });
 
     let registrar = control_box.open::<ctrlq::Registrar>(ANY);
     let contexts = Arc::default();
@@ -263,7 +263,6 @@ pub(crate) fn wire(
         resource_box.open(ANY),
         display_box.open(ANY),
     );
-    let keeper = Keeper::new(DEVICES, starter.into_start());
     let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
     let resources = Resources::new(
         policy.resource(),
@@ -291,7 +290,8 @@ pub(crate) fn wire(
     tree.device.start("control queue", control_box, control);
     tree.device.start("transport", transport_box, transport);
     tree.device.start("cursor queue", cursor_box, cursors);
-    tree.device.start("device keeper", keeper_box, keeper);
+    let keeper = move || Keeper::new(DEVICES, Starter::start_by(&starter));
+    tree.device.start_by("device keeper", keeper_box, keeper);
     tree.daemon.start("resource", resource_box, resources);
     tree.daemon.start("display", display_box, displays);
     tree.daemon.start("scheme", scheme_box, scheme);

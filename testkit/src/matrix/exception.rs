@@ -62,6 +62,7 @@ const WHILE_IT_IS_LOST: &[&str] = &[
     "panic within",
     "panic after",
     "panic, effects sent",
+    "hang",
     "delay",
     "drop",
     "drop effects",
