@@ -232,8 +232,12 @@ fn times(times: Option<&Spanned<u64>>, when: When) -> Parsed<u64> {
     }
 }
 
-const POINTS: [(&str, Point); 3] =
-    [("before", Point::Before), ("after", Point::After), ("effect", Point::Effect)];
+const POINTS: [(&str, Point); 4] = [
+    ("before", Point::Before),
+    ("within", Point::Within),
+    ("after", Point::After),
+    ("effect", Point::Effect),
+];
 
 const WRONGS: [(&str, Wrong); 8] = [
     ("panic", Wrong::Panic),

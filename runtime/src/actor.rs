@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::fault;
 use crate::words::Words;
 
 /// Monotonic time in nanoseconds, from the same origin as the clients' (CLOCK_MONOTONIC). Actors are told it; they never ask a clock, so a
@@ -51,6 +52,28 @@ pub struct Turn {
     pub badge: Badge,
 }
 
+/// The circumstances of a start anew.
+#[derive(Debug, Clone, Copy)]
+pub struct Restart {
+    /// Now.
+    pub now: Time,
+    /// A step broke off in the middle: one of this actor, or of one that it builds on; or a supervisor above it begins anew.
+    /// What they do together is in doubt.
+    pub doubt: bool,
+}
+
+/// Carries out all that a step has led to, also what comes after something that could not be: others wait for it. Gives the
+/// first failure.
+pub fn carry_out<E, F>(effects: &mut Vec<E>, mut one: impl FnMut(E) -> Result<(), F>) -> Result<(), F> {
+    fault::midst();
+    let mut outcome = Ok(());
+    for effect in effects.drain(..) {
+        let done = one(effect);
+        outcome = outcome.and(done);
+    }
+    outcome
+}
+
 /// A state machine with a mailbox. It never blocks and holds no authority but the capabilities in its fields.
 pub trait Actor: Send {
     /// What it hears.
@@ -70,11 +93,11 @@ pub trait Actor: Send {
         Ok(())
     }
 
-    /// A step of it panicked or faulted; its supervisor starts it anew. It keeps what others rely on it to own, forgets
-    /// what the step may have left half done, fails whom the step was for, and asks for what it needs to know again.
+    /// It, or one that it builds on, panicked or faulted, and its supervisor starts it anew. It keeps what others rely on it
+    /// to own, forgets what a step may have left half done, fails whom that was for, and asks for what it needs to know again.
     /// An actor that cannot do that dies, and its address with it.
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
-        let _ = now;
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        let _ = restart;
         Err(Fault::new("it owns nothing that outlives it"))
     }
 

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use crate::actor::{Actor, Fault, Time, Turn};
-use crate::fault::{Faults, Point, Strikes, Wrong};
+use crate::actor::{Actor, Fault, Restart, Time, Turn};
+use crate::fault::{self, Faults, Point, Strikes, Wrong};
 use crate::mailbox::{Envelope, Mailbox};
 use crate::outbox::{self, Sending};
 use crate::words::Words;
@@ -26,7 +26,9 @@ pub(crate) trait Run: Send {
     fn run(&mut self, round: Round<'_>) -> Result<(), Fault>;
     fn wake(&mut self, round: Round<'_>) -> Result<(), Fault>;
     fn settle(&mut self) -> Result<(), Fault>;
-    fn restart(&mut self, now: Time) -> Result<(), Fault>;
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault>;
+    /// Whether it died in the middle of a step of the actor, and not between two. Asked once.
+    fn broke_off(&mut self) -> bool;
     fn deadline(&self) -> Option<Time>;
     fn settles(&self) -> bool;
     /// What makes all capabilities to it dead, whoever has it.
@@ -39,6 +41,8 @@ pub(crate) struct Cell<A: Actor> {
     mailbox: Mailbox<A::Message>,
     /// Whether it is started anew when it dies: then a step that came to its end is not undone by its death.
     lasting: bool,
+    /// Whether a step of the actor has begun and not ended.
+    stepping: bool,
     /// What faults have held up.
     held: Option<Box<Held<A::Message>>>,
 }
@@ -56,11 +60,19 @@ struct Held<M> {
 
 impl<A: Actor> Cell<A> {
     pub(crate) fn new(actor: A, mailbox: Mailbox<A::Message>, lasting: bool) -> Self {
-        Self { actor, mailbox, lasting, held: None }
+        Self { actor, mailbox, lasting, stepping: false, held: None }
     }
 
     fn handle(&mut self, now: Time, envelope: Envelope<A::Message>) -> Result<(), Fault> {
-        self.actor.handle(Turn { now, badge: envelope.badge }, envelope.message)
+        self.step(|actor| actor.handle(Turn { now, badge: envelope.badge }, envelope.message))
+    }
+
+    /// A step of the actor. If it does not come to its end, that is known afterwards.
+    fn step(&mut self, step: impl FnOnce(&mut A) -> Result<(), Fault>) -> Result<(), Fault> {
+        self.stepping = true;
+        step(&mut self.actor)?;
+        self.stepping = false;
+        Ok(())
     }
 
     fn held(&mut self) -> &mut Held<A::Message> {
@@ -110,6 +122,14 @@ impl<A: Actor> Cell<A> {
             held.messages.push_back(late);
         }
         let Some(envelope) = self.before(round, envelope, strikes)? else { return Ok(()) };
+        if let Some(rule) = strikes.within {
+            fault::break_off(word);
+            self.handle(round.now, envelope)?;
+            if fault::go_through() {
+                round.faults.book().impossible(rule);
+            }
+            return Ok(());
+        }
         let Some(after) = strikes.after else {
             self.handle(round.now, envelope)?;
             return self.effect(round, word, strikes);
@@ -208,6 +228,7 @@ fn die(faults: &Faults, wrong: Wrong, point: Point, word: &str) -> ! {
     }
     let point = match point {
         Point::Before => "before it handled",
+        Point::Within => "in the middle of",
         Point::After => "after it handled, before what follows from",
         Point::Effect => "after all that follows from",
     };
@@ -233,15 +254,19 @@ impl<A: Actor> Run for Cell<A> {
                 return Ok(());
             }
         }
-        self.actor.wake(round.now)
+        self.step(|actor| actor.wake(round.now))
     }
 
     fn settle(&mut self) -> Result<(), Fault> {
-        self.actor.settle()
+        self.step(Actor::settle)
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
-        self.actor.restart(now)
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        self.step(|actor| actor.restart(restart))
+    }
+
+    fn broke_off(&mut self) -> bool {
+        std::mem::take(&mut self.stepping)
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -2,6 +2,8 @@
 //!
 //! The stage strikes, so no actor has code for it, and without rules it does not even look at what words are called.
 
+use std::cell::Cell;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +14,8 @@ use std::time::Duration;
 pub enum Point {
     /// The word has come and is not handled.
     Before,
+    /// The actor is in the middle of its step: what it has decided has not been carried out.
+    Within,
     /// It is handled, and nothing of what follows has been sent.
     After,
     /// All that follows has been sent.
@@ -43,8 +47,9 @@ impl Wrong {
     /// Whether it can happen at this point.
     pub fn strikes_at(self, point: Point) -> bool {
         match self {
-            Self::Panic | Self::Hang => true,
-            Self::Delay(_) | Self::Drop | Self::Reorder => point != Point::Effect,
+            Self::Panic => true,
+            Self::Hang => point != Point::Within,
+            Self::Delay(_) | Self::Drop | Self::Reorder => matches!(point, Point::Before | Point::After),
             Self::Duplicate | Self::Corrupt | Self::Refuse => point == Point::Before,
         }
     }
@@ -117,6 +122,8 @@ impl Account {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Strikes {
     pub(crate) before: Option<(usize, Wrong)>,
+    /// A panic is the only one.
+    pub(crate) within: Option<usize>,
     pub(crate) after: Option<Wrong>,
     pub(crate) effect: Option<Wrong>,
 }
@@ -139,6 +146,7 @@ impl Book {
             let wrong = account.rule.wrong;
             match account.rule.point {
                 Point::Before => strikes.before = strikes.before.or(Some((index, wrong))),
+                Point::Within => strikes.within = strikes.within.or(Some(index)),
                 Point::After => strikes.after = strikes.after.or(Some(wrong)),
                 Point::Effect => strikes.effect = strikes.effect.or(Some(wrong)),
             }
@@ -161,6 +169,30 @@ fn number(state: &mut u64) -> u64 {
     let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+thread_local! {
+    /// The word at which the step under way is to break off.
+    static BREAKS_OFF: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// The step that this thread is about to make is to break off in its middle.
+pub(crate) fn break_off(word: &'static str) {
+    BREAKS_OFF.set(Some(word));
+}
+
+/// It is not to any more. Says whether it still was.
+pub(crate) fn go_through() -> bool {
+    BREAKS_OFF.take().is_some()
+}
+
+/// The middle of a step: its actor has decided what is to be done, and done nothing of it. Whoever decides nothing, and does
+/// at once what a message wants, says so itself.
+pub fn midst() {
+    if let Some(word) = BREAKS_OFF.take() {
+        // Past the hook of panics: nothing is wrong with the program.
+        resume_unwind(Box::new(format!("injected, in the middle of {word}")));
+    }
 }
 
 /// What it is for an actor of this stage to hang.

@@ -18,14 +18,16 @@ mod outbox;
 mod respond;
 mod stage;
 mod supervise;
+mod tree;
 mod watched;
 mod words;
 
-pub use actor::{Actor, Badge, Fault, Time, Turn};
+pub use actor::{Actor, Badge, Fault, Restart, Time, Turn, carry_out};
 pub use cap::{Cap, Dead, Interface};
 pub use mailbox::{Mailbox, Minter};
 pub use respond::Respond;
-pub use stage::{Casualty, Death, SlotId, Spawner, Stage, Wake};
+pub use stage::{Casualty, Death, SlotId, Spawner, Stage, Supervisor, Wake};
 pub use supervise::{Intensity, Restarts};
+pub use tree::{Strategy, SupervisorReport};
 pub use watched::{Abandonment, Revoked, Tenure, Watched};
 pub use words::Words;

@@ -23,6 +23,8 @@ pub(crate) struct Shared<M> {
     sender: Sender<Envelope<M>>,
     /// The incarnation whose capabilities are honoured; 0 when the actor is dead.
     epoch: AtomicU64,
+    /// How often another mailbox has taken the place of one that an actor does not give back. The last has the messages.
+    succession: AtomicU64,
     /// Whether the stage knows already that messages wait.
     scheduled: AtomicBool,
     slot: SlotId,
@@ -68,14 +70,38 @@ pub struct Mailbox<M> {
     receiver: Receiver<Envelope<M>>,
     shared: Arc<Shared<M>>,
     epoch: u64,
+    succession: u64,
+}
+
+/// The right to another receiving end, which takes the place of one that does not come back.
+pub(crate) struct Succession<M> {
+    receiver: Receiver<Envelope<M>>,
+    shared: Arc<Shared<M>>,
+    epoch: u64,
+}
+
+impl<M> Succession<M> {
+    /// Takes its place: whatever waits, and comes, is for this one. The capabilities stay as they are.
+    pub(crate) fn succeed(&self) -> Mailbox<M> {
+        let succession = self.shared.succession.fetch_add(1, Ordering::AcqRel) + 1;
+        let (receiver, shared) = (self.receiver.clone(), Arc::clone(&self.shared));
+        Mailbox { receiver, shared, epoch: self.epoch, succession }
+    }
 }
 
 impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn new(stage: Arc<StageShared>, slot: SlotId, epoch: u64) -> Self {
         let (sender, receiver) = unbounded();
-        let shared =
-            Shared { sender, epoch: AtomicU64::new(epoch), scheduled: AtomicBool::new(false), slot, stage };
-        Self { receiver, shared: Arc::new(shared), epoch }
+        let (succession, scheduled) = (AtomicU64::new(0), AtomicBool::new(false));
+        let epoch_now = AtomicU64::new(epoch);
+        let shared = Shared { sender, epoch: epoch_now, succession, scheduled, slot, stage };
+        Self { receiver, shared: Arc::new(shared), epoch, succession: 0 }
+    }
+
+    /// The right to take its place should its owner not give it back.
+    pub(crate) fn succession(&self) -> Succession<M> {
+        let (receiver, shared) = (self.receiver.clone(), Arc::clone(&self.shared));
+        Succession { receiver, shared, epoch: self.epoch }
     }
 
     /// Mints a capability to speak `I` to the owner of this mailbox, who will see `badge` on what it brings.
@@ -105,7 +131,14 @@ impl<M: Send + 'static> Mailbox<M> {
     }
 
     pub(crate) fn take(&self) -> Option<Envelope<M>> {
-        take(&self.receiver)
+        if self.is_last() { take(&self.receiver) } else { None }
+    }
+}
+
+impl<M> Mailbox<M> {
+    /// Whether no other has taken its place.
+    fn is_last(&self) -> bool {
+        self.shared.succession.load(Ordering::Acquire) == self.succession
     }
 }
 
@@ -138,6 +171,8 @@ impl<I: Interface> Minter<I> {
 
 impl<M> Drop for Mailbox<M> {
     fn drop(&mut self) {
-        self.shared.epoch.store(0, Ordering::Release);
+        if self.is_last() {
+            self.shared.epoch.store(0, Ordering::Release);
+        }
     }
 }

@@ -3,20 +3,21 @@
 //! A message between two actors of one stage costs no thread switch and no system call; a message to another
 //! stage wakes its thread if that sleeps. Which actors share a stage is decided at wiring.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use foldhash::HashMap;
 
-use crate::actor::{Actor, Fault, Time};
+use crate::actor::{Actor, Fault, Restart, Time};
 use crate::cell::{Cell, Hung, Round, Run};
 use crate::fault::{Faults, Injector};
 use crate::mailbox::Mailbox;
 use crate::outbox;
-use crate::supervise::{Intensity, Restarts};
+use crate::supervise::Intensity;
+use crate::tree::{Lifetime, Strategy, SupervisorId, SupervisorReport, Tree, Verdict};
 
 /// Which actor of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +44,8 @@ pub(crate) struct StageShared {
     pub(crate) tenure: AtomicU64,
     /// Steps so far.
     pub(crate) steps: AtomicU64,
+    /// Who is started anew with whom. Looked at when actors come, go and die.
+    tree: Mutex<Tree<SlotId>>,
 }
 
 impl StageShared {
@@ -53,6 +56,10 @@ impl StageShared {
             self.waker.wake();
         }
     }
+
+    fn tree(&self) -> MutexGuard<'_, Tree<SlotId>> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An actor on its way to its stage.
@@ -60,12 +67,23 @@ struct Arrival {
     slot: SlotId,
     name: &'static str,
     cell: Box<dyn Run>,
-    restarts: Option<Restarts>,
+    another: Option<Another>,
 }
+
+/// Makes another of an actor that does not come back.
+type Another = Box<dyn FnMut() -> Box<dyn Run> + Send>;
 
 /// The authority to start actors on a stage.
 pub struct Spawner {
     shared: Arc<StageShared>,
+    /// Whose children they are. Nobody's, if there is none: whoever runs the stage hears of their deaths.
+    under: Option<SupervisorId>,
+}
+
+/// The authority to start actors that are started anew when they die ([`Actor::restart`]), as the children of one supervisor.
+pub struct Supervisor {
+    shared: Arc<StageShared>,
+    id: SupervisorId,
 }
 
 impl Spawner {
@@ -76,48 +94,33 @@ impl Spawner {
         Mailbox::new(self.shared.clone(), SlotId(number), number)
     }
 
-    /// Starts `actor` behind `mailbox`. It must be this spawner's.
+    /// Starts `actor` behind `mailbox`. It must be this spawner's. It is never started anew.
     pub fn start<A: Actor + 'static>(
         &self,
         name: &'static str,
         mailbox: Mailbox<A::Message>,
         actor: A,
     ) -> SlotId {
-        self.admit(name, mailbox, actor, None)
+        if let Some(under) = self.under {
+            self.shared.tree().worker(under, mailbox.slot(), name, Lifetime::Temporary);
+        }
+        self.shared.admit(name, mailbox, actor, false, None)
     }
 
-    /// Starts an actor that is started anew when it dies ([`Actor::restart`]), so often and no oftener. Its mailbox and
-    /// the capabilities to it outlive its deaths; of what waits there only the message that it died of while handling it
-    /// is lost.
-    pub fn supervise<A: Actor + 'static>(
-        &self,
-        name: &'static str,
-        mailbox: Mailbox<A::Message>,
-        actor: A,
-        intensity: Intensity,
-    ) -> SlotId {
-        self.admit(name, mailbox, actor, Some(Restarts::new(intensity)))
+    /// The highest supervisor of a tree. When it gives up, whoever runs the stage must decide.
+    pub fn supervisor(&self, name: &'static str, strategy: Strategy, intensity: Intensity) -> Supervisor {
+        let id = self.shared.tree().supervisor(self.under, name, strategy, intensity);
+        Supervisor { shared: self.shared.clone(), id }
+    }
+
+    /// What supervisors there are, and what they have done; those above before those below.
+    pub fn supervisors(&self) -> Vec<SupervisorReport> {
+        self.shared.tree().report()
     }
 
     /// The authority to make things go wrong on this stage.
     pub fn injector(&self) -> Injector {
         Injector::new(Arc::clone(&self.shared.faults))
-    }
-
-    fn admit<A: Actor + 'static>(
-        &self,
-        name: &'static str,
-        mailbox: Mailbox<A::Message>,
-        actor: A,
-        restarts: Option<Restarts>,
-    ) -> SlotId {
-        let slot = mailbox.slot();
-        let cell = Box::new(Cell::new(actor, mailbox, restarts.is_some()));
-        let _ = self.shared.arrivals.send(Arrival { slot, name, cell, restarts });
-        self.shared.changed.store(true, Ordering::Release);
-        // What was sent before it ran must be looked at.
-        self.shared.schedule(slot);
-        slot
     }
 
     /// Ends an actor, after the message that it may be handling now.
@@ -129,7 +132,65 @@ impl Spawner {
 
     /// An equal authority to pass on.
     pub fn grant(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self { shared: self.shared.clone(), under: self.under }
+    }
+}
+
+impl Supervisor {
+    /// Starts an actor as its last child. The mailbox and the capabilities to it outlive its deaths; of what waits there
+    /// only the message that it died of while handling it is lost.
+    pub fn start<A: Actor + 'static>(
+        &self,
+        name: &'static str,
+        mailbox: Mailbox<A::Message>,
+        actor: A,
+    ) -> SlotId {
+        self.shared.tree().worker(self.id, mailbox.slot(), name, Lifetime::Permanent);
+        self.shared.admit(name, mailbox, actor, true, None)
+    }
+
+    /// Starts an actor that can be made from nothing, because others know all that it must know. Where it does not return
+    /// from a step another takes its place, with its mailbox.
+    pub fn start_by<A: Actor + 'static>(
+        &self,
+        name: &'static str,
+        mailbox: Mailbox<A::Message>,
+        mut make: impl FnMut() -> A + Send + 'static,
+    ) -> SlotId {
+        self.shared.tree().worker(self.id, mailbox.slot(), name, Lifetime::Permanent);
+        let (actor, succession) = (make(), mailbox.succession());
+        let another: Another = Box::new(move || Box::new(Cell::new(make(), succession.succeed(), true)));
+        self.shared.admit(name, mailbox, actor, true, Some(another))
+    }
+
+    /// Another supervisor, as its last child. When that gives up it is begun anew, with all that is below it.
+    pub fn supervisor(&self, name: &'static str, strategy: Strategy, intensity: Intensity) -> Self {
+        let id = self.shared.tree().supervisor(Some(self.id), name, strategy, intensity);
+        Self { shared: self.shared.clone(), id }
+    }
+
+    /// The authority to start children of it that are never started anew.
+    pub fn spawner(&self) -> Spawner {
+        Spawner { shared: self.shared.clone(), under: Some(self.id) }
+    }
+}
+
+impl StageShared {
+    fn admit<A: Actor + 'static>(
+        &self,
+        name: &'static str,
+        mailbox: Mailbox<A::Message>,
+        actor: A,
+        lasting: bool,
+        another: Option<Another>,
+    ) -> SlotId {
+        let slot = mailbox.slot();
+        let cell = Box::new(Cell::new(actor, mailbox, lasting));
+        let _ = self.arrivals.send(Arrival { slot, name, cell, another });
+        self.changed.store(true, Ordering::Release);
+        // What was sent before it ran must be looked at.
+        self.schedule(slot);
+        slot
     }
 }
 
@@ -144,6 +205,8 @@ pub struct Casualty {
     pub fault: Fault,
     /// What became of it.
     pub death: Death,
+    /// Who was started anew with it, because that builds on it.
+    pub with: Vec<&'static str>,
 }
 
 /// What becomes of an actor that died.
@@ -153,7 +216,7 @@ pub enum Death {
     Restarted,
     /// It is gone, and was to be.
     Ended,
-    /// It was to be started anew, but had been too often, or could not be: whoever is above must decide.
+    /// It was to be started anew, but its supervisors have given up, or it could not be: whoever is above must decide.
     Escalated,
 }
 
@@ -167,10 +230,14 @@ pub struct Stage {
     settlers: Vec<SlotId>,
     deadlines: BTreeSet<(Time, SlotId)>,
     casualties: Vec<Casualty>,
+    /// Who is to be started anew, in this order, before anybody acts: until then they count as stopped.
+    restarts: VecDeque<(SlotId, Revival)>,
     /// An actor that does not return, where that is only played.
     hung: Option<SlotId>,
     /// Whose step is under way.
     running: Option<SlotId>,
+    /// When it began.
+    now: Time,
     /// Whether anything ran in this run.
     ran: bool,
     /// The next of the actors that settle, while they do.
@@ -184,8 +251,9 @@ struct Slot {
     /// Not here while its step is under way.
     cell: Option<Box<dyn Run>>,
     revoke: Box<dyn Fn() + Send>,
+    /// What takes its place where it does not come back, if anything can.
+    another: Option<Another>,
     deadline: Option<Time>,
-    restarts: Option<Restarts>,
 }
 
 impl Stage {
@@ -205,6 +273,7 @@ impl Stage {
             faults: Arc::new(Faults::new()),
             tenure: AtomicU64::new(0),
             steps: AtomicU64::new(0),
+            tree: Mutex::new(Tree::new()),
         };
         Self {
             shared: Arc::new(shared),
@@ -215,8 +284,10 @@ impl Stage {
             settlers: Vec::new(),
             deadlines: BTreeSet::new(),
             casualties: Vec::new(),
+            restarts: VecDeque::new(),
             hung: None,
             running: None,
+            now: Time(0),
             ran: false,
             settling: None,
             settled: 0,
@@ -225,11 +296,12 @@ impl Stage {
 
     /// The authority to start actors here.
     pub fn spawner(&self) -> Spawner {
-        Spawner { shared: self.shared.clone() }
+        Spawner { shared: self.shared.clone(), under: None }
     }
 
     /// Ends an actor: its mailbox closes, every capability to it is dead.
     pub fn stop(&mut self, slot: SlotId) {
+        self.shared.tree().forget(slot);
         if let Some(deadline) = self.slots.remove(&slot).and_then(|slot| slot.deadline) {
             self.deadlines.remove(&(deadline, slot));
         }
@@ -244,11 +316,8 @@ impl Stage {
             match self.next(now) {
                 Next::Over(ran) => return ran,
                 Next::Step(job) => {
-                    let mut job = Some(job);
-                    while let Some(asked) = job.take() {
-                        let (done, outcome) = asked.act(now, &faults);
-                        job = self.done(now, done, outcome);
-                    }
+                    let (done, outcome) = job.act(now, &faults);
+                    self.done(now, done, outcome);
                 }
             }
         }
@@ -256,10 +325,17 @@ impl Stage {
 
     /// What is to be done next, with the actor that is to do it, or that there is nothing more.
     pub(crate) fn next(&mut self, now: Time) -> Next {
+        self.now = now;
         loop {
             self.change();
             if self.hung.is_some() {
                 return self.over(true);
+            }
+            if let Some((slot, revival)) = self.restarts.pop_front() {
+                if let Some(job) = self.take_out(slot, Act::Restart(revival)) {
+                    return Next::Step(job);
+                }
+                continue;
             }
             if let Some(index) = self.settling {
                 if let Some(slot) = self.settlers.get(index).copied() {
@@ -343,7 +419,7 @@ impl Stage {
     }
 
     /// Somebody has found out that an actor hangs: what it has is lost, as it is in the hands of a thread that does not come
-    /// back. One that was to be started anew cannot be.
+    /// back. One that was to be started anew cannot be, unless it can be made from nothing.
     pub fn end_hung(&mut self) {
         if let Some(slot) = self.hung.take() {
             self.lose(slot, "injected: it did not return from a step");
@@ -359,11 +435,14 @@ impl Stage {
 
     /// An actor is in the hands of a thread that does not come back.
     fn lose(&mut self, id: SlotId, why: &str) {
-        let Some(slot) = self.slots.get(&id) else { return };
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if let Some(another) = &mut slot.another {
+            slot.cell = Some(another());
+            return self.died(self.now, id, Fault::new(why), Act::Run, true);
+        }
         (slot.revoke)();
-        let death = if slot.restarts.is_some() { Death::Escalated } else { Death::Ended };
-        self.casualties.push(Casualty { slot: id, name: slot.name, fault: Fault::new(why), death });
-        self.stop(id);
+        let death = if self.shared.tree().is_permanent(id) { Death::Escalated } else { Death::Ended };
+        self.bury(id, Fault::new(why), death);
     }
 
     /// Actors that died since the last call.
@@ -378,70 +457,92 @@ impl Stage {
         {
             return;
         }
-        while let Ok(Arrival { slot, name, cell, restarts }) = self.arrivals.try_recv() {
+        while let Ok(Arrival { slot, name, cell, another }) = self.arrivals.try_recv() {
             if cell.settles() {
                 self.settlers.push(slot);
             }
             let revoke = cell.revoke();
-            self.slots.insert(slot, Slot { name, cell: Some(cell), revoke, deadline: None, restarts });
+            self.slots.insert(slot, Slot { name, cell: Some(cell), revoke, another, deadline: None });
         }
         while let Ok(slot) = self.departures.try_recv() {
             self.stop(slot);
         }
     }
 
-    /// Takes an actor back after its step. Gives what it has to do at once.
-    pub(crate) fn done(&mut self, now: Time, mut job: Job, outcome: Outcome) -> Option<Job> {
+    /// Takes an actor back after its step.
+    pub(crate) fn done(&mut self, now: Time, mut job: Job, outcome: Outcome) {
         self.running = None;
-        let id = job.id;
-        match outcome {
-            Outcome::Done => {}
-            Outcome::Hung => self.hung = Some(id),
-            Outcome::Died(fault) => {
-                // What a step that did not end had sent is not sent.
-                drop(outbox::take());
-                job.act = match job.act {
-                    Act::Restart(first) => {
-                        self.bury(id, failed_restart(first, &fault), Death::Escalated);
-                        return None;
-                    }
-                    _ => self.admit_restart(now, id, fault)?,
-                };
-                self.running = Some(id);
-                return Some(job);
-            }
+        if let Outcome::Died(_) = outcome {
+            // What a step that did not end had sent is not sent.
+            drop(outbox::take());
         }
-        let slot = self.slots.get_mut(&id)?;
+        let broke_off = job.cell.broke_off();
+        // Whoever stopped it meanwhile has seen to the rest.
+        let Some(slot) = self.slots.get_mut(&job.id) else { return };
         slot.cell = Some(job.cell);
-        self.plan(now, id);
-        if let Act::Restart(fault) = job.act {
-            // What waits behind the message that it died of.
-            self.shared.schedule(id);
-            self.casualties.push(Casualty { slot: id, name: job.name, fault, death: Death::Restarted });
+        match (outcome, job.act) {
+            (Outcome::Done, Act::Restart(revival)) => {
+                self.plan(now, job.id);
+                // What waits behind the message that it died of.
+                self.shared.schedule(job.id);
+                self.revived(job.id, revival);
+            }
+            (Outcome::Done, _) => self.plan(now, job.id),
+            (Outcome::Hung, _) => self.hung = Some(job.id),
+            (Outcome::Died(fault), act) => self.died(now, job.id, fault, act, broke_off),
         }
-        None
     }
 
-    /// An actor died: says that it is to be started anew, if it is one that is, and may be.
-    fn admit_restart(&mut self, now: Time, id: SlotId, fault: Fault) -> Option<Act> {
-        let slot = self.slots.get_mut(&id)?;
-        let Some(restarts) = &mut slot.restarts else {
-            self.bury(id, fault, Death::Ended);
-            return None;
-        };
-        if restarts.admit(now) {
-            return Some(Act::Restart(fault));
+    /// An actor died of a fault, perhaps when it was started anew.
+    fn died(&mut self, now: Time, id: SlotId, fault: Fault, act: Act, broke_off: bool) {
+        let verdict = self.shared.tree().died(now, id);
+        let first = if let Act::Restart(Revival { fault, .. }) = act { fault } else { None };
+        match verdict {
+            Verdict::Gone => self.bury(id, fault, Death::Ended),
+            Verdict::Restart { stop, start, escalated } => {
+                for slot in stop.iter().filter(|slot| !start.contains(slot)) {
+                    self.bury(*slot, Fault::new("its supervisor begins anew"), Death::Ended);
+                }
+                let doubt = broke_off || escalated;
+                let others = start.iter().filter(|slot| **slot != id).filter_map(|slot| self.slots.get(slot));
+                let mut cause = Some((first.unwrap_or(fault), others.map(|it| it.name).collect()));
+                // Those that are to be started anew already, and not with this one, come after it.
+                let rest = std::mem::take(&mut self.restarts);
+                self.restarts.extend(start.iter().map(|slot| {
+                    let (fault, with) = cause.take_if(|_| *slot == id).unzip();
+                    (*slot, Revival { fault, with: with.unwrap_or_default(), doubt })
+                }));
+                self.restarts.extend(rest.into_iter().filter(|(slot, _)| !start.contains(slot)));
+            }
+            Verdict::End { stop, limits } => {
+                let last = match first {
+                    Some(first) => failed_restart(first, &fault),
+                    None => fault,
+                };
+                self.bury(id, Fault::new(format!("{limits}; at last: {last}")), Death::Escalated);
+                self.restarts.clear();
+                stop.into_iter().for_each(|slot| self.stop(slot));
+            }
         }
-        let Intensity { restarts, period } = restarts.intensity();
-        let what = format!("more than {restarts} times within {period:?}; at last: {}", fault.what);
-        self.bury(id, Fault::new(what), Death::Escalated);
-        None
+    }
+
+    /// An actor was started anew. It is a casualty if it is the one that died.
+    fn revived(&mut self, id: SlotId, revival: Revival) {
+        let Some(name) = self.slots.get(&id).map(|slot| slot.name) else { return };
+        let Revival { fault, with, .. } = revival;
+        self.casualties.extend(fault.map(|fault| Casualty {
+            slot: id,
+            name,
+            fault,
+            death: Death::Restarted,
+            with,
+        }));
     }
 
     fn bury(&mut self, id: SlotId, fault: Fault, death: Death) {
         let Some(name) = self.slots.get(&id).map(|slot| slot.name) else { return };
         self.stop(id);
-        self.casualties.push(Casualty { slot: id, name, fault, death });
+        self.casualties.push(Casualty { slot: id, name, fault, death, with: Vec::new() });
     }
 
     /// Notes when an actor wants to be woken.
@@ -474,8 +575,16 @@ enum Act {
     Run,
     Wake,
     Settle,
-    /// Start anew, having died of this.
-    Restart(Fault),
+    Restart(Revival),
+}
+
+/// A start anew.
+struct Revival {
+    /// What it died of, if it is the one that died.
+    fault: Option<Fault>,
+    /// Who is started anew with it then.
+    with: Vec<&'static str>,
+    doubt: bool,
 }
 
 /// An actor taken out of its stage for a step.
@@ -504,7 +613,7 @@ impl Job {
             Act::Run => cell.run(round),
             Act::Wake => cell.wake(round),
             Act::Settle => cell.settle(),
-            Act::Restart(_) => cell.restart(now),
+            Act::Restart(Revival { doubt, .. }) => cell.restart(Restart { now, doubt: *doubt }),
         }));
         let outcome = match outcome {
             Ok(Ok(())) => Outcome::Done,

@@ -44,6 +44,11 @@ impl Restarts {
     pub fn intensity(&self) -> Intensity {
         self.intensity
     }
+
+    /// Whoever counts is begun anew itself.
+    pub(crate) fn forget(&mut self) {
+        self.times.clear();
+    }
 }
 
 #[cfg(test)]

@@ -68,16 +68,14 @@ impl Watched {
         TENURE.set(Some(tenure.0));
         let mut guard = self.enter(tenure)?;
         loop {
-            let mut job = match Self::stage(&mut guard)?.next(now) {
+            let job = match Self::stage(&mut guard)?.next(now) {
                 Next::Over(ran) => return Ok(ran),
-                Next::Step(job) => Some(job),
+                Next::Step(job) => job,
             };
-            while let Some(asked) = job.take() {
-                drop(guard);
-                let (done, outcome) = asked.act(now, &self.shared.faults);
-                guard = self.enter(tenure)?;
-                job = Self::stage(&mut guard)?.done(now, done, outcome);
-            }
+            drop(guard);
+            let (done, outcome) = job.act(now, &self.shared.faults);
+            guard = self.enter(tenure)?;
+            Self::stage(&mut guard)?.done(now, done, outcome);
         }
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use virgld_runtime::fault::{Injector, Point, Rule, When, Wrong};
+use virgld_runtime::fault::{Injector, Point, Rule, When, Wrong, midst};
 use virgld_runtime::{
-    Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Stage, Time, Turn, Wake, words,
+    Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Restart, Stage, Strategy, Time, Turn,
+    Wake, words,
 };
 
 /// A number, or the report that something went well.
@@ -66,13 +67,14 @@ impl Actor for Relay {
             Heard::Number(number) => number,
             Heard::Done(done) => u32::from(done),
         };
+        midst();
         for number in [number, 2 * number] {
             self.next.send(number).map_err(|dead| Fault::new(dead.to_string()))?;
         }
         Ok(())
     }
 
-    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+    fn restart(&mut self, _: Restart) -> Result<(), Fault> {
         self.restarts += 1;
         Ok(())
     }
@@ -113,7 +115,8 @@ fn scene(intensity: Option<usize>) -> Scene {
     let actor = Relay { next: ear.open(Badge(0)), restarts: 0 };
     match intensity {
         Some(restarts) => {
-            spawner.supervise("relay", relay, actor, Intensity { restarts, period: Duration::from_secs(1) })
+            let intensity = Intensity { restarts, period: Duration::from_secs(1) };
+            spawner.supervisor("all", Strategy::OneForOne, intensity).start("relay", relay, actor)
         }
         None => spawner.start("relay", relay, actor),
     };
@@ -161,6 +164,7 @@ fn each_fault_does_what_its_name_says() {
         (Point::After, DELAY, SOON, vec![1, 2]),
         (Point::After, DELAY, LATE, vec![1, 2, 2, 4, 3, 6]),
         (Point::Before, Wrong::Panic, SOON, vec![1, 2, 2, 4, 3, 6]),
+        (Point::Within, Wrong::Panic, SOON, vec![1, 2, 3, 6]),
         (Point::After, Wrong::Panic, SOON, vec![1, 2, 2, 4, 3, 6]),
         (Point::Effect, Wrong::Panic, SOON, vec![1, 2, 2, 4, 3, 6]),
     ] {

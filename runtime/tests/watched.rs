@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use virgld_runtime::{
-    Abandonment, Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Revoked, Stage, Time, Turn,
-    Wake, Watched, words,
+    Abandonment, Actor, Badge, Cap, Death, Fault, Intensity, Interface, Mailbox, Restart, Revoked, Stage,
+    Strategy, Time, Turn, Wake, Watched, words,
 };
 
 #[derive(Debug)]
@@ -74,12 +74,8 @@ fn one_that_hangs_is_given_up_with_its_thread_and_the_others_go_on() {
         let (release, let_go) = channel();
         let actor = Relay { next: ear.open(Badge(0)), hangs, let_go };
         if supervised {
-            spawner.supervise(
-                "relay",
-                relay,
-                actor,
-                Intensity { restarts: 5, period: std::time::Duration::MAX },
-            );
+            let intensity = Intensity { restarts: 5, period: std::time::Duration::MAX };
+            spawner.supervisor("all", Strategy::OneForOne, intensity).start("relay", relay, actor);
         } else {
             spawner.start("relay", relay, actor);
         }
@@ -149,4 +145,69 @@ fn one_that_returned_after_all_is_not_given_up_nor_is_whoever_acts_next() {
     assert_eq!(thread.join().unwrap(), Ok(true), "its thread keeps its tenure");
     assert_eq!(heard.try_iter().collect::<Vec<_>>(), [13]);
     watched.end();
+}
+
+#[test]
+fn one_that_can_be_made_from_nothing_has_its_place_taken_and_keeps_its_mail() {
+    let stage = Stage::new(Arc::new(Quiet));
+    let spawner = stage.spawner();
+    let (relay, ear): (Mailbox<Number>, Mailbox<Number>) = (spawner.mailbox(), spawner.mailbox());
+    let to_relay = relay.open::<Numbers>(Badge(0));
+    let (hangs, hung) = channel();
+    let (release, let_go) = channel();
+    let mut let_go = Some(let_go);
+    let next = ear.open::<Numbers>(Badge(0));
+    // Only the first can be let go.
+    let make = move || {
+        Renewed(Relay {
+            next: next.grant(),
+            hangs: hangs.clone(),
+            let_go: let_go.take().unwrap_or_else(|| channel().1),
+        })
+    };
+    let intensity = Intensity { restarts: 1, period: std::time::Duration::MAX };
+    spawner.supervisor("all", Strategy::OneForOne, intensity).start_by("relay", relay, make);
+    let (sender, heard) = channel();
+    spawner.start("ear", ear, Ear(sender));
+
+    let watched = Arc::new(Watched::new(stage));
+    let tenure = watched.tenure();
+    for number in [1, 13, 2] {
+        to_relay.send(number).unwrap();
+    }
+    let own = Arc::clone(&watched);
+    let thread = thread::spawn(move || own.run(&tenure, Time(0)));
+    hung.recv().unwrap();
+
+    let Abandonment::Done(tenure) = watched.abandon(watched.steps()) else { panic!("it hangs") };
+    assert!(to_relay.is_alive(), "there is another behind the same address");
+    watched.run(&tenure, Time(1)).unwrap();
+    let casualty = watched.with(&tenure, Stage::casualties).unwrap().remove(0);
+    assert_eq!(casualty.death, Death::Restarted);
+    assert!(casualty.fault.what.contains("did not return"), "{}", casualty.fault);
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1, 1000, 2], "what hung is not repeated");
+
+    // It returns after all. What comes now is not for it, and its end is nobody's.
+    to_relay.send(3).unwrap();
+    release.send(()).unwrap();
+    assert_eq!(thread.join().unwrap(), Err(Revoked));
+    watched.run(&tenure, Time(2)).unwrap();
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [3]);
+    assert!(to_relay.is_alive());
+}
+
+/// Says so when it takes the place of another.
+struct Renewed(Relay);
+
+impl Actor for Renewed {
+    type Message = Number;
+
+    fn handle(&mut self, turn: Turn, message: Number) -> Result<(), Fault> {
+        self.0.handle(turn, message)
+    }
+
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        assert!(restart.doubt);
+        self.0.next.send(1000).map_err(|dead| Fault::new(dead.to_string()))
+    }
 }

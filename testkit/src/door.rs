@@ -15,7 +15,7 @@ use virgld_protocol::message::scheme::{
     Attached, CallEvent, Credentials, DoorEvent, ExportKey, FromDoor, Node, Reached, SyncobjKey,
 };
 use virgld_runtime::dma::DmaPool;
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Turn};
 use zerocopy::IntoBytes;
 
 use crate::link::locked;
@@ -41,6 +41,9 @@ impl Answer {
     }
 }
 
+/// The answer to calls of a file that is cut off.
+const CUT_OFF: Answer = Answer { result: Err(Errno::EIO), attach: None };
+
 /// All that the scheme said to the door, and what the door makes of it.
 #[derive(Debug, Default)]
 struct Ledger {
@@ -57,12 +60,16 @@ struct Ledger {
     orphans: Vec<ExportKey>,
     /// What files have to read.
     events: Vec<(FileId, Vec<u8>)>,
+    /// Files that the scheme had cut off, and the calls that they had under way.
+    expelled: BTreeSet<FileId>,
+    cut_off: BTreeSet<Token>,
     offences: Vec<String>,
 }
 
 /// The actor.
 pub struct DoorActor {
     ledger: Arc<Mutex<Ledger>>,
+    scheme: Cap<FromDoor>,
 }
 
 /// A submit to make.
@@ -108,7 +115,7 @@ impl FakeDoor {
     /// A door to `scheme` that copies command streams into `streams`, and the actor that belongs behind it.
     pub fn new(scheme: Cap<FromDoor>, streams: DmaPool) -> (Self, DoorActor) {
         let ledger = Arc::default();
-        let actor = DoorActor { ledger: Arc::clone(&ledger) };
+        let actor = DoorActor { ledger: Arc::clone(&ledger), scheme: scheme.grant() };
         (Self { scheme, streams, ledger, next: 0, serials: BTreeMap::new() }, actor)
     }
 
@@ -278,6 +285,11 @@ impl FakeDoor {
         events.extract_if(.., |(to, _)| *to == file).map(|(_, bytes)| bytes).collect()
     }
 
+    /// Whether the scheme had a file cut off.
+    pub fn is_cut_off(&self, file: FileId) -> bool {
+        locked(&self.ledger).expelled.contains(&file)
+    }
+
     /// Takes the answer to a call, if it has come.
     pub fn answer(&mut self, token: Token) -> Option<Answer> {
         locked(&self.ledger).answers.remove(&token)
@@ -309,6 +321,9 @@ impl FakeDoor {
     }
 
     fn say(&self, event: DoorEvent) {
+        if locked(&self.ledger).refuses(&event) {
+            return;
+        }
         // A scheme that died is reported as a casualty of the stage.
         let _ = self.scheme.send(event);
     }
@@ -342,12 +357,17 @@ impl Actor for DoorActor {
 
     fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
         if let Message::Command(command) = message {
+            let expelled = if let Command::Expel { file } = &command { Some(*file) } else { None };
             locked(&self.ledger).hear(command);
+            if let Some(file) = expelled {
+                // A scheme that died is reported as a casualty of the stage.
+                let _ = self.scheme.send(DoorEvent::Closed { file });
+            }
         }
         Ok(())
     }
 
-    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+    fn restart(&mut self, _: Restart) -> Result<(), Fault> {
         // Its books are elsewhere.
         Ok(())
     }
@@ -359,6 +379,9 @@ impl Ledger {
             Command::Answer { token, result, attach } => {
                 if let Some(Attach::Fence { fence, result: None }) = &attach {
                     self.fences.insert(*fence, None);
+                }
+                if self.cut_off.contains(&token) {
+                    return;
                 }
                 if self.open.remove(&token).is_some() {
                     self.answers.insert(token, Answer { result, attach });
@@ -386,8 +409,37 @@ impl Ledger {
             Command::WatchExport { export } => drop(self.watched.insert(export)),
             Command::ForgetExport { export } => drop(self.watched.remove(&export)),
             Command::Event { file, bytes } => self.events.push((file, bytes)),
-            Command::Expel { .. } | Command::Hotplug => {}
+            Command::Expel { file } => {
+                self.expelled.insert(file);
+                for (token, _) in self.open.extract_if(.., |_, caller| *caller == file) {
+                    self.cut_off.insert(token);
+                    self.answers.insert(token, CUT_OFF);
+                }
+            }
+            Command::Hotplug => {}
         }
+    }
+
+    /// Whether this comes from a file that is cut off: then a call fails, and nobody hears of it.
+    fn refuses(&mut self, event: &DoorEvent) -> bool {
+        let (file, token, fence) = match event {
+            DoorEvent::Call(call) => (call.file, call.token, call.fence_out),
+            DoorEvent::Map { file, token, .. }
+            | DoorEvent::Restrict { file, token, .. }
+            | DoorEvent::Revoke { file, token, .. }
+            | DoorEvent::Merge { file, token, .. } => (*file, Some(*token), None),
+            DoorEvent::Closed { file } => (*file, None, None),
+            _ => return false,
+        };
+        let refuses = self.expelled.contains(&file);
+        if let Some(token) = token.filter(|_| refuses) {
+            self.open.remove(&token);
+            self.answers.insert(token, CUT_OFF);
+        }
+        if let Some(fence) = fence.filter(|_| refuses) {
+            self.fences.insert(fence, Some(Err(Errno::EIO)));
+        }
+        refuses
     }
 }
 

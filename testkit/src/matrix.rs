@@ -6,6 +6,7 @@
 
 mod client;
 mod draw;
+mod exception;
 
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use virgld_runtime::{Death, Time};
 
 use self::client::Client;
 pub use self::draw::{markdown, svg};
+pub use self::exception::{EXCEPTIONS, Exception, Finding, Flaw};
+use crate::device::Offence;
 use crate::system::{System, SystemConfig};
 
 /// What a client was told, from good to bad.
@@ -46,16 +49,21 @@ pub struct Cell {
     pub recovery: Duration,
     /// What was left when both had gone.
     pub left: Vec<String>,
-    /// Whatever rule was broken: towards the device, for example, when a command for it got lost.
+    /// Whatever rule was broken, which nothing excuses.
     pub wrong: Vec<String>,
+    /// What the device was told of that it did not know.
+    pub refused: Vec<String>,
+    /// All that is not good and may have its reason.
+    pub findings: Vec<Finding>,
 }
 
 /// A row's name, a column's name and the cell.
 pub type Entry = (&'static str, &'static str, Cell);
 
 /// The faults at an actor's boundary, as columns.
-pub const WRONGS: [(&str, Point, Wrong); 11] = [
+pub const WRONGS: [(&str, Point, Wrong); 12] = [
     ("panic before", Point::Before, Wrong::Panic),
+    ("panic within", Point::Within, Wrong::Panic),
     ("panic after", Point::After, Wrong::Panic),
     ("panic, effects sent", Point::Effect, Wrong::Panic),
     ("hang", Point::Before, Wrong::Hang),
@@ -88,7 +96,8 @@ pub fn of_actors() -> Vec<Entry> {
         for (name, point, wrong) in WRONGS {
             let mut cell = Cell::default();
             // That of any other actor ends the daemon.
-            let words = if wrong == Wrong::Hang && actor.name != CONTEXT { &[] } else { actor.words };
+            let ends = wrong == Wrong::Hang && ![CONTEXT, KEEPER].contains(&actor.name);
+            let words = if ends { &[] } else { actor.words };
             for word in words {
                 // The keeper has nothing to hear before a device is lost.
                 let (device, most) = match actor.name {
@@ -96,9 +105,13 @@ pub fn of_actors() -> Vec<Entry> {
                     _ => (Vec::new(), occurrences(actor.name, word, &heard).min(STRUCK)),
                 };
                 for number in 1..=most {
-                    let (actor, word) = (actor.name.into(), Some((*word).into()));
-                    let rule = Rule { actor, word, point, wrong, when: When::Nth(number), times: 1 };
-                    cell.add(Cell::of(&Plan { seed: number, faults: vec![rule], device: device.clone() }));
+                    let when = When::Nth(number);
+                    let (actor, name) = (actor.name.into(), Some((*word).into()));
+                    let rule = Rule { actor, word: name, point, wrong, when, times: 1 };
+                    let plan = Plan { seed: number, faults: vec![rule], device: device.clone() };
+                    let mut one = Cell::of(&plan);
+                    one.find(word);
+                    cell.add(one);
                 }
             }
             entries.push((actor.name, name, cell));
@@ -184,8 +197,19 @@ impl Cell {
         system.outlast();
         system.outlast();
         cell.left = left(&mut system);
-        cell.wrong = broken(&system);
+        (cell.wrong, cell.refused) = broken(&system);
         cell
+    }
+
+    /// What is not good of a fault that struck this word.
+    fn find(&mut self, word: &'static str) {
+        let mut found = |is: bool, flaw, what: String| {
+            self.findings.extend(is.then_some(Finding { word, flaw, what }));
+        };
+        found(self.other != Told::Nothing, Flaw::Told, self.other.to_string());
+        found(self.concerned == Told::Silence, Flaw::Silent, String::new());
+        found(!self.left.is_empty(), Flaw::Left, self.left.join("; "));
+        found(!self.refused.is_empty(), Flaw::Refused, self.refused.join("; "));
     }
 
     fn add(&mut self, one: Self) {
@@ -195,6 +219,8 @@ impl Cell {
         self.recovery = self.recovery.max(one.recovery);
         self.left.extend(one.left);
         self.wrong.extend(one.wrong);
+        self.refused.extend(one.refused);
+        self.findings.extend(one.findings);
     }
 }
 
@@ -279,13 +305,17 @@ fn left(system: &mut System) -> Vec<String> {
     left
 }
 
-/// The rules that were broken.
-fn broken(system: &System) -> Vec<String> {
-    let mut wrong = system.offences();
+/// The rules that were broken, and what the device was told of that it does not know.
+fn broken(system: &System) -> (Vec<String>, Vec<String>) {
+    let (refused, wrong): (Vec<&Offence>, Vec<&Offence>) =
+        system.device_offences().partition(|it| it.is_ignorance());
+    let said = |it: &Offence| format!("at the device: {it}");
+    let mut rules: Vec<String> = wrong.into_iter().map(said).collect();
+    rules.extend(system.misconduct());
     if system.casualties().iter().any(|it| it.death == Death::Escalated) {
-        wrong.push("the daemon ended".into());
+        rules.push("the daemon ended".into());
     }
-    wrong
+    (rules, refused.into_iter().map(said).collect())
 }
 
 impl fmt::Display for Told {

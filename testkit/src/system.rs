@@ -21,8 +21,8 @@ use virgld_runtime::fault::{Account, Injector};
 use virgld_runtime::link::{CommandArea, Link};
 use virgld_runtime::memory::HeapMemory;
 use virgld_runtime::{
-    Actor, Badge, Cap, Casualty, Death, Intensity, Interface, Mailbox, Minter, Respond, SlotId, Spawner,
-    Stage, Time, Wake,
+    Badge, Cap, Casualty, Death, Intensity, Interface, Mailbox, Minter, Respond, SlotId, Spawner, Stage,
+    Strategy, SupervisorReport, Time, Wake,
 };
 use virgld_scheme::Scheme;
 use virgld_transport::Transport;
@@ -95,8 +95,8 @@ impl Default for SystemConfig {
     }
 }
 
-/// An actor that dies oftener than this ends the daemon.
-const ACTORS: Intensity = Intensity { restarts: 5, period: Duration::from_secs(30) };
+/// Actors that die oftener than this end the daemon.
+const INTENSITY: Intensity = Intensity { restarts: 5, period: Duration::from_secs(30) };
 
 /// What all actors report, together.
 #[derive(Debug, Clone)]
@@ -165,6 +165,8 @@ struct Heir {
     past: Vec<Offence>,
     /// How often faults struck at those.
     struck: u64,
+    /// How many there were that took the place of another.
+    count: u64,
 }
 
 /// Which slot runs which context.
@@ -192,6 +194,10 @@ impl System {
     pub fn new(config: &SystemConfig, seed: u64) -> Self {
         let stage = Stage::new(Arc::new(Awake));
         let spawner = stage.spawner();
+        // As `driver/src/linux/tree.rs` has it.
+        let top = spawner.supervisor("daemon", Strategy::OneForOne, INTENSITY);
+        let below = top.supervisor("device", Strategy::RestForOne, INTENSITY);
+        let temporary = top.supervisor("contexts", Strategy::OneForOne, INTENSITY);
         let transport_box: Mailbox<transport::Message> = spawner.mailbox();
         let control_box: Mailbox<ctrlq::Message> = spawner.mailbox();
         let cursor_box: Mailbox<cursorq::Message> = spawner.mailbox();
@@ -207,8 +213,11 @@ impl System {
         let offered = LinkConfig { command_bytes, ..config.link };
         let link = FakeLink::new(offered, Box::new(move |it| ready.send(it).is_ok()));
         let wanted = Arc::new(AtomicBool::new(false));
-        let want = Arc::clone(&wanted);
-        let keeper = Keeper::new(config.devices, Box::new(move || want.store(true, Ordering::Relaxed)));
+        let (want, intensity) = (Arc::clone(&wanted), config.devices);
+        let keeper = move || {
+            let want = Arc::clone(&want);
+            Keeper::new(intensity, Box::new(move |_| want.store(true, Ordering::Relaxed)))
+        };
         let heir = Heir {
             wanted,
             offered,
@@ -220,6 +229,7 @@ impl System {
             deaf: 0,
             past: Vec::new(),
             struck: 0,
+            count: 0,
         };
         let device = FakeDevice::new(&link, config.temper, seed);
         let [small, cursor, streams] = pools(&link.commands(), config);
@@ -227,7 +237,7 @@ impl System {
         let registrar = control_box.open::<ctrlq::Registrar>(ANY);
         let contexts = Contexts::default();
         let authority = context_authority(ContextParts {
-            spawner: spawner.grant(),
+            spawner: temporary.spawner(),
             commands: control_box.minter(),
             notices: scheme_box.minter(),
             registrar: registrar.grant(),
@@ -285,14 +295,14 @@ impl System {
             authority,
         );
 
-        supervise(&spawner, "transport", transport_box, transport);
-        supervise(&spawner, "control queue", control_box, control);
-        supervise(&spawner, "cursor queue", cursor_box, cursors);
-        supervise(&spawner, "resource", resource_box, resources);
-        supervise(&spawner, "display", display_box, displays);
-        supervise(&spawner, "scheme", scheme_box, scheme);
-        supervise(&spawner, "device keeper", keeper_box, keeper);
-        supervise(&spawner, "door", door_box, door_actor);
+        below.start("control queue", control_box, control);
+        below.start("transport", transport_box, transport);
+        below.start("cursor queue", cursor_box, cursors);
+        below.start_by("device keeper", keeper_box, keeper);
+        top.start("resource", resource_box, resources);
+        top.start("display", display_box, displays);
+        top.start("scheme", scheme_box, scheme);
+        top.start("door", door_box, door_actor);
         // The transport is there to hear it: it was started above.
         let _ = devices.send(NewLink(Box::new(link)));
         let mut system = Self {
@@ -385,6 +395,16 @@ impl System {
         self.heir.struck + self.device.struck()
     }
 
+    /// How many devices were started in place of others.
+    pub fn heirs(&self) -> u64 {
+        self.heir.count
+    }
+
+    /// What the supervisors have done.
+    pub fn supervisors(&self) -> Vec<SupervisorReport> {
+        self.spawner.supervisors()
+    }
+
     /// Actors that died so far, and what became of them.
     pub fn casualties(&self) -> &[Casualty] {
         &self.casualties
@@ -410,6 +430,7 @@ impl System {
             self.heir.deaf -= 1;
             device.stall_at_regions();
         }
+        self.heir.count += 1;
         self.heir.struck += self.device.struck();
         self.heir.past.extend(std::mem::replace(&mut self.device, device).into_offences());
         // The transport is there to hear it, or its death is on record.
@@ -481,15 +502,24 @@ impl System {
         })
     }
 
+    /// The rules broken towards devices so far.
+    pub fn device_offences(&self) -> impl Iterator<Item = &Offence> {
+        self.heir.past.iter().chain(self.device.offences())
+    }
+
     /// Everything that anybody did wrong so far: actors that died, rules broken towards the device or the door.
     pub fn offences(&self) -> Vec<String> {
+        let device = self.device_offences().map(|it| format!("at the device: {it}"));
+        self.misconduct().chain(device).collect()
+    }
+
+    /// What was done wrong but for the device.
+    pub fn misconduct(&self) -> impl Iterator<Item = String> {
         let unwanted = |it: &&Casualty| it.death == Death::Escalated || !it.fault.what.contains(INJECTED);
         let died = self.casualties.iter().filter(unwanted);
         let died = died.map(|it| format!("the {} actor died: {}", it.name, it.fault));
-        let device =
-            self.heir.past.iter().chain(self.device.offences()).map(|it| format!("at the device: {it}"));
         let door = self.door.offences().into_iter().map(|it| format!("at the door: {it}"));
-        died.chain(device).chain(door).collect()
+        died.chain(door)
     }
 
     fn ask<T: Send + 'static>(&mut self, send: impl FnOnce(&Self, Respond<T>) -> bool) -> Option<T> {
@@ -560,16 +590,6 @@ fn context_starter(parts: ContextParts) -> Box<dyn FnMut(FileId) -> Cap<context:
         parts.spawner.start("context", mailbox, Context::new(commands, notices, journal, finish));
         cap
     })
-}
-
-/// Starts an actor that is started anew when it dies, as the daemon does.
-fn supervise<A: Actor + 'static>(
-    spawner: &Spawner,
-    name: &'static str,
-    mailbox: Mailbox<A::Message>,
-    actor: A,
-) -> SlotId {
-    spawner.supervise(name, mailbox, actor, ACTORS)
 }
 
 fn open<I: Interface>(mailbox: &Mailbox<I::Whole>) -> Cap<I>

@@ -71,6 +71,17 @@ fn check_rest(system: &mut System) -> Vec<String> {
 
 /// Lets clients live under a plan, and then without.
 fn live(seed: u64, random: &mut Random, plan: &Plan, mood: Mood) -> (System, Clients) {
+    live_on(seed, random, plan, mood, |_| ())
+}
+
+/// The same on a system that is made up in a way of its own.
+fn live_on(
+    seed: u64,
+    random: &mut Random,
+    plan: &Plan,
+    mood: Mood,
+    make_up: impl Fn(&mut System),
+) -> (System, Clients) {
     let mut config = SystemConfig::default();
     let mut clients = Clients::new(seed, mood);
     if seed % 3 == 2 {
@@ -80,6 +91,7 @@ fn live(seed: u64, random: &mut Random, plan: &Plan, mood: Mood) -> (System, Cli
         clients = clients.drawing();
     }
     let mut system = System::new(&config, seed);
+    make_up(&mut system);
     system.inject(plan);
     for _ in 0..20 + random.below(80) {
         clients.step(&mut system);
@@ -112,6 +124,32 @@ fn actors_that_die_between_steps_cost_nobody_anything() {
         let struck: u64 = system.faults().iter().map(|account| account.struck).sum();
         let restarted = system.casualties().iter().filter(|it| it.death == Death::Restarted).count();
         assert!(struck == 0 || restarted > 0, "{struck} faults and no restart: {plan:#?}");
+    });
+}
+
+/// One that breaks off in the middle of a step costs whom that was for, or the device. Nothing is left of it, and nobody
+/// waits for ever.
+#[test]
+fn actors_that_die_in_the_middle_of_a_step_leave_nothing_behind() {
+    for_seeds(500, |seed| {
+        let mut random = Random::new(seed);
+        let all = actors();
+        let mut rule = || {
+            let actor = &all[random.below(all.len())];
+            Rule {
+                actor: actor.name.into(),
+                word: random.chance(700).then(|| actor.words[random.below(actor.words.len())].into()),
+                point: Point::Within,
+                wrong: Wrong::Panic,
+                when: When::Nth(1 + random.number() % 30),
+                times: 1,
+            }
+        };
+        let plan = Plan { seed, faults: vec![rule(), rule(), rule()], device: Vec::new() };
+        let (mut system, mut clients) = live(seed, &mut random, &plan, Mood::Stormy);
+        system.calm();
+        clients.leave(&mut system);
+        verdict(&plan, &check_rest(&mut system));
     });
 }
 
@@ -155,6 +193,46 @@ fn words_that_suffer_on_their_way_leave_nothing_behind() {
         system.calm();
         clients.leave(&mut system);
         verdict(&plan, &check_rest(&mut system));
+    });
+}
+
+/// However late, out of order, or often the keeper hears of a device: each that is lost is replaced, once, and none that
+/// is there.
+#[test]
+fn a_device_is_replaced_once_however_its_loss_is_told() {
+    for_seeds(300, |seed| {
+        let mut random = Random::new(seed);
+        let mut rule = || {
+            let delay = Wrong::Delay(Duration::from_millis(1 + random.number() % 12_000));
+            let wrong = [delay, Wrong::Reorder, Wrong::Duplicate][random.below(3)];
+            let when = When::Every(1 + random.number() % 3);
+            Rule { actor: "device keeper".into(), word: None, point: Point::Before, wrong, when, times: 9 }
+        };
+        let faults = vec![rule(), rule()];
+        let deaths = 1 + random.number() % 3;
+        let mut death = || {
+            let when = Some(When::Nth(1 + random.number() % 80));
+            DeviceRule { wrong: DeviceWrong::Death, when, after: None, times: 1 }
+        };
+        let plan = Plan { seed, faults, device: (0..deaths).map(|_| death()).collect() };
+        // While one hangs, the transport says again and again that the one before is away.
+        let hang = random.below(3) as u32;
+        let (mut system, mut clients) = live_on(seed, &mut random, &plan, Mood::Stormy, |system| {
+            system.stall_heirs_at_regions(hang);
+        });
+        system.outlast();
+        let died = system.device_struck() + u64::from(hang);
+        system.calm();
+        clients.leave(&mut system);
+        let mut wrong = check_rest(&mut system);
+        let report = system.report();
+        let (losses, up) = report.map_or((0, false), |it| (it.keeper.losses, it.transport.up));
+        let heirs = system.heirs();
+        // One may be struck twice before another takes its place.
+        if heirs != losses || losses > died || (died > u64::from(hang) && losses == 0) || !up {
+            wrong.push(format!("{died} deaths, {losses} losses, {heirs} devices started; up: {up}"));
+        }
+        verdict(&plan, &wrong);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use virgld_protocol::message::context::Message;
 use virgld_protocol::message::{ctrlq, scheme};
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Time, Turn, carry_out};
 
 use crate::budget::Budget;
 use crate::state::{Effect, State};
@@ -30,20 +30,17 @@ impl Context {
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for effect in self.effects.drain(..) {
-            let sent = match effect {
-                Effect::Control(command) => self.control.send(command),
-                Effect::Scheme(notice) => self.scheme.send(notice),
-                Effect::Finish => {
-                    if let Some(finish) = self.finish.take() {
-                        finish();
-                    }
-                    Ok(())
+        let sent = carry_out(&mut self.effects, |effect| match effect {
+            Effect::Control(command) => self.control.send(command),
+            Effect::Scheme(notice) => self.scheme.send(notice),
+            Effect::Finish => {
+                if let Some(finish) = self.finish.take() {
+                    finish();
                 }
-            };
-            sent.map_err(|dead| Fault::new(format!("a context lost a peer: {dead}")))?;
-        }
-        Ok(())
+                Ok(())
+            }
+        });
+        sent.map_err(|dead| Fault::new(format!("a context lost a peer: {dead}")))
     }
 }
 

@@ -325,6 +325,10 @@ impl State {
     /// What is held will never run; what the device has, it finishes before it destroys the context, and it is
     /// reported until then.
     fn close(&mut self, effects: &mut Vec<Effect>) {
+        if self.life == Life::Closing {
+            // A scheme that died when it said so says it once more.
+            return;
+        }
         self.end_replay();
         for work in std::mem::take(&mut self.waiting) {
             match work {

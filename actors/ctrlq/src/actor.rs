@@ -6,10 +6,9 @@ use std::time::Duration;
 use virgld_protocol::ids::ContextId;
 use virgld_protocol::message::ctrlq::{ContextEvent, Message, Register};
 use virgld_protocol::message::live::{Live, Owner};
-use virgld_protocol::message::transport::Complaint;
 use virgld_protocol::message::{context, display, resource, transport};
 use virgld_runtime::dma::DmaPool;
-use virgld_runtime::{Actor, Badge, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Badge, Cap, Fault, Restart, Time, Turn, carry_out};
 
 use crate::state::{Effect, State};
 
@@ -22,8 +21,6 @@ pub struct ControlQueue {
     resource: Cap<resource::FromControl>,
     display: Cap<display::FromControl>,
     contexts: HashMap<ContextId, Cap<context::FromControl>>,
-    /// Whether a step is under way.
-    stepping: bool,
 }
 
 impl ControlQueue {
@@ -39,40 +36,28 @@ impl ControlQueue {
     ) -> Self {
         let state = State::new(pool, patience);
         let effects = Vec::new();
-        Self {
-            state,
-            effects,
-            transport,
-            complaints,
-            resource,
-            display,
-            contexts: HashMap::default(),
-            stepping: false,
-        }
+        Self { state, effects, transport, complaints, resource, display, contexts: HashMap::default() }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for effect in self.effects.drain(..) {
-            let sent = match effect {
-                Effect::Publish(publish) => self.transport.send(publish),
-                Effect::Resource(event) => self.resource.send(event),
-                Effect::Display(event) => self.display.send(event),
-                Effect::Complain(complaint) => self.complaints.send(complaint),
-                Effect::Context(context, event) => {
-                    let last = matches!(event, ContextEvent::Destroyed);
-                    if let Some(cap) = self.contexts.get(&context) {
-                        // A context that died is not there to hear of its commands: that is its matter alone.
-                        let _ = cap.send(event);
-                    }
-                    if last {
-                        self.contexts.remove(&context);
-                    }
-                    Ok(())
+        let sent = carry_out(&mut self.effects, |effect| match effect {
+            Effect::Publish(publish) => self.transport.send(publish),
+            Effect::Resource(event) => self.resource.send(event),
+            Effect::Display(event) => self.display.send(event),
+            Effect::Complain(complaint) => self.complaints.send(complaint),
+            Effect::Context(context, event) => {
+                let last = matches!(event, ContextEvent::Destroyed);
+                if let Some(cap) = self.contexts.get(&context) {
+                    // A context that died is not there to hear of its commands: that is its matter alone.
+                    let _ = cap.send(event);
                 }
-            };
-            sent.map_err(|dead| Fault::new(format!("the control queue lost a peer: {dead}")))?;
-        }
-        Ok(())
+                if last {
+                    self.contexts.remove(&context);
+                }
+                Ok(())
+            }
+        });
+        sent.map_err(|dead| Fault::new(format!("the control queue lost a peer: {dead}")))
     }
 }
 
@@ -85,7 +70,6 @@ impl Actor for ControlQueue {
     type Message = Message;
 
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
-        self.stepping = true;
         match message {
             Message::Context(command) => {
                 self.state.context(turn.now, context_of(turn.badge), command, &mut self.effects);
@@ -113,17 +97,13 @@ impl Actor for ControlQueue {
                 respond.answer(report);
             }
         }
-        self.stepping = false;
         self.carry_out()
     }
 
-    fn restart(&mut self, _: Time) -> Result<(), Fault> {
-        // A step that failed may have forgotten what waits or is under way. With another device all of that is
-        // known anew: what is on its way fails, and everybody hears of it.
-        if std::mem::take(&mut self.stepping) {
-            let reason = "the control queue failed in a step: nobody knows what the device has".into();
-            self.effects.push(Effect::Complain(Complaint { reason }));
-        }
+    fn restart(&mut self, _: Restart) -> Result<(), Fault> {
+        // A step that broke off may have forgotten what waits or is under way. The transport is started anew with this actor
+        // and begins with another device, so that all of that is known anew: what is on its way fails, and everybody hears
+        // of it.
         self.carry_out()
     }
 
@@ -132,9 +112,7 @@ impl Actor for ControlQueue {
     }
 
     fn wake(&mut self, now: Time) -> Result<(), Fault> {
-        self.stepping = true;
         self.state.expire(now, &mut self.effects);
-        self.stepping = false;
         self.carry_out()
     }
 }

@@ -34,6 +34,10 @@ impl State {
     }
 
     fn come_up(&mut self, now: Time, features: u64, configuration: &[u8], effects: &mut Vec<Effect>) {
+        if self.device != Device::Down {
+            // The loss of the one before was not heard of.
+            self.go_down(effects);
+        }
         self.device = Device::Furnishing;
         (self.last_sign, self.complained) = (now, false);
         let read = Configuration::read_from_prefix(configuration).map(|(read, _)| read).unwrap_or_default();

@@ -3,7 +3,7 @@
 use virgld_protocol::message::cursorq::Message;
 use virgld_protocol::message::transport;
 use virgld_runtime::dma::DmaPool;
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Turn, carry_out};
 
 use crate::state::{Effect, State};
 
@@ -23,11 +23,8 @@ impl CursorQueue {
 
 impl CursorQueue {
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for Effect::Publish(publish) in self.effects.drain(..) {
-            let sent = self.transport.send(publish);
-            sent.map_err(|dead| Fault::new(format!("the cursor queue lost a peer: {dead}")))?;
-        }
-        Ok(())
+        let sent = carry_out(&mut self.effects, |Effect::Publish(publish)| self.transport.send(publish));
+        sent.map_err(|dead| Fault::new(format!("the cursor queue lost a peer: {dead}")))
     }
 }
 
@@ -42,8 +39,10 @@ impl Actor for CursorQueue {
         self.carry_out()
     }
 
-    fn restart(&mut self, _: Time) -> Result<(), Fault> {
-        self.state.restart(&mut self.effects);
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        if restart.doubt {
+            self.state.restart(&mut self.effects);
+        }
         self.carry_out()
     }
 }

@@ -6,7 +6,7 @@ use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::Token;
 use virgld_protocol::message::display::{Message, Notice, Picture, Request};
 use virgld_protocol::message::{ctrlq, cursorq, resource, scheme};
-use virgld_runtime::{Actor, Cap, Fault, Respond, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Respond, Restart, Time, Turn, carry_out};
 
 use crate::state::{Effect, Presentation, State};
 
@@ -38,24 +38,21 @@ impl Display {
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for effect in self.effects.drain(..) {
-            let sent = match effect {
-                Effect::Scheme(notice) => self.scheme.send(notice),
-                Effect::Control(command) => self.control.send(command),
-                Effect::Cursor(request) => self.cursors.send(request),
-                Effect::ReadBack { token, resource } => {
-                    self.resource.send(resource::ReadBack { token, resource })
+        let sent = carry_out(&mut self.effects, |effect| match effect {
+            Effect::Scheme(notice) => self.scheme.send(notice),
+            Effect::Control(command) => self.control.send(command),
+            Effect::Cursor(request) => self.cursors.send(request),
+            Effect::ReadBack { token, resource } => {
+                self.resource.send(resource::ReadBack { token, resource })
+            }
+            Effect::Show { look, picture } => {
+                if let Some(respond) = self.looking.remove(&look) {
+                    respond.answer(picture);
                 }
-                Effect::Show { look, picture } => {
-                    if let Some(respond) = self.looking.remove(&look) {
-                        respond.answer(picture);
-                    }
-                    Ok(())
-                }
-            };
-            sent.map_err(|dead| Fault::new(format!("the display lost a peer: {dead}")))?;
-        }
-        Ok(())
+                Ok(())
+            }
+        });
+        sent.map_err(|dead| Fault::new(format!("the display lost a peer: {dead}")))
     }
 }
 
@@ -79,17 +76,21 @@ impl Actor for Display {
             }
             Message::Report(respond) => respond.answer(self.state.report()),
         }
+        let done = self.carry_out();
         self.serving = None;
-        self.carry_out()
+        done
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
-        self.effects.clear();
-        if let Some(token) = self.serving.take() {
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        // What the step had come to is in the books already, and others wait for it.
+        let answers = |effect: &Effect, of| matches!(effect, Effect::Scheme(Notice::Answered { token, .. }) if *token == of);
+        if let Some(token) = self.serving.take()
+            && !self.effects.iter().any(|effect| answers(effect, token))
+        {
             let result = Err(Refusal::new(Errno::EIO, "the display failed at it"));
             self.effects.push(Effect::Scheme(Notice::Answered { token, result }));
         }
-        self.state.restart(now, &mut self.effects);
+        self.state.restart(restart.now, &mut self.effects);
         self.carry_out()
     }
 

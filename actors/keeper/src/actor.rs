@@ -1,14 +1,14 @@
 //! The mailbox's end: turns effects into calls, and decides nothing.
 
-use virgld_protocol::message::keeper::Message;
+use virgld_protocol::message::keeper::{Attempt, Message, StartFailed};
 use virgld_protocol::message::transport::DeviceEvent;
-use virgld_runtime::{Actor, Fault, Intensity, Time, Turn};
+use virgld_runtime::{Actor, Fault, Intensity, Restart, Time, Turn, carry_out};
 
 use crate::state::{Effect, State};
 
 /// Begins to start a device in place of the one before. It must not wait: the device comes to the transport, or the
-/// keeper hears that it could not be had.
-pub type StartDevice = Box<dyn FnMut() + Send>;
+/// keeper hears that this attempt has failed.
+pub type StartDevice = Box<dyn FnMut(Attempt) + Send>;
 
 /// The device-keeper actor.
 pub struct Keeper {
@@ -24,7 +24,7 @@ pub struct Keeper {
 /// What must not get lost with a step.
 enum Heard {
     Transport(DeviceEvent),
-    Failed(String),
+    Failed(StartFailed),
 }
 
 impl Keeper {
@@ -37,23 +37,22 @@ impl Keeper {
         let effects = &mut self.effects;
         match self.heard.insert(heard) {
             Heard::Transport(event) => self.state.transport(now, event.clone(), effects),
-            Heard::Failed(reason) => self.state.failed(now, reason.clone(), effects),
+            Heard::Failed(it) => self.state.failed(now, it.attempt, it.reason.clone(), effects),
         }
-        self.heard = None;
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for effect in self.effects.drain(..) {
-            match effect {
-                Effect::Start => (self.start)(),
-                // The daemon above ends with what is said here: that is the escalation.
-                Effect::GiveUp { reason } => {
-                    self.hopeless = true;
-                    return Err(Fault::new(reason));
-                }
+        carry_out(&mut self.effects, |effect| match effect {
+            Effect::Start { attempt } => {
+                (self.start)(attempt);
+                Ok(())
             }
-        }
-        Ok(())
+            // The daemon above ends with what is said here: that is the escalation.
+            Effect::GiveUp { reason } => {
+                self.hopeless = true;
+                Err(Fault::new(reason))
+            }
+        })
     }
 }
 
@@ -63,20 +62,24 @@ impl Actor for Keeper {
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
         match message {
             Message::Transport(event) => self.hear(turn.now, Heard::Transport(event)),
-            Message::Failed(failed) => self.hear(turn.now, Heard::Failed(failed.reason)),
+            Message::Failed(failed) => self.hear(turn.now, Heard::Failed(failed)),
             Message::Report(respond) => respond.answer(self.state.report()),
         }
-        self.carry_out()
+        let done = self.carry_out();
+        self.heard = None;
+        done
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
         if self.hopeless {
             return Err(Fault::new("it has given up"));
         }
         if let Some(heard) = self.heard.take() {
-            self.hear(now, heard);
+            self.hear(restart.now, heard);
         }
-        self.carry_out()
+        let done = self.carry_out();
+        self.heard = None;
+        done
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use virgld_protocol::message::keeper::Report;
-use virgld_protocol::message::transport::DeviceEvent;
+use virgld_protocol::message::keeper::{Attempt, Report};
+use virgld_protocol::message::transport::{DeviceEvent, DeviceNews, Generation};
 use virgld_runtime::{Intensity, Restarts, Time};
 
 /// Something that the state wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Begin to start a device.
-    Start,
+    Start {
+        /// Which attempt this is.
+        attempt: Attempt,
+    },
     /// There is no point in going on.
     GiveUp {
         /// What happened.
@@ -22,10 +25,14 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct State {
     restarts: Restarts,
-    /// When it was lost, while it is.
+    /// The last device that was heard of. The first is being started from the beginning.
+    generation: Generation,
+    /// Whether that is known to be lost.
+    is_lost: bool,
+    /// Since when no device is ready, while none is.
     lost_at: Option<Time>,
-    /// When the transport last said so.
-    away_at: Time,
+    /// The last attempt to start one.
+    attempt: Attempt,
     /// When to try again.
     retry_at: Option<Time>,
     report: Report,
@@ -34,44 +41,59 @@ pub struct State {
 impl State {
     /// A device that is being started for the first time.
     pub fn new(intensity: Intensity) -> Self {
-        let restarts = Restarts::new(intensity);
-        Self { restarts, lost_at: None, away_at: Time(0), retry_at: None, report: Report::default() }
-    }
-
-    /// Takes what the transport tells.
-    pub fn transport(&mut self, now: Time, event: DeviceEvent, effects: &mut Vec<Effect>) {
-        match event {
-            DeviceEvent::Up => {
-                if let Some(lost_at) = self.lost_at.take() {
-                    self.report.last_outage = Some(now.since(lost_at));
-                }
-            }
-            DeviceEvent::Lost { reason } => {
-                self.report.losses += 1;
-                self.report.last_reason = Some(reason.clone());
-                // A device that is lost before it was ready is still the same outage.
-                if !self.is_known_away(now) {
-                    self.lost_at = Some(now);
-                }
-                self.away_at = now;
-                if self.may_restart(now, &reason, effects) {
-                    effects.push(Effect::Start);
-                }
-            }
-            // The loss itself was not heard of.
-            DeviceEvent::Away { reason } if !self.is_known_away(now) => {
-                self.transport(now, DeviceEvent::Lost { reason }, effects);
-            }
-            DeviceEvent::Away { .. } => {
-                self.away_at = now;
-                self.look(now, effects);
-            }
+        Self {
+            restarts: Restarts::new(intensity),
+            generation: Generation::default(),
+            is_lost: false,
+            lost_at: None,
+            attempt: Attempt::default(),
+            retry_at: None,
+            report: Report::default(),
         }
     }
 
-    /// Whether a device was away until lately: if it was, and nobody has said so for long, one came unheard.
-    fn is_known_away(&self, now: Time) -> bool {
-        self.lost_at.is_some() && now.since(self.away_at) <= STALE
+    /// Takes what the transport tells. It may come late, twice, or not at all.
+    pub fn transport(&mut self, now: Time, event: DeviceEvent, effects: &mut Vec<Effect>) {
+        let DeviceEvent { generation, news } = event;
+        let is_known_lost = generation == self.generation && self.is_lost;
+        if generation < self.generation {
+            return;
+        }
+        match news {
+            DeviceNews::Up if !is_known_lost => {
+                (self.generation, self.retry_at) = (generation, None);
+                if let Some(lost_at) = self.lost_at.take() {
+                    self.report.last_outage = Some(now.since(lost_at));
+                }
+                self.is_lost = false;
+            }
+            DeviceNews::Lost { reason, was_up } | DeviceNews::Away { reason, was_up } if !is_known_lost => {
+                self.lost(now, reason, was_up, effects);
+                // Last: a step that breaks off before is made once more.
+                (self.generation, self.is_lost) = (generation, true);
+            }
+            DeviceNews::Up | DeviceNews::Lost { .. } => {}
+            DeviceNews::Away { .. } => self.look(now, effects),
+        }
+    }
+
+    /// A device is lost of which that was not known.
+    fn lost(&mut self, now: Time, reason: String, was_up: bool, effects: &mut Vec<Effect>) {
+        self.report.losses += 1;
+        // A device that is lost before it was ready is still the same outage.
+        if was_up || self.lost_at.is_none() {
+            self.lost_at = Some(now);
+        }
+        self.retry_at = None;
+        if self.may_restart(now, &reason, effects) {
+            self.start(effects);
+        }
+        self.report.last_reason = Some(reason);
+    }
+
+    fn start(&mut self, effects: &mut Vec<Effect>) {
+        self.attempt.0 += 1;
+        effects.push(Effect::Start { attempt: self.attempt });
     }
 
     /// Gives up on a device that has been away for too long, whatever has become of those who start another.
@@ -84,13 +106,16 @@ impl State {
         effects.push(Effect::GiveUp { reason });
     }
 
-    /// A device could not be started.
-    pub fn failed(&mut self, now: Time, reason: String, effects: &mut Vec<Effect>) {
-        self.report.last_reason = Some(reason.clone());
+    /// A device could not be started. What is told of another attempt than the one under way is old news.
+    pub fn failed(&mut self, now: Time, attempt: Attempt, reason: String, effects: &mut Vec<Effect>) {
+        if attempt != self.attempt || self.retry_at.is_some() || !self.is_lost {
+            return;
+        }
         if self.may_restart(now, &reason, effects) {
             // Whatever was in the way may be gone in a moment.
             self.retry_at = Some(now.after(PAUSE));
         }
+        self.report.last_reason = Some(reason);
     }
 
     /// When it wants to be woken.
@@ -101,7 +126,7 @@ impl State {
     /// Tries again.
     pub fn wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
         if self.retry_at.take_if(|at| *at <= now).is_some() {
-            effects.push(Effect::Start);
+            self.start(effects);
         }
     }
 
@@ -125,7 +150,5 @@ impl State {
 
 /// For how long there may be no device: clients wait meanwhile.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// A device of which nobody has said for so long that it is away is not: the transport says so every 5 s.
-const STALE: Duration = Duration::from_secs(20);
 /// Between two attempts to start a device.
 const PAUSE: Duration = Duration::from_millis(200);

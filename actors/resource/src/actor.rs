@@ -5,7 +5,7 @@ use virgld_protocol::ids::Token;
 use virgld_protocol::message::ctrlq::Furnished;
 use virgld_protocol::message::resource::{Message, Notice, Request};
 use virgld_protocol::message::{ctrlq, display, scheme, transport};
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Turn, carry_out};
 
 use crate::state::{Effect, Limits, State};
 
@@ -65,11 +65,12 @@ impl Actor for Resources {
             Message::Region(event) => self.state.region(event, &mut self.effects),
             Message::Report(respond) => respond.answer(self.state.report()),
         }
+        let done = self.carry_out();
         self.serving = None;
-        self.carry_out()
+        done
     }
 
-    fn restart(&mut self, _: Time) -> Result<(), Fault> {
+    fn restart(&mut self, _: Restart) -> Result<(), Fault> {
         let errno = Errno::EIO;
         match self.serving.take() {
             Some(Serving::Scheme(token)) => {
@@ -99,16 +100,13 @@ impl Serving {
 
 impl Resources {
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for effect in self.effects.drain(..) {
-            let sent = match effect {
-                Effect::Control(command) => self.control.send(command),
-                Effect::Furnished => self.furnishing.send(Furnished),
-                Effect::Region(request) => self.regions.send(request),
-                Effect::Scheme(notice) => self.scheme.send(notice),
-                Effect::Display(read) => self.display.send(read),
-            };
-            sent.map_err(|dead| Fault::new(format!("the resource actor lost a peer: {dead}")))?;
-        }
-        Ok(())
+        let sent = carry_out(&mut self.effects, |effect| match effect {
+            Effect::Control(command) => self.control.send(command),
+            Effect::Furnished => self.furnishing.send(Furnished),
+            Effect::Region(request) => self.regions.send(request),
+            Effect::Scheme(notice) => self.scheme.send(notice),
+            Effect::Display(read) => self.display.send(read),
+        });
+        sent.map_err(|dead| Fault::new(format!("the resource actor lost a peer: {dead}")))
     }
 }

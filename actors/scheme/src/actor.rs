@@ -6,7 +6,7 @@ use virgld_protocol::ids::FileId;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::scheme::{DoorEvent, Message, Service};
 use virgld_protocol::message::{context, display, door, resource};
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Time, Turn, carry_out};
 
 use crate::state::{Effect, Limits, State};
 
@@ -54,34 +54,31 @@ impl Scheme {
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for effect in self.effects.drain(..) {
-            let sent = match effect {
-                Effect::Door(command) => self.door.send(command),
-                Effect::Resource(request) => self.resource.send(request),
-                Effect::Display(request) => self.display.send(request),
-                Effect::StartContext(file) => {
-                    self.contexts.insert(file, (self.authority.start)(file));
-                    Ok(())
+        let sent = carry_out(&mut self.effects, |effect| match effect {
+            Effect::Door(command) => self.door.send(command),
+            Effect::Resource(request) => self.resource.send(request),
+            Effect::Display(request) => self.display.send(request),
+            Effect::StartContext(file) => {
+                self.contexts.insert(file, (self.authority.start)(file));
+                Ok(())
+            }
+            Effect::Context(file, request) => {
+                if let Some(context) = self.contexts.get(&file) {
+                    // A context that died costs its own file alone, and the supervisor says so.
+                    let _ = context.send(request);
                 }
-                Effect::Context(file, request) => {
-                    if let Some(context) = self.contexts.get(&file) {
-                        // A context that died costs its own file alone, and the supervisor says so.
-                        let _ = context.send(request);
-                    }
-                    Ok(())
-                }
-                Effect::EndContext(file) => {
-                    (self.authority.end)(file);
-                    Ok(())
-                }
-                Effect::ForgetContext(file) => {
-                    self.contexts.remove(&file);
-                    Ok(())
-                }
-            };
-            sent.map_err(|dead| Fault::new(format!("the scheme lost a peer: {dead}")))?;
-        }
-        Ok(())
+                Ok(())
+            }
+            Effect::EndContext(file) => {
+                (self.authority.end)(file);
+                Ok(())
+            }
+            Effect::ForgetContext(file) => {
+                self.contexts.remove(&file);
+                Ok(())
+            }
+        });
+        sent.map_err(|dead| Fault::new(format!("the scheme lost a peer: {dead}")))
     }
 }
 
@@ -104,18 +101,18 @@ impl Actor for Scheme {
             }
             Message::Service(Service::Report(respond)) => respond.answer(self.state.report()),
         }
+        let done = self.carry_out();
         self.serving = None;
-        self.carry_out()
+        done
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
-        // Half of what the step wanted done is no better than nothing of it.
-        self.effects.clear();
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        // What the step had come to is in the books already: a buffer that is not in them any more must be released.
         match self.serving.take() {
             // The door closes it, and with that all that is its ends as if its process had.
             Some((file, false)) => self.effects.push(Effect::Door(Command::Expel { file })),
             // The door has closed it already, and will not say so again.
-            Some((file, true)) => self.state.door(now, DoorEvent::Closed { file }, &mut self.effects),
+            Some((file, true)) => self.state.door(restart.now, DoorEvent::Closed { file }, &mut self.effects),
             None => {}
         }
         self.carry_out()

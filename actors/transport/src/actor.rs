@@ -2,7 +2,7 @@
 
 use virgld_protocol::message::transport::{CONTROL_QUEUE, Message};
 use virgld_protocol::message::{ctrlq, cursorq, keeper, resource};
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Time, Turn, carry_out};
 
 use crate::state::{Effect, State};
 
@@ -14,8 +14,6 @@ pub struct Transport {
     cursor: Cap<cursorq::FromTransport>,
     resource: Cap<resource::FromTransport>,
     keeper: Cap<keeper::FromTransport>,
-    /// Whether a step is under way.
-    stepping: bool,
 }
 
 impl Transport {
@@ -26,28 +24,17 @@ impl Transport {
         resource: Cap<resource::FromTransport>,
         keeper: Cap<keeper::FromTransport>,
     ) -> Self {
-        Self {
-            state: State::default(),
-            effects: Vec::new(),
-            control,
-            cursor,
-            resource,
-            keeper,
-            stepping: false,
-        }
+        Self { state: State::default(), effects: Vec::new(), control, cursor, resource, keeper }
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
-        for effect in self.effects.drain(..) {
-            let sent = match effect {
-                Effect::Queue(CONTROL_QUEUE, event) => self.control.send(event),
-                Effect::Queue(_, event) => self.cursor.send(event),
-                Effect::Region(event) => self.resource.send(event),
-                Effect::Device(event) => self.keeper.send(event),
-            };
-            sent.map_err(|dead| Fault::new(format!("the transport lost a peer: {dead}")))?;
-        }
-        Ok(())
+        let sent = carry_out(&mut self.effects, |effect| match effect {
+            Effect::Queue(CONTROL_QUEUE, event) => self.control.send(event),
+            Effect::Queue(_, event) => self.cursor.send(event),
+            Effect::Region(event) => self.resource.send(event),
+            Effect::Device(event) => self.keeper.send(event),
+        });
+        sent.map_err(|dead| Fault::new(format!("the transport lost a peer: {dead}")))
     }
 }
 
@@ -56,7 +43,6 @@ impl Actor for Transport {
     const SETTLES: bool = true;
 
     fn handle(&mut self, turn: Turn, message: Message) -> Result<(), Fault> {
-        self.stepping = true;
         match message {
             Message::Publish(publish) => self.state.publish(publish, &mut self.effects),
             Message::Region(request) => self.state.region(request),
@@ -66,14 +52,16 @@ impl Actor for Transport {
             Message::Report(respond) => respond.answer(self.state.report()),
         }
         self.state.plan(turn.now);
-        self.stepping = false;
         self.carry_out()
     }
 
-    fn restart(&mut self, _: Time) -> Result<(), Fault> {
-        // What the step found out is passed on; but the queues may be out of step with the device now.
-        if std::mem::take(&mut self.stepping) {
-            self.state.condemn("the transport failed in a step", &mut self.effects);
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        // What a step found out is passed on; but the queues, or the book of what is on them, may be out of step with the
+        // device now. Everything begins anew with another.
+        if restart.doubt {
+            let reason =
+                "the transport, or the control queue, failed in a step: nobody knows what the device has";
+            self.state.condemn(reason, &mut self.effects);
         }
         self.carry_out()
     }
@@ -83,17 +71,13 @@ impl Actor for Transport {
     }
 
     fn wake(&mut self, now: Time) -> Result<(), Fault> {
-        self.stepping = true;
         self.state.wake(now, &mut self.effects);
         self.state.plan(now);
-        self.stepping = false;
         self.carry_out()
     }
 
     fn settle(&mut self) -> Result<(), Fault> {
-        self.stepping = true;
         self.state.flush(&mut self.effects);
-        self.stepping = false;
         self.carry_out()
     }
 }

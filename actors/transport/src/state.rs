@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use virgld_protocol::ids::Token;
 use virgld_protocol::message::transport::{
-    CONTROL_QUEUE, CURSOR_QUEUE, DeviceEvent, Event, Publish, RegionEvent, RegionRequest, Report,
+    CONTROL_QUEUE, CURSOR_QUEUE, DeviceEvent, DeviceNews, Event, Generation, Publish, RegionEvent,
+    RegionRequest, Report,
 };
 use virgld_runtime::Time;
 use virgld_runtime::dma::DmaSlice;
@@ -39,6 +40,12 @@ pub enum Effect {
 #[derive(Default)]
 pub struct State {
     device: Option<Device>,
+    /// Which device that is, or was.
+    generation: Generation,
+    /// Whether it has been ready.
+    was_up: bool,
+    /// The last that was lost, and whether that had been ready.
+    lost: Option<(Generation, bool)>,
     /// Regions that were asked for and are not there yet; those of a device that is lost are asked of the next.
     opening: BTreeMap<RegionId, Opening>,
     /// Regions that are there: the next device gets those that it can reach.
@@ -81,6 +88,7 @@ impl State {
     pub fn attach(&mut self, mut link: Box<dyn Link>, effects: &mut Vec<Effect>) {
         // Nobody need look for another: this is it.
         self.let_go("another device was attached", effects);
+        (self.generation.0, self.was_up) = (self.generation.0 + 1, false);
         let features = link.features();
         let queue = |index| {
             let area = link.queue(index).ok_or_else(|| format!("the device has no queue {index}"))?;
@@ -98,7 +106,7 @@ impl State {
             }
             (Err(reason), _) | (_, Err(reason)) => {
                 self.report.down_reason = Some(reason.clone());
-                effects.push(Effect::Device(DeviceEvent::Lost { reason }));
+                self.tell_loss(reason, effects);
             }
         }
     }
@@ -125,7 +133,9 @@ impl State {
             let configuration = configuration.to_vec();
             effects.push(Effect::Queue(index, Event::Up { features, configuration }));
         }
-        effects.push(Effect::Device(DeviceEvent::Up));
+        self.was_up = true;
+        let (generation, news) = (self.generation, DeviceNews::Up);
+        effects.push(Effect::Device(DeviceEvent { generation, news }));
     }
 
     /// Takes a command for the device.
@@ -338,9 +348,11 @@ impl State {
             self.down(&reason, effects);
         }
         if self.next_reminder.take_if(|due| *due <= now).is_some()
-            && let Some(reason) = self.report.down_reason.clone()
+            && let (Some(reason), Some((generation, was_up))) = (self.report.down_reason.clone(), self.lost)
         {
-            effects.push(Effect::Device(DeviceEvent::Away { reason }));
+            // Another that is there already, and not ready yet, is not lost.
+            let news = DeviceNews::Away { reason, was_up };
+            effects.push(Effect::Device(DeviceEvent { generation, news }));
         }
     }
 
@@ -359,8 +371,15 @@ impl State {
     /// The device is gone, or broke its word. Everybody concerned hears of it.
     fn down(&mut self, reason: &str, effects: &mut Vec<Effect>) {
         if self.let_go(reason, effects) {
-            effects.push(Effect::Device(DeviceEvent::Lost { reason: reason.to_owned() }));
+            self.tell_loss(reason.to_owned(), effects);
         }
+    }
+
+    fn tell_loss(&mut self, reason: String, effects: &mut Vec<Effect>) {
+        let (generation, was_up) = (self.generation, self.was_up);
+        self.lost = Some((generation, was_up));
+        let news = DeviceNews::Lost { reason, was_up };
+        effects.push(Effect::Device(DeviceEvent { generation, news }));
     }
 
     /// The same, but for whoever looks after the device. Says whether there was one.

@@ -14,10 +14,10 @@ use virgld_platform::host::reactor::{Interest, Registrar, Registration, Trigger}
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::{ctrlq, display, keeper, resource, scheme, transport};
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Time, Turn, words};
+use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Restart, Spawner, Time, Turn, words};
 
 use super::Error;
-use super::report::{Accounts, Part, Report};
+use super::report::{Accounts, Part, Report, Supervisor};
 
 /// Everything the actor hears.
 pub(crate) enum Message {
@@ -42,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) display: Cap<display::FromDaemon>,
     /// Whose each context is.
     pub(crate) contexts: Contexts,
+    /// What the supervisors have done.
+    pub(crate) supervisors: Spawner,
     /// What the journals hold, if contexts are to outlive their device.
     pub(crate) journals: Option<Budget>,
 }
@@ -60,7 +62,8 @@ impl Parts {
 
     /// The state of the whole, once all have given theirs.
     pub(crate) fn complete(&self, accounts: &Accounts) -> Option<Report> {
-        accounts.complete(&(self.contexts)(), self.journals.as_ref())
+        let supervisors = self.supervisors.supervisors().iter().map(Supervisor::of).collect();
+        accounts.complete(&(self.contexts)(), self.journals.as_ref(), supervisors)
     }
 }
 
@@ -163,10 +166,10 @@ impl Actor for Control {
         }
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
         // Those who were being answered are not: they may ask again.
         self.asking.clear();
-        self.accept(now)
+        self.accept(restart.now)
     }
 
     fn deadline(&self) -> Option<Time> {

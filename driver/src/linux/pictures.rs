@@ -19,7 +19,7 @@ use virgld_platform::host::vhost_user::Monitor;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::message::display::{self, Look, Picture};
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Time, Turn, words};
+use virgld_runtime::{Actor, Cap, Dead, Fault, Interface, Respond, Restart, Time, Turn, words};
 
 use super::Error;
 
@@ -203,10 +203,10 @@ impl Actor for Pictures {
         }
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
         // Those who were being answered are not: they may ask again.
         self.asking.clear();
-        self.accept(now)
+        self.accept(restart.now)
     }
 
     fn deadline(&self) -> Option<Time> {

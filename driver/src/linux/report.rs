@@ -9,6 +9,7 @@ use virgld_protocol::device::Feature;
 use virgld_protocol::ids::{ContextId, FileId};
 use virgld_protocol::message::scheme::Node;
 use virgld_protocol::message::{ctrlq, display, keeper, resource, scheme, transport};
+use virgld_runtime::SupervisorReport;
 
 use super::leaks::Leaks;
 
@@ -41,8 +42,36 @@ pub(crate) struct Report {
     pub(crate) fences: usize,
     /// Calls and work that an actor never answered, and that were given up.
     pub(crate) silences: u64,
+    /// The supervision tree, each supervisor before those below it.
+    pub(crate) supervisors: Vec<Supervisor>,
     /// All that is kept for somebody.
     pub(crate) leaks: Leaks,
+}
+
+/// A supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Supervisor {
+    pub(crate) name: String,
+    /// How many are above it.
+    pub(crate) depth: usize,
+    /// "one for one" or "rest for one".
+    pub(crate) strategy: String,
+    /// How often it acts in `period_seconds` before it gives up.
+    pub(crate) intensity: usize,
+    pub(crate) period_seconds: u64,
+    /// How often it had something started anew.
+    pub(crate) restarts: u64,
+    pub(crate) children: Vec<Worker>,
+    /// How many it has besides that are never started anew.
+    pub(crate) temporary: usize,
+}
+
+/// An actor that is started anew.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Worker {
+    pub(crate) name: String,
+    /// How often it was, with others or alone.
+    pub(crate) restarts: u64,
 }
 
 /// What contexts keep to outlive their device, all together.
@@ -186,6 +215,7 @@ impl Accounts {
         &self,
         contexts: &HashMap<ContextId, FileId>,
         journals: Option<&Budget>,
+        supervisors: Vec<Supervisor>,
     ) -> Option<Report> {
         let leaks = Leaks::of(self, contexts)?;
         let (transport, control) = (self.transport.as_ref()?, self.control.as_ref()?);
@@ -205,8 +235,47 @@ impl Accounts {
             syncobjs: scheme.syncobjs,
             fences: scheme.fences,
             silences: scheme.silences,
+            supervisors,
             leaks,
         })
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn of(report: &SupervisorReport) -> Self {
+        let worker = |(name, restarts): &(&str, u64)| Worker { name: (*name).into(), restarts: *restarts };
+        Self {
+            name: report.name.into(),
+            depth: report.depth,
+            strategy: report.strategy.to_string(),
+            intensity: report.intensity.restarts,
+            period_seconds: report.intensity.period.as_secs(),
+            restarts: report.restarts,
+            children: report.children.iter().map(worker).collect(),
+            temporary: report.temporary,
+        }
+    }
+}
+
+impl fmt::Display for Supervisor {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, strategy, intensity, period_seconds, restarts, .. } = self;
+        let indent = 2 * self.depth;
+        write!(
+            to,
+            "  {:indent$}{name}: {strategy}, {restarts} restarts ({intensity} in {period_seconds} s)",
+            ""
+        )?;
+        let restarted = |times| if times == 0 { String::new() } else { format!(" {times} times") };
+        let mut children: Vec<String> =
+            self.children.iter().map(|it| format!("{}{}", it.name, restarted(it.restarts))).collect();
+        if self.temporary > 0 {
+            children.push(format!("{} temporary", self.temporary));
+        }
+        if !children.is_empty() {
+            write!(to, "; {}", children.join(", "))?;
+        }
+        writeln!(to)
     }
 }
 
@@ -364,6 +433,10 @@ impl fmt::Display for Report {
             }
         }
         self.display.fmt(to)?;
+        writeln!(to, "restarts   {}", self.supervisors.iter().map(|it| it.restarts).sum::<u64>())?;
+        for supervisor in &self.supervisors {
+            supervisor.fmt(to)?;
+        }
         writeln!(to, "clients    {}", self.clients.len())?;
         for client in &self.clients {
             writeln!(

@@ -7,7 +7,7 @@ use virgld_platform::host::pci::Loan;
 use virgld_platform::host::process::DeviceProcess;
 use virgld_platform::host::reactor::Registrar;
 use virgld_platform::host::vhost_user::Monitor;
-use virgld_protocol::message::keeper::{self, StartFailed};
+use virgld_protocol::message::keeper::{self, Attempt, StartFailed};
 use virgld_protocol::message::transport::{self, NewLink};
 use virgld_runtime::io::ReadySink;
 use virgld_runtime::link::CommandArea;
@@ -93,18 +93,18 @@ impl Glimpse {
 
 impl Starter {
     /// What the device keeper calls.
-    pub(crate) fn into_start(self) -> virgld_keeper::StartDevice {
-        let starter = Arc::new(self);
-        Box::new(move || {
+    pub(crate) fn start_by(starter: &Arc<Self>) -> virgld_keeper::StartDevice {
+        let starter = Arc::clone(starter);
+        Box::new(move |attempt| {
             let own = Arc::clone(&starter);
             let thread = std::thread::Builder::new().name("device-start".into());
-            if let Err(error) = thread.spawn(move || own.start()) {
-                starter.fail(format!("cannot start a thread to start a device: {error}"));
+            if let Err(error) = thread.spawn(move || own.start(attempt)) {
+                starter.fail(attempt, format!("cannot start a thread to start a device: {error}"));
             }
         })
     }
 
-    fn start(&self) {
+    fn start(&self, attempt: Attempt) {
         // The device before must be dead before another gets the same memory.
         let before = self.kept.lock().process.take();
         drop(before);
@@ -123,12 +123,12 @@ impl Starter {
                 // If the transport is gone, the daemon is about to end.
                 let _ = self.devices.send(NewLink(running.link));
             }
-            Err(error) => self.fail(format!("cannot start a device: {error}")),
+            Err(error) => self.fail(attempt, format!("cannot start a device: {error}")),
         }
     }
 
-    fn fail(&self, reason: String) {
+    fn fail(&self, attempt: Attempt, reason: String) {
         tracing::warn!("{reason}");
-        let _ = self.keeper.send(StartFailed { reason });
+        let _ = self.keeper.send(StartFailed { attempt, reason });
     }
 }

@@ -50,7 +50,7 @@ use super::directory::{CONTROL, PICTURE};
 use super::pictures::{self, Pictures};
 use super::policy::Policy;
 use super::starter::{Slot, Starter};
-use super::tree::supervise;
+use super::tree::Tree;
 
 /// Memory for commands but for streams: one for each command under way.
 const SMALL: [SizeClass; 3] = [
@@ -119,9 +119,10 @@ impl Supervisor {
 
     /// Mends what the death of an actor broke. Says why the daemon must end, if it must.
     pub(crate) fn mourn(&self, casualty: &Casualty) -> Result<(), Error> {
-        let Casualty { slot, name, fault, death } = casualty;
+        let Casualty { slot, name, fault, death, with } = casualty;
         if *death == Death::Restarted {
-            tracing::error!(actor = name, %fault, "an actor died and was started anew");
+            let with = with.join(", ");
+            tracing::error!(actor = name, %fault, with, "an actor died and was started anew");
             return Ok(());
         }
         let lost = locked(&self.contexts).remove(slot);
@@ -146,6 +147,7 @@ pub(crate) fn wire(
     let reactor = Reactor::new()?;
     let stage = Stage::new(reactor.waker());
     let spawner = stage.spawner();
+    let tree = Tree::new(&spawner);
 
     let transport_box: Mailbox<transport::Message> = spawner.mailbox();
     let control_box: Mailbox<ctrlq::Message> = spawner.mailbox();
@@ -176,7 +178,7 @@ pub(crate) fn wire(
     let commands = link.commands();
     let [small, cursor, streams] = pools(&commands)?;
     let kept = Slot::new(process, loan);
-    let starter = Starter {
+    let starter = Arc::new(Starter {
         device: device.clone(),
         monitor: monitor.clone(),
         registrar: reactor.registrar(),
@@ -185,7 +187,7 @@ pub(crate) fn wire(
         keeper: keeper_box.open(ANY),
         commands,
         kept: kept.clone(),
-    };
+    });
 
     let registrar = control_box.open::<ctrlq::Registrar>(ANY);
     let contexts = Arc::default();
@@ -196,7 +198,7 @@ pub(crate) fn wire(
         complaints: transport_box.open(ANY),
     };
     let contexts = context_authority(ContextParts {
-        spawner: spawner.grant(),
+        spawner: tree.contexts.spawner(),
         commands: control_box.minter(),
         notices: scheme_box.minter(),
         registrar,
@@ -222,6 +224,7 @@ pub(crate) fn wire(
         keeper: keeper_box.open(ANY),
         display: display_box.open(ANY),
         contexts: whose(&supervisor.contexts),
+        supervisors: spawner.grant(),
         journals: journals.as_ref().map(Budget::grant),
     });
     let status_ready = status_box.open::<control::FromReactor>(ANY);
@@ -260,7 +263,6 @@ pub(crate) fn wire(
         resource_box.open(ANY),
         display_box.open(ANY),
     );
-    let keeper = Keeper::new(DEVICES, starter.into_start());
     let cursors = CursorQueue::new(cursor, transport_box.open(ANY));
     let resources = Resources::new(
         policy.resource(),
@@ -285,16 +287,17 @@ pub(crate) fn wire(
         contexts,
     );
 
-    supervise(&spawner, "transport", transport_box, transport);
-    supervise(&spawner, "control queue", control_box, control);
-    supervise(&spawner, "cursor queue", cursor_box, cursors);
-    supervise(&spawner, "resource", resource_box, resources);
-    supervise(&spawner, "display", display_box, displays);
-    supervise(&spawner, "scheme", scheme_box, scheme);
-    supervise(&spawner, "device keeper", keeper_box, keeper);
-    supervise(&spawner, "door", door_box, door);
-    supervise(&spawner, "control socket", status_box, status);
-    supervise(&spawner, "picture socket", picture_box, pictures);
+    tree.device.start("control queue", control_box, control);
+    tree.device.start("transport", transport_box, transport);
+    tree.device.start("cursor queue", cursor_box, cursors);
+    let keeper = move || Keeper::new(DEVICES, Starter::start_by(&starter));
+    tree.device.start_by("device keeper", keeper_box, keeper);
+    tree.daemon.start("resource", resource_box, resources);
+    tree.daemon.start("display", display_box, displays);
+    tree.daemon.start("scheme", scheme_box, scheme);
+    tree.daemon.start("door", door_box, door);
+    tree.sockets.start("control socket", status_box, status);
+    tree.sockets.start("picture socket", picture_box, pictures);
     devices.send(NewLink(link))?;
     let injector = spawner.injector();
     Ok(System { stage: Some(stage), reactor, supervisor, kept, monitor, injector, parts: last_parts })

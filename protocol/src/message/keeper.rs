@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use virgld_runtime::{Interface, Respond, words};
 
-use super::transport::DeviceEvent;
+use super::transport::{DeviceEvent, DeviceNews};
 
 /// Everything the device keeper hears.
 #[derive(Debug)]
@@ -18,20 +18,30 @@ pub enum Message {
 }
 
 words!(Message {
-    "Transport.Up" => Self::Transport(DeviceEvent::Up),
-    "Transport.Lost" => Self::Transport(DeviceEvent::Lost { .. }),
-    "Transport.Away" => Self::Transport(DeviceEvent::Away { .. }),
+    "Transport.Up" => Self::Transport(DeviceEvent { news: DeviceNews::Up, .. }),
+    "Transport.Lost" => Self::Transport(DeviceEvent { news: DeviceNews::Lost { .. }, .. }),
+    "Transport.Away" => Self::Transport(DeviceEvent { news: DeviceNews::Away { .. }, .. }),
     "Failed" => Self::Failed(_),
     "Report" => Self::Report(_),
 }
     fn twin(&self) -> Option<Self> {
-        if let Self::Transport(event) = self { Some(Self::Transport(event.clone())) } else { None }
+        match self {
+            Self::Transport(event) => Some(Self::Transport(event.clone())),
+            Self::Failed(failed) => Some(Self::Failed(failed.clone())),
+            Self::Report(_) => None,
+        }
     }
 );
 
+/// Which attempt to start a device, of all that the device keeper made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Attempt(pub u64);
+
 /// A device could not be started.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StartFailed {
+    /// Which attempt has failed.
+    pub attempt: Attempt,
     /// What went wrong, and what to do.
     pub reason: String,
 }

@@ -155,21 +155,38 @@ pub enum Event {
     ConfigurationChanged,
 }
 
+/// Which device, in the order in which they were attached, from 1 on. Each is said to be lost once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Generation(pub u64);
+
 /// What the transport tells whoever looks after the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeviceEvent {
+pub struct DeviceEvent {
+    /// Which device it is about. What is told of an earlier one than is known already is old news.
+    pub generation: Generation,
+    /// What has become of it.
+    pub news: DeviceNews,
+}
+
+/// What becomes of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceNews {
     /// It is ready for commands, with all the memory that the one before had.
     Up,
     /// It is gone, or broke its word: another is needed.
     Lost {
         /// What happened.
         reason: String,
+        /// Whether it had been ready.
+        was_up: bool,
     },
-    /// It is still gone, or not ready yet. Said again and again, so that no single word decides whether there is ever
+    /// It is still gone, and no other is ready. Said again and again, so that no single word decides whether there is ever
     /// another.
     Away {
         /// What had happened.
         reason: String,
+        /// Whether it had been ready.
+        was_up: bool,
     },
 }
 

@@ -133,3 +133,18 @@ pub enum Offence {
     #[error("ring {0} without CONTEXT_INIT")]
     Ring(u8),
 }
+
+impl Offence {
+    /// Whether the driver has told the device of something that it has not told it of before, or not any more. What is such is
+    /// refused, and nothing comes of it.
+    pub fn is_ignorance(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownContext { .. }
+                | Self::UnknownResource { .. }
+                | Self::NotBacked { .. }
+                | Self::NotAttached { .. }
+                | Self::GoneWhileAttached { .. }
+        )
+    }
+}

@@ -137,6 +137,9 @@ impl Client {
 
     /// Whether what has come is good; nothing if it has not come.
     fn hear(&mut self, system: &mut System, awaited: &Awaited) -> Option<bool> {
+        if system.door.is_cut_off(self.file) {
+            return Some(false);
+        }
         match awaited {
             Awaited::Answer(step, token) => {
                 let answer = system.door.answer(*token)?;

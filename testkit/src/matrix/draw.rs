@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Entry, Told};
+use super::{Entry, Told, exception};
 
 /// Rows and columns in order, each once.
 fn names(entries: &[Entry], of: impl Fn(&Entry) -> &'static str) -> Vec<&'static str> {
@@ -35,7 +35,8 @@ pub fn markdown(entries: &[Entry]) -> String {
             cell.struck
         );
     }
-    text
+    text += "\nWhat is not good in it, and why it is left so:\n\n";
+    text + &exception::markdown()
 }
 
 /// A picture: a field for each cell, in the colour of what the client at work was told.
@@ -90,7 +91,7 @@ pub fn svg(actors: &[Entry], device: &[Entry]) -> String {
     for (line, y) in legend.iter().zip([28.0, 46.0]) {
         let _ = writeln!(body, "<text x=\"{MARGIN}\" y=\"{}\">{line}</text>", top - HEAD + y);
     }
-    let (width, height) = (LEFT + WIDTH * 12.0 + HEAD, top - HEAD + 66.0);
+    let (width, height) = (LEFT + WIDTH * 13.0 + HEAD, top - HEAD + 66.0);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"#1f2328\">\n\

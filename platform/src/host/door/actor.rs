@@ -13,7 +13,7 @@ use virgld_protocol::message::door::{Command, Message};
 use virgld_protocol::message::scheme::{DoorEvent, FromDoor, Node, Reached, SyncobjKey};
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::io::{Ready, ReadySink};
-use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
+use virgld_runtime::{Actor, Cap, Fault, Restart, Time, Turn, fault};
 
 use super::accept::{Listener, reserve};
 use super::access::Access;
@@ -367,12 +367,13 @@ impl Actor for Door {
             Message::Command(command) => self.command(command),
             Message::Ready(Ready(token)) => self.ready(Source::unpack(token)),
         };
+        fault::midst();
         self.serving = None;
         outcome
     }
 
-    fn restart(&mut self, now: Time) -> Result<(), Fault> {
-        self.now = now;
+    fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
+        self.now = restart.now;
         let file = match self.serving.take() {
             Some(Source::File(file)) => Some(FileId(file)),
             Some(Source::Channel(id) | Source::Doorbell(id)) => self.channels.get(&id).map(|it| it.file),
