@@ -31,6 +31,10 @@ pub(crate) struct Report {
     pub(crate) resources: usize,
     /// Bytes of memory behind them.
     pub(crate) resource_bytes: u64,
+    /// Those that the device cannot reach, of which copies are kept.
+    pub(crate) copied_resources: usize,
+    /// Bytes of these copies.
+    pub(crate) copied_bytes: u64,
     /// Regions of memory that the device can reach, but for its queues.
     pub(crate) regions: usize,
     /// Buffers that a file names or that are exported.
@@ -143,6 +147,8 @@ pub(crate) struct Client {
     pub(crate) syncobjs: usize,
     /// Bytes of memory behind its resources.
     pub(crate) bytes: u64,
+    /// Bytes of copies that the daemon keeps of what the device cannot reach.
+    pub(crate) copied_bytes: u64,
     /// Calls that failed after they were accepted.
     pub(crate) errors: u64,
 }
@@ -200,6 +206,8 @@ impl Accounts {
             journals: journals.map(|it| Journals { bytes: it.used(), bound: it.total() }),
             resources: resource.resources.len(),
             resource_bytes: resource.resources.iter().map(|it| it.bytes).sum(),
+            copied_resources: resource.resources.iter().filter(|it| it.copied_bytes > 0).count(),
+            copied_bytes: resource.resources.iter().map(|it| it.copied_bytes).sum(),
             regions: resource.regions,
             buffers: scheme.buffers,
             syncobjs: scheme.syncobjs,
@@ -280,7 +288,7 @@ impl fmt::Display for Display {
 }
 
 fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
-    let owned = resources.resources.iter().filter(|it| it.owner == file.file);
+    let owned = || resources.resources.iter().filter(|it| it.owner == file.file);
     Client {
         file: file.file.0,
         pid: file.credentials.pid,
@@ -296,7 +304,8 @@ fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
         handles: file.handles,
         derived: file.derived,
         syncobjs: file.syncobjs,
-        bytes: owned.map(|it| it.bytes).sum(),
+        bytes: owned().map(|it| it.bytes).sum(),
+        copied_bytes: owned().map(|it| it.copied_bytes).sum(),
         errors: file.errors,
     }
 }
@@ -348,7 +357,9 @@ impl fmt::Display for Report {
             device.lost_interrupts
         )?;
         let total = mebibytes(self.resource_bytes);
-        writeln!(to, "resources  {}, {total:.1} MiB in {} regions", self.resources, self.regions)?;
+        let (copied, copies) = (self.copied_resources, mebibytes(self.copied_bytes));
+        write!(to, "resources  {}, {total:.1} MiB in {} regions", self.resources, self.regions)?;
+        writeln!(to, "; {copied} the device cannot reach, {copies:.1} MiB of copies")?;
         writeln!(to, "fences     {} pending; {} synchronisation objects", self.fences, self.syncobjs)?;
         writeln!(
             to,
@@ -383,6 +394,9 @@ impl fmt::Display for Report {
                     (false, false) => "",
                 }
             )?;
+            if client.copied_bytes > 0 {
+                writeln!(to, "    {:.1} MiB of copies are kept for it", mebibytes(client.copied_bytes))?;
+            }
             if client.revivals > 0 {
                 writeln!(to, "    its GL context has outlived {} devices", client.revivals)?;
             }
