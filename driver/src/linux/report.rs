@@ -137,6 +137,8 @@ pub(crate) struct Client {
     pub(crate) context: bool,
     /// The device has lost the GL context.
     pub(crate) lost: bool,
+    /// That was because it had something of a buffer that was revoked.
+    pub(crate) expelled: bool,
     /// How many devices the GL context has outlived.
     pub(crate) revivals: u32,
     /// Why it would not outlive another, though it was to.
@@ -299,6 +301,7 @@ fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
         },
         context: file.context,
         lost: file.lost,
+        expelled: file.expelled,
         revivals: file.revivals,
         unjournaled: file.unjournaled.map(Into::into),
         handles: file.handles,
@@ -394,6 +397,9 @@ impl fmt::Display for Report {
                     (false, false) => "",
                 }
             )?;
+            if client.expelled {
+                writeln!(to, "    its GL context had views or the like of a buffer that was revoked")?;
+            }
             if client.copied_bytes > 0 {
                 writeln!(to, "    {:.1} MiB of copies are kept for it", mebibytes(client.copied_bytes))?;
             }
