@@ -202,8 +202,7 @@ mod tests {
     fn what_a_context_keeps_of_resources_is_found() {
         let kept = |verb, object, words: &[u32]| {
             let whole = [&[head(verb, object, words.len())], words].concat();
-            let kept = Commands::of(&whole).next().unwrap().unwrap().kept().collect::<Vec<_>>();
-            kept
+            Commands::of(&whole).next().unwrap().unwrap().kept().collect::<Vec<_>>()
         };
         let words: Vec<u32> = (100..113).collect();
         let made = |kind: ObjectKind| kept(Verb::CREATE_OBJECT, kind.0, &words);

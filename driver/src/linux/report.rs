@@ -35,7 +35,7 @@ pub(crate) struct Report {
     pub(crate) copied_resources: usize,
     /// Bytes of these copies.
     pub(crate) copied_bytes: u64,
-    /// Regions of memory that the device can reach, but for its queues.
+    /// Regions of clients' memory, whether the device can reach them or not.
     pub(crate) regions: usize,
     /// Buffers that a file names or that are exported.
     pub(crate) buffers: usize,
