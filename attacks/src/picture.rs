@@ -144,6 +144,22 @@ pub(crate) fn clear(target: u32, surface: u32) -> Vec<u32> {
     [&create[..], &bind[..], &clear[..]].concat()
 }
 
+/// A shader of this kind and text, made and bound.
+pub(crate) fn shader(handle: u32, kind: u32, text: &str) -> Vec<u32> {
+    const SHADER: u32 = 4;
+    /// How many tokens a shader has at most.
+    const TOKENS: u32 = 1 << 16;
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let words = bytes.chunks_exact(4).map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]));
+    let words: Vec<u32> = words.collect();
+    let size = u32::try_from(words.len()).unwrap_or(u32::MAX);
+    let create = [1 | SHADER << 8 | (5 + size) << 16, handle, kind, length, TOKENS, 0];
+    [&create[..], &words, &[31 | 2 << 16, handle, kind]].concat()
+}
+
 /// TRANSFER3D, which the host executes like the ioctl.
 pub(crate) fn transfer(resource: u32, to_host: bool) -> Vec<u32> {
     let direction = if to_host { 1 } else { 2 };

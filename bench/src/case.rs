@@ -49,6 +49,20 @@ pub(crate) const DEVICE_CASES: [DeviceCase; 9] = [
     DeviceCase { name: TO_HOST, unit: Unit::Microseconds, sides: BOTH },
 ];
 
+/// An empty command stream that uses a buffer of 4 MiB which is mapped and not changed, and the wait for that buffer.
+pub(crate) const MAPPED_WAIT: &str = "mapped-submit-wait";
+/// 4 MiB of texels written to a mapping, and out of memory, waited for.
+pub(crate) const MAPPED_TO_HOST: &str = "mapped-to-4mib";
+/// 256 by 256 texels into memory that was written to before, waited for, and read from a mapping.
+pub(crate) const MAPPED_FROM_HOST: &str = "mapped-from-256";
+
+/// All cases of what is mapped, in the order in which they run.
+pub(crate) const MAPPED_CASES: [DeviceCase; 3] = [
+    DeviceCase { name: MAPPED_WAIT, unit: Unit::Microseconds, sides: TWO_VIRGLDS },
+    DeviceCase { name: MAPPED_FROM_HOST, unit: Unit::Microseconds, sides: TWO_VIRGLDS },
+    DeviceCase { name: MAPPED_TO_HOST, unit: Unit::Microseconds, sides: TWO_VIRGLDS },
+];
+
 /// A picture shown whole: the device's part of a flip, and how long that takes.
 pub(crate) const PRESENT: &str = "present";
 /// Flips one after another, each when the one before was shown.
@@ -165,6 +179,7 @@ impl Shape {
 }
 
 const BOTH: &[Side] = &[Side::Floor, Side::Virgld];
+const TWO_VIRGLDS: &[Side] = &[Side::Virgld, Side::Copying];
 const RENDER_TARGET: u32 = 1 << 1;
 const SAMPLER_VIEW: u32 = 1 << 3;
 const VERTEX_BUFFER: u32 = 1 << 4;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::case::{DEVICE_CASES, NEIGHBOURS, SCREEN_CASES, gl_cases};
+use crate::case::{DEVICE_CASES, MAPPED_CASES, NEIGHBOURS, SCREEN_CASES, gl_cases};
 use crate::failure::{Failure, Result};
+use crate::side::Side;
 
 /// The options of a measurement.
 #[derive(Args)]
@@ -22,7 +23,12 @@ pub(crate) struct Options {
     clients: Vec<u16>,
     /// In place of all else, measure with GL what `virgld serve --survive` costs: virgld with it and without, in turns.
     #[arg(long)]
-    pub(crate) survive: bool,
+    survive: bool,
+    /// In place of all else, measure what it costs that the device has no place for a client's memory, so that copies are
+    /// kept: virgld with such a device (`--regions 1`) and with the usual, in turns. Below GL with buffers that are mapped,
+    /// and with GL.
+    #[arg(long, conflicts_with = "survive")]
+    copies: bool,
     /// Write the tables to this file, as Markdown.
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
@@ -47,7 +53,7 @@ impl Options {
     /// Refuses names that no case has.
     pub(crate) fn check(&self) -> Result<()> {
         let known = || {
-            let below = DEVICE_CASES.iter().chain(&SCREEN_CASES).map(|case| case.name);
+            let below = DEVICE_CASES.iter().chain(&SCREEN_CASES).chain(&MAPPED_CASES).map(|case| case.name);
             let beside = NEIGHBOURS.iter().map(|case| case.name);
             below.chain(gl_cases().map(|(name, _)| name)).chain(beside)
         };
@@ -58,6 +64,14 @@ impl Options {
             }
             None => Ok(()),
         }
+    }
+
+    /// The side that virgld is measured beside, in place of all others.
+    pub(crate) fn variant(&self) -> Option<Side> {
+        if self.survive {
+            return Some(Side::Surviving);
+        }
+        self.copies.then_some(Side::Copying)
     }
 
     /// Whether a case is to be measured.

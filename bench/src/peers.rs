@@ -21,8 +21,8 @@ pub(crate) struct Peers {
     virgld: Result<Running>,
     /// A daemon whose device has no 3D and so is told what is on the screen, while that is measured.
     screens: Option<Running>,
-    /// Or why there is none.
-    surviving: Result<Running>,
+    /// The other virgld, where two are compared; or why there is none.
+    variant: Result<Running>,
     /// Where all executables lie.
     programs: PathBuf,
     folder: TempDir,
@@ -30,18 +30,20 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Starts virgl_test_server and virgld. One that does not start is kept as the reason.
-    pub(crate) fn start(survive: bool) -> Result<Self> {
+    pub(crate) fn start(variant: Option<Side>) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find this program")?;
         let programs = own.parent().unwrap_or(Path::new("/")).to_owned();
         let folder =
             tempfile::Builder::new().prefix("virgld-bench-").tempdir().context("cannot make a folder")?;
         let absent = || Err(Failure::new("not started yet"));
         let mut peers =
-            Self { vtest: absent(), virgld: absent(), surviving: absent(), screens: None, programs, folder };
+            Self { vtest: absent(), virgld: absent(), variant: absent(), screens: None, programs, folder };
         peers.vtest = peers.start_vtest();
         peers.virgld = peers.start_virgld(Side::Virgld, &[]);
-        if survive {
-            peers.surviving = peers.start_virgld(Side::Surviving, &["--survive"]);
+        match variant {
+            Some(Side::Surviving) => peers.variant = peers.start_virgld(Side::Surviving, &["--survive"]),
+            Some(side) => peers.variant = peers.start_virgld(side, &["--regions", "1"]),
+            None => {}
         }
         heed_interrupts()?;
         Ok(peers)
@@ -63,7 +65,7 @@ impl Peers {
             Side::Virpipe => Some(&self.vtest),
             // Each program starts its own: what keeps one from starting keeps all.
             Side::Virgld | Side::Isolated => Some(&self.virgld),
-            Side::Surviving => Some(&self.surviving),
+            Side::Surviving | Side::Copying => Some(&self.variant),
         }
     }
 
@@ -78,7 +80,7 @@ impl Peers {
                 enter.env("GALLIUM_DRIVER", "virpipe").env("LIBGL_ALWAYS_SOFTWARE", "1");
                 enter
             }
-            (Side::Virgld | Side::Isolated | Side::Surviving, Some(_)) => {
+            (Side::Virgld | Side::Isolated | Side::Surviving | Side::Copying, Some(_)) => {
                 let mut run = clean(self.programs.join("virgld"));
                 let meeting = if self.screens.is_some() { SCREENS } else { meeting_of(side) };
                 run.args(["run", "--runtime-dir"]).arg(self.meeting(meeting));
@@ -218,12 +220,12 @@ const MISLEADING: [&str; 8] = [
 
 /// Names of the folders in which daemons and programs meet.
 const MEETING: &str = "run";
-const SURVIVING: &str = "surviving";
+const VARIANT: &str = "variant";
 const SCREENS: &str = "screens";
 
 /// Under which name a side's daemon and programs meet.
 fn meeting_of(side: Side) -> &'static str {
-    if side == Side::Surviving { SURVIVING } else { MEETING }
+    if matches!(side, Side::Surviving | Side::Copying) { VARIANT } else { MEETING }
 }
 
 const SOCKET: &str = "/tmp/.virgl_test";

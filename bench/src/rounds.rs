@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::case::{DEVICE_CASES, FIRST_PIXEL, NEIGHBOURS, SCREEN_CASES, gl_cases};
+use crate::case::{DEVICE_CASES, FIRST_PIXEL, MAPPED_CASES, NEIGHBOURS, SCREEN_CASES, gl_cases};
 use crate::failure::{Context, Failure, Result};
 use crate::machine::Machine;
 use crate::memory::{Cost, own_with_children};
@@ -23,7 +23,7 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
     options.check()?;
     let machine = Machine::now();
     let mut bench = Bench {
-        peers: Peers::start(options.survive)?,
+        peers: Peers::start(options.variant())?,
         options,
         results: Results {
             machine,
@@ -40,15 +40,19 @@ pub(crate) fn run(options: &Options) -> Result<Results> {
             bench.gap(gap);
         }
     }
-    if !options.survive {
-        bench.below_gl()?;
-        bench.screens()?;
+    match options.variant() {
+        None => {
+            bench.below_gl()?;
+            bench.screens()?;
+        }
+        Some(Side::Copying) => bench.mapped()?,
+        Some(_) => {}
     }
     for clients in options.clients() {
         bench.gl(clients)?;
         bench.first_pixel(clients)?;
     }
-    if !options.survive {
+    if options.variant().is_none() {
         bench.neighbours()?;
     }
     Ok(bench.results)
@@ -69,6 +73,25 @@ impl Bench<'_> {
         let mut teams = Vec::new();
         for (side, ground) in [(Side::Floor, "floor"), (Side::Virgld, "ioctl")] {
             teams.extend(self.team(side, 1, ground)?);
+        }
+        let pace = self.options.device_pace();
+        for case in cases {
+            let row = Row::new(Level::Device, 1, case.name, case.unit, pace);
+            let row = self.measure(row, &mut teams, &[case.name], |side| case.sides.contains(&side))?;
+            self.results.rows.push(row);
+        }
+        Ok(())
+    }
+
+    /// What a client maps, where the device reaches that, and where it does not.
+    fn mapped(&mut self) -> Result<()> {
+        let cases: Vec<_> = MAPPED_CASES.into_iter().filter(|case| self.options.wants(case.name)).collect();
+        if cases.is_empty() {
+            return Ok(());
+        }
+        let mut teams = Vec::new();
+        for side in [Side::Virgld, Side::Copying] {
+            teams.extend(self.team(side, 1, "ioctl")?);
         }
         let pace = self.options.device_pace();
         for case in cases {
@@ -114,7 +137,7 @@ impl Bench<'_> {
         let service = |side| self.peers.service_id(side);
         let before = GL_SIDES.map(|side| service(side).map_or(0.0, own_with_children));
         let mut teams = Vec::new();
-        for side in sides(clients, self.options.survive) {
+        for side in sides(clients, self.options.variant()) {
             teams.extend(self.team(side, clients, "gl")?);
         }
         let pace = self.options.gl_pace(clients);
@@ -247,8 +270,9 @@ impl Bench<'_> {
             return Ok(());
         }
         let mut row = Row::new(Level::Gl, clients, name, unit, self.options.gl_pace(clients));
-        let mut sides: Vec<_> =
-            sides(clients, self.options.survive).filter(|side| self.peers.absence(*side).is_none()).collect();
+        let mut sides: Vec<_> = sides(clients, self.options.variant())
+            .filter(|side| self.peers.absence(*side).is_none())
+            .collect();
         for round in 0..row.rounds.len() {
             sides.retain(|side| match self.starts(*side, clients, row.pace.seconds) {
                 Ok(figures) => {
@@ -292,9 +316,9 @@ fn figure(text: &str) -> Result<Figure> {
 }
 
 /// One client alone is isolated in any case.
-fn sides(clients: usize, survive: bool) -> impl Iterator<Item = Side> {
-    let sides: &[Side] = if survive { &[Side::Virgld, Side::Surviving] } else { &GL_SIDES };
-    sides.iter().copied().filter(move |side| clients > 1 || *side != Side::Isolated)
+fn sides(clients: usize, variant: Option<Side>) -> impl Iterator<Item = Side> {
+    let sides = variant.map_or(GL_SIDES.to_vec(), |variant| vec![Side::Virgld, variant]);
+    sides.into_iter().filter(move |side| clients > 1 || *side != Side::Isolated)
 }
 
 const GL_SIDES: [Side; 4] = [Side::Llvmpipe, Side::Virpipe, Side::Virgld, Side::Isolated];

@@ -20,6 +20,8 @@ pub(crate) enum Side {
     Isolated,
     /// virgld, with contexts that outlive their device.
     Surviving,
+    /// virgld, with a device that has no place for clients' memory.
+    Copying,
 }
 
 impl fmt::Display for Side {
@@ -31,6 +33,7 @@ impl fmt::Display for Side {
             Self::Virgld => "virgld",
             Self::Isolated => "isolated",
             Self::Surviving => "surviving",
+            Self::Copying => "copying",
         })
     }
 }

@@ -69,6 +69,14 @@ verbs! {
     LINK_SHADER = 52;
 }
 
+impl Verb {
+    /// Whether it is one of the above.
+    const fn is_known(self) -> bool {
+        self.0 <= Self::CLEAR_TEXTURE.0
+            || (Self::GET_MEMORY_INFO.0 <= self.0 && self.0 <= Self::LINK_SHADER.0)
+    }
+}
+
 /// A kind of object (`enum virgl_object_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKind(pub u8);
@@ -82,6 +90,20 @@ impl ObjectKind {
     pub const STREAMOUT_TARGET: Self = Self(10);
     pub const MSAA_SURFACE: Self = Self(11);
 }
+
+impl ObjectKind {
+    /// Whether such an object is a window on a resource, and which word of the command that makes it names that.
+    pub const fn names_resource(self) -> Option<usize> {
+        match self {
+            Self::SURFACE | Self::MSAA_SURFACE | Self::SAMPLER_VIEW | Self::STREAMOUT_TARGET => Some(1),
+            Self::QUERY => Some(3),
+            _ => None,
+        }
+    }
+}
+
+/// Beyond every word of a command.
+const NONE: usize = 1 << 16;
 
 /// Most words behind the head of a command.
 pub const MOST_WORDS: usize = 0xffff;
@@ -109,6 +131,23 @@ impl Command<'_> {
     /// A word behind the head; 0 where the command is shorter, as none that means something is.
     pub fn word(&self, index: usize) -> u32 {
         self.words.get(index).copied().unwrap_or(0)
+    }
+
+    /// The resources of which the context has something once this is done: an object made of one, or a binding. A command
+    /// that is not known may keep whatever it names, and any of its words may be a name.
+    pub fn kept(&self) -> impl Iterator<Item = u32> {
+        let (first, step) = match self.verb {
+            Verb::CREATE_OBJECT => (self.object.names_resource().unwrap_or(NONE), NONE),
+            Verb::SET_VERTEX_BUFFERS => (2, 3),
+            Verb::SET_INDEX_BUFFER => (0, NONE),
+            Verb::SET_UNIFORM_BUFFER => (4, NONE),
+            Verb::SET_SHADER_BUFFERS => (4, 3),
+            Verb::SET_SHADER_IMAGES => (6, 5),
+            Verb::SET_ATOMIC_BUFFERS => (3, 3),
+            verb if verb.is_known() => (NONE, NONE),
+            _ => (0, 1),
+        };
+        self.words.iter().skip(first).step_by(step).copied()
     }
 }
 
@@ -157,6 +196,36 @@ mod tests {
         assert_eq!(commands.len(), 2);
         assert_eq!((commands[0].verb, commands[0].words), (Verb::SET_SUB_CTX, &[7][..]));
         assert_eq!((commands[1].object, commands[1].whole), (ObjectKind::SURFACE, &stream[2..]));
+    }
+
+    #[test]
+    fn what_a_context_keeps_of_resources_is_found() {
+        let kept = |verb, object, words: &[u32]| {
+            let whole = [&[head(verb, object, words.len())], words].concat();
+            Commands::of(&whole).next().unwrap().unwrap().kept().collect::<Vec<_>>()
+        };
+        let words: Vec<u32> = (100..113).collect();
+        let made = |kind: ObjectKind| kept(Verb::CREATE_OBJECT, kind.0, &words);
+        for kind in [ObjectKind::SAMPLER_VIEW, ObjectKind::SURFACE, ObjectKind::MSAA_SURFACE] {
+            assert_eq!(made(kind), [101], "{kind:?}: a handle, then the resource");
+        }
+        assert_eq!((made(ObjectKind::STREAMOUT_TARGET), made(ObjectKind::QUERY)), (vec![101], vec![103]));
+        assert_eq!(made(ObjectKind::SHADER), [0; 0]);
+        for (verb, expected) in [
+            (Verb::SET_VERTEX_BUFFERS, vec![102, 105, 108, 111]),
+            (Verb::SET_INDEX_BUFFER, vec![100]),
+            (Verb::SET_UNIFORM_BUFFER, vec![104]),
+            (Verb::SET_SHADER_BUFFERS, vec![104, 107, 110]),
+            (Verb::SET_SHADER_IMAGES, vec![106, 111]),
+            (Verb::SET_ATOMIC_BUFFERS, vec![103, 106, 109, 112]),
+            (Verb::RESOURCE_COPY_REGION, vec![]),
+            (Verb::TRANSFER3D, vec![]),
+            (Verb(48), words.clone()),
+            (Verb(200), words.clone()),
+        ] {
+            assert_eq!(kept(verb, 0, &words), expected, "{verb:?}");
+        }
+        assert_eq!(kept(Verb::SET_UNIFORM_BUFFER, 0, &words[..3]), [0; 0], "cut short");
     }
 
     #[test]

@@ -12,6 +12,48 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::memory::{Memory, OutOfBounds, check};
 
 /// A range of device-reachable bytes that one holder owns.
+///
+/// Only a [`DmaPool`] makes one, of bytes that nobody else has. Its holder cannot make another of the same bytes, nor reach
+/// beyond them, nor tell the device of an address that is not its own.
+///
+/// ```compile_fail,E0451
+/// # use virgld_runtime::dma::DmaSlice;
+/// # fn forge() -> DmaSlice {
+/// DmaSlice { memory: panic!(), offset: 0, size: usize::MAX, address: 0, class: 0, home: panic!() }
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use virgld_runtime::dma::DmaSlice;
+/// fn must_copy<T: Clone>() {}
+/// fn copy() { must_copy::<DmaSlice>() }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # use virgld_runtime::dma::DmaSlice;
+/// fn widen(slice: &mut DmaSlice) { slice.size = usize::MAX; }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # use virgld_runtime::dma::DmaSlice;
+/// fn move_elsewhere(slice: &mut DmaSlice) { slice.offset = 0; }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # use virgld_runtime::dma::DmaSlice;
+/// fn reach_the_whole(slice: &DmaSlice) -> usize { slice.memory.size() }
+/// ```
+///
+/// Whoever gives it away, to the device for example, has it no more.
+///
+/// ```compile_fail,E0382
+/// # use virgld_runtime::dma::DmaSlice;
+/// fn publish(_: DmaSlice) {}
+/// fn keep(slice: DmaSlice) {
+///     publish(slice);
+///     let _ = slice.write(0, &[1]);
+/// }
+/// ```
 pub struct DmaSlice {
     memory: Arc<dyn Memory>,
     offset: usize,
@@ -82,6 +124,21 @@ pub struct SizeClass {
 }
 
 /// Blocks of fixed sizes cut from one range of device memory, recycled without any allocation.
+///
+/// A copy of a pool would give the same bytes to two.
+///
+/// ```compile_fail,E0277
+/// # use virgld_runtime::dma::DmaPool;
+/// fn must_copy<T: Clone>() {}
+/// fn copy() { must_copy::<DmaPool>() }
+/// ```
+///
+/// Nor can a block be put into it that it did not give.
+///
+/// ```compile_fail,E0616
+/// # use virgld_runtime::dma::DmaPool;
+/// fn smuggle(pool: &mut DmaPool) { let _ = pool.home.send((0, 0)); }
+/// ```
 pub struct DmaPool {
     memory: Arc<dyn Memory>,
     address: u64,

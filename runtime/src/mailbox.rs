@@ -66,6 +66,32 @@ impl<M> Shared<M> {
 }
 
 /// The receiving end. Whoever owns it is the actor; dropping it makes every capability to it dead.
+///
+/// There is one. A holder of a capability cannot come by it, and so neither hears what others send nor makes capabilities
+/// of other vocabularies.
+///
+/// ```compile_fail,E0451
+/// # use virgld_runtime::Mailbox;
+/// # fn forge<M>() -> Mailbox<M> {
+/// Mailbox { receiver: panic!(), shared: panic!(), epoch: 0 }
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use virgld_runtime::Mailbox;
+/// fn must_copy<T: Clone>() {}
+/// fn copy<M>() { must_copy::<Mailbox<M>>() }
+/// ```
+///
+/// ```compile_fail,E0616
+/// # use virgld_runtime::{Cap, Interface};
+/// fn listen<I: Interface>(cap: &Cap<I>) { let _ = cap.shared.take(); }
+/// ```
+///
+/// ```compile_fail,E0271
+/// # use virgld_runtime::{Badge, Cap, Interface, Mailbox};
+/// fn say_to_another<I: Interface, J: Interface>(own: &Mailbox<J::Whole>) -> Cap<I> { own.open::<I>(Badge(0)) }
+/// ```
 pub struct Mailbox<M> {
     receiver: Receiver<Envelope<M>>,
     shared: Arc<Shared<M>>,
@@ -155,6 +181,13 @@ impl<M> Mailbox<M> {
 /// # use virgld_runtime::{Interface, Minter};
 /// fn must_copy<T: Clone>() {}
 /// fn copy<I: Interface>() { must_copy::<Minter<I>>() }
+/// ```
+///
+/// It mints no other interface than its own.
+///
+/// ```compile_fail,E0308
+/// # use virgld_runtime::{Badge, Cap, Interface, Minter};
+/// fn widen<I: Interface, J: Interface<Whole = I::Whole>>(own: &Minter<I>) -> Cap<J> { own.mint(Badge(0)) }
 /// ```
 pub struct Minter<I: Interface> {
     shared: Arc<Shared<I::Whole>>,

@@ -3,6 +3,20 @@
 use std::fmt;
 
 /// Takes one answer, once.
+///
+/// ```compile_fail,E0382
+/// # use virgld_runtime::Respond;
+/// fn answer_twice(respond: Respond<u8>) {
+///     respond.answer(1);
+///     respond.answer(2);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use virgld_runtime::Respond;
+/// fn must_copy<T: Clone>() {}
+/// fn copy() { must_copy::<Respond<u8>>() }
+/// ```
 pub struct Respond<T>(Box<dyn FnOnce(T) + Send>);
 
 impl<T> Respond<T> {

@@ -73,7 +73,27 @@ struct Arrival {
 /// Makes another of an actor that does not come back.
 type Another = Box<dyn FnMut() -> Box<dyn Run> + Send>;
 
-/// The authority to start actors on a stage.
+/// The authority to start actors on a stage. The stage gives it, and who has it passes it on by [`Spawner::grant`].
+///
+/// ```compile_fail,E0451
+/// # use virgld_runtime::Spawner;
+/// # fn forge() -> Spawner {
+/// Spawner { shared: panic!() }
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use virgld_runtime::Spawner;
+/// fn must_copy<T: Clone>() {}
+/// fn copy() { must_copy::<Spawner>() }
+/// ```
+///
+/// Nobody says where an actor runs but by its mailbox.
+///
+/// ```compile_fail,E0423
+/// # use virgld_runtime::{SlotId, Spawner};
+/// fn end_another(spawner: &Spawner) { spawner.stop(SlotId(1)) }
+/// ```
 pub struct Spawner {
     shared: Arc<StageShared>,
     /// Whose children they are. Nobody's, if there is none: whoever runs the stage hears of their deaths.

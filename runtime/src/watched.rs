@@ -32,6 +32,17 @@ pub struct Watched {
 }
 
 /// The right of one thread to run a stage, until it is revoked.
+///
+/// ```compile_fail,E0423
+/// # use virgld_runtime::Tenure;
+/// fn forge() -> Tenure { Tenure(7) }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use virgld_runtime::Tenure;
+/// fn must_copy<T: Clone>() {}
+/// fn copy() { must_copy::<Tenure>() }
+/// ```
 #[derive(Debug)]
 pub struct Tenure(u64);
 

@@ -69,8 +69,20 @@ pub struct SystemConfig {
 
 impl Default for SystemConfig {
     fn default() -> Self {
-        let file = Quota { bytes: 64 * 4096, isolated_bytes: 4 * 4096, resources: 16, isolated: 16 };
-        let user = Quota { bytes: 4 * file.bytes, isolated_bytes: 16 * 4096, resources: 64, isolated: 64 };
+        let file = Quota {
+            bytes: 64 * 4096,
+            isolated_bytes: 4 * 4096,
+            resources: 16,
+            isolated: 16,
+            copied_bytes: 64 * 4096,
+        };
+        let user = Quota {
+            bytes: 4 * file.bytes,
+            isolated_bytes: 16 * 4096,
+            resources: 64,
+            isolated: 64,
+            copied_bytes: 4 * file.copied_bytes,
+        };
         Self {
             link: LinkConfig::default(),
             temper: Temper::default(),

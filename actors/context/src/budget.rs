@@ -7,6 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///
 /// A journal may hold as much as it leaves over: one alone half of all, two that want all they can get a third each. So one
 /// that is greedy cannot take what is left for the small ones, and nobody has to give back what they have.
+///
+/// Who may hold memory of it cannot make more of it.
+///
+/// ```compile_fail,E0616
+/// # use virgld_context::Budget;
+/// fn enlarge(budget: &mut Budget) { budget.total = usize::MAX; }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use virgld_context::Budget;
+/// fn must_copy<T: Clone>() {}
+/// fn copy() { must_copy::<Budget>() }
+/// ```
 #[derive(Debug)]
 pub struct Budget {
     total: usize,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use virgld_protocol::ids::ResourceId;
 use virgld_protocol::message::ctrlq::Transfer;
 use virgld_protocol::message::resource::Backing;
-use virgld_protocol::virgl::{Command, Commands, ObjectKind, Verb};
+use virgld_protocol::virgl::{Command, Commands, Verb};
 
 mod contents;
 mod replay;
@@ -299,16 +299,4 @@ impl Journal {
 fn place(words: &[u32]) -> (ResourceId, u32, [u32; 6]) {
     // PANIC: of the words of a transfer there are eleven.
     (ResourceId(words[0]), words[1], [words[5], words[6], words[7], words[8], words[9], words[10]])
-}
-
-/// Whether an object of this kind is a window on a resource, and which word names that.
-fn names_resource(kind: ObjectKind) -> Option<usize> {
-    match kind {
-        ObjectKind::SURFACE
-        | ObjectKind::MSAA_SURFACE
-        | ObjectKind::SAMPLER_VIEW
-        | ObjectKind::STREAMOUT_TARGET => Some(1),
-        ObjectKind::QUERY => Some(3),
-        _ => None,
-    }
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod actor;
+mod borrowed;
 mod budget;
 mod journal;
 mod state;

@@ -11,6 +11,7 @@ use virgld_protocol::message::resource::Backing;
 use virgld_protocol::message::scheme::{ContextNotice, Reached};
 use virgld_runtime::Time;
 
+use crate::borrowed::{Borrowed, words};
 use crate::survive::Survival;
 use crate::timeline::Timeline;
 
@@ -42,7 +43,7 @@ pub(crate) enum Life {
 
 /// Work that waits behind a held submit.
 #[derive(Debug)]
-enum Work {
+pub(crate) enum Work {
     Submit(Submit),
     Transfer(Transfer),
     Attach(ResourceId, Option<Backing>),
@@ -62,7 +63,7 @@ pub(crate) struct Unfenced {
 #[derive(Debug)]
 pub struct State {
     pub(crate) life: Life,
-    waiting: VecDeque<Work>,
+    pub(crate) waiting: VecDeque<Work>,
     pub(crate) timeline: Timeline,
     pub(crate) unfenced: Option<Unfenced>,
     /// The last work behind which a fence went out.
@@ -73,6 +74,12 @@ pub struct State {
     pub(crate) last: Serial,
     /// How to make the context anew, if it is to outlive its device.
     pub(crate) survival: Option<Survival>,
+    /// Buffers that others made.
+    pub(crate) borrowed: Borrowed,
+    /// The device was asked to destroy the context, and has not said that it has.
+    pub(crate) leaving: bool,
+    /// It has.
+    left: bool,
 }
 
 impl Default for State {
@@ -86,6 +93,9 @@ impl Default for State {
             awaited: Serial(0),
             last: Serial(0),
             survival: None,
+            borrowed: Borrowed::default(),
+            leaving: false,
+            left: false,
         }
     }
 }
@@ -99,10 +109,15 @@ impl State {
                 self.begin_journal(name, capset, effects);
                 effects.push(Effect::Control(ContextCommand::Create { name, capset }));
             }
-            Request::Attach { resource, backing } => {
+            Request::Attach { resource, backing, borrowed } => {
+                if borrowed {
+                    self.borrowed.lend(resource);
+                }
                 self.enqueue(now, Work::Attach(resource, backing), effects);
             }
             Request::Detach { resource } => self.enqueue(now, Work::Detach(resource), effects),
+            Request::Revoke { resource } => self.revoke(now, resource, effects),
+            Request::Forget { resource } => self.forget(resource),
             Request::Submit(submit) => {
                 self.begin(submit.serial);
                 self.enqueue(now, Work::Submit(submit), effects);
@@ -135,7 +150,8 @@ impl State {
             ContextEvent::Refused if self.life == Life::Live => self.lose(now, effects),
             ContextEvent::Lost { .. } | ContextEvent::Refused => {}
             ContextEvent::Replayed { result } => self.replayed(now, result, effects),
-            ContextEvent::Destroyed => effects.push(Effect::Finish),
+            ContextEvent::Destroyed if self.life == Life::Closing => effects.push(Effect::Finish),
+            ContextEvent::Destroyed => self.left = true,
         }
     }
 
@@ -182,7 +198,7 @@ impl State {
                 self.complete(serial, Err(Errno::EIO), effects);
             }
             Work::Submit(submit) => {
-                self.note_stream(&submit, effects);
+                self.look_into(&submit, effects);
                 self.submit(now, submit, effects);
             }
             Work::Transfer(transfer) => {
@@ -191,11 +207,13 @@ impl State {
             }
             Work::Attach(resource, backing) if live => {
                 self.note(effects, |journal| journal.attach(resource, backing));
+                self.borrowed.attach(resource, true);
                 effects.push(Effect::Control(ContextCommand::Attach { resource }));
             }
             Work::Attach(..) => {}
             Work::Detach(resource) => {
                 self.note(effects, |journal| journal.detach(resource));
+                self.borrowed.attach(resource, false);
                 if live {
                     effects.push(Effect::Control(ContextCommand::Detach { resource }));
                 }
@@ -203,6 +221,16 @@ impl State {
             }
             Work::Skip(serial) => self.complete(serial, Err(Errno::EINVAL), effects),
         }
+    }
+
+    /// Takes down what a stream does, where somebody has to know.
+    fn look_into(&mut self, submit: &Submit, effects: &mut Vec<Effect>) {
+        if self.borrowed.is_empty() && !self.is_journaled() {
+            return;
+        }
+        let words = words(submit);
+        self.borrowed.stream(&words);
+        self.note(effects, |journal| journal.stream(&words));
     }
 
     /// A fence costs the device more than most streams do: it comes only where somebody waits, and now and then.
@@ -341,9 +369,9 @@ impl State {
                 Work::Attach(..) => {}
             }
         }
-        if self.life == Life::New {
+        if self.life == Life::New || self.left {
             effects.push(Effect::Finish);
-        } else {
+        } else if !self.leaving {
             effects.push(Effect::Control(ContextCommand::Destroy));
         }
         self.life = Life::Closing;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use virgld_protocol::errno::Errno;
-use virgld_protocol::message::context::Submit;
-use virgld_protocol::message::ctrlq::{Blame, ContextCommand, DebugName, STREAM_OFFSET};
+use virgld_protocol::message::ctrlq::{Blame, ContextCommand, DebugName};
 use virgld_protocol::message::scheme::ContextNotice;
 use virgld_runtime::Time;
 
@@ -38,8 +37,6 @@ pub(crate) struct Survival {
     under_way: usize,
     /// The scheme knows that the journal is of no use.
     told: bool,
-    words: Vec<u32>,
-    bytes: Vec<u8>,
 }
 
 impl State {
@@ -52,8 +49,6 @@ impl State {
             replay: None,
             under_way: 0,
             told: false,
-            words: Vec::new(),
-            bytes: Vec::new(),
         };
         let mut state = Self::default();
         state.survival = Some(survival);
@@ -79,23 +74,9 @@ impl State {
         }
     }
 
-    pub(crate) fn note_stream(&mut self, submit: &Submit, effects: &mut Vec<Effect>) {
-        let Some(survival) = self.survival.as_mut().filter(|it| it.journal.broken().is_none()) else {
-            return;
-        };
-        let (mut bytes, mut words) =
-            (std::mem::take(&mut survival.bytes), std::mem::take(&mut survival.words));
-        bytes.resize(submit.length as usize, 0);
-        // The scheme has seen to it that the stream is as long as it says.
-        let read = submit.stream.as_ref().map(|stream| stream.read(STREAM_OFFSET, &mut bytes));
-        words.clear();
-        if matches!(read, Some(Ok(()))) {
-            words.extend(bytes.chunks_exact(4).map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]])));
-        }
-        self.note(effects, |journal| journal.stream(&words));
-        if let Some(survival) = &mut self.survival {
-            (survival.bytes, survival.words) = (bytes, words);
-        }
+    /// Whether there is a journal that is of use.
+    pub(crate) fn is_journaled(&self) -> bool {
+        self.survival.as_ref().is_some_and(|survival| survival.journal.broken().is_none())
     }
 
     /// Whether the context is being made anew.

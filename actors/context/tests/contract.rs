@@ -6,9 +6,14 @@ use virgld_protocol::client::Box3d;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{ResourceId, Serial};
 use virgld_protocol::message::context::{Request, Submit};
-use virgld_protocol::message::ctrlq::{Blame, ContextCommand, ContextEvent, DebugName, Transfer};
+use virgld_protocol::message::ctrlq::{
+    Blame, ContextCommand, ContextEvent, DebugName, STREAM_OFFSET, Transfer,
+};
 use virgld_protocol::message::scheme::{ContextNotice, Reached};
+use virgld_protocol::virgl::{ObjectKind, Verb, head};
 use virgld_runtime::Time;
+use virgld_runtime::dma::{DmaPool, SizeClass};
+use virgld_runtime::memory::HeapMemory;
 
 const START: Time = Time(0);
 const LOST: ContextEvent = ContextEvent::Lost { blame: Blame::Sole };
@@ -74,6 +79,130 @@ fn work_behind_a_held_submit_waits_in_order() {
     assert!(seen.is_empty());
     let seen = run(&mut state, vec![Request::Release { serial: Serial(1), result: Ok(()) }]);
     assert_eq!(seen, ["submit 1", "detach 4", "detached 4", "submit 2"]);
+}
+
+const LENT: ResourceId = ResourceId(4);
+
+/// A context that may name a buffer of another's.
+fn borrower() -> State {
+    let mut state = live();
+    let attach = Request::Attach { resource: LENT, backing: None, borrowed: true };
+    assert_eq!(run(&mut state, vec![attach]), ["attach 4"]);
+    state
+}
+
+/// A submit of these words.
+fn stream(serial: u64, held: bool, words: &[u32]) -> Request {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let size = STREAM_OFFSET + bytes.len();
+    let mut pool =
+        DmaPool::new(HeapMemory::new(size), 0, 0, &[SizeClass { size, count: 1 }]).expect("it fits");
+    let slice = pool.take(size).expect("it is free");
+    slice.write(STREAM_OFFSET, &bytes).expect("it fits");
+    let length = u32::try_from(bytes.len()).expect("it is short");
+    Request::Submit(Submit {
+        stream: Some(slice),
+        length,
+        ring: None,
+        serial: Serial(serial),
+        held,
+        fenced: true,
+    })
+}
+
+/// Words that make a view of a resource.
+fn view(resource: u32) -> [u32; 7] {
+    [head(Verb::CREATE_OBJECT, ObjectKind::SAMPLER_VIEW.0, 6), 9, resource, 0, 0, 0, 0]
+}
+
+fn copy(resource: u32) -> [u32; 14] {
+    let mut words = [0; 14];
+    (words[0], words[6]) = (head(Verb::RESOURCE_COPY_REGION, 0, 13), resource);
+    words
+}
+
+const REVOKE: Request = Request::Revoke { resource: LENT };
+
+#[test]
+fn a_buffer_that_is_revoked_is_detached_and_a_context_that_has_nothing_of_it_goes_on() {
+    let mut state = borrower();
+    run(&mut state, vec![stream(1, false, &copy(4)), stream(2, false, &view(5))]);
+    assert_eq!(run(&mut state, vec![REVOKE, submit(3, false)]), ["detach 4", "detached 4", "submit 3"]);
+    // It is another's number by now.
+    assert_eq!(run(&mut state, vec![REVOKE]), ["detached 4"]);
+}
+
+#[test]
+fn a_context_that_has_something_of_what_is_revoked_leaves_the_device_and_its_file_is_told() {
+    let detach = || Request::Detach { resource: LENT };
+    let destroy = [head(Verb::DESTROY_OBJECT, ObjectKind::SAMPLER_VIEW.0, 1), 9];
+    for before in [vec![], vec![detach()], vec![stream(2, false, &destroy), detach()]] {
+        let mut state = borrower();
+        run(&mut state, vec![stream(1, false, &view(4))]);
+        run(&mut state, before);
+        assert_eq!(run(&mut state, vec![REVOKE]), ["destroy", "Scheme(Expelled)", "lost", "detached 4"]);
+        assert_eq!(run(&mut state, vec![submit(9, false)]), ["completed 9 false through 0"]);
+        assert!(
+            hear(&mut state, START, completed(1))[0].starts_with("completed 1 true"),
+            "what the device had"
+        );
+        assert_eq!(hear(&mut state, START, LOST), [""; 0]);
+    }
+}
+
+#[test]
+fn a_context_that_has_left_the_device_leaves_it_once() {
+    for left_before_it_closes in [true, false] {
+        let mut state = borrower();
+        run(&mut state, vec![stream(1, false, &view(4)), REVOKE]);
+        let mut seen = Vec::new();
+        if left_before_it_closes {
+            seen.extend(hear(&mut state, START, ContextEvent::Destroyed));
+            assert_eq!(seen, [""; 0]);
+        }
+        seen.extend(run(&mut state, vec![Request::Close]));
+        if !left_before_it_closes {
+            seen.extend(hear(&mut state, START, ContextEvent::Destroyed));
+        }
+        seen.sort();
+        assert_eq!(seen, ["ended", "finish"]);
+    }
+}
+
+#[test]
+fn what_is_revoked_is_gone_at_once_whatever_waits() {
+    // Its streams so far, and whether those that wait name what is revoked.
+    for (waiting, named) in [(copy(4), true), (copy(5), false)] {
+        let mut state = borrower();
+        let detach = Request::Detach { resource: LENT };
+        assert!(run(&mut state, vec![stream(1, true, &[]), stream(2, false, &waiting), detach]).is_empty());
+        let seen = run(&mut state, vec![REVOKE]);
+        if named {
+            assert_eq!(seen, ["destroy", "Scheme(Expelled)", "lost", "detached 4"]);
+        } else {
+            assert_eq!(seen, ["detach 4", "detached 4"]);
+            let release = Request::Release { serial: Serial(1), result: Ok(()) };
+            assert_eq!(run(&mut state, vec![release]), ["submit 1", "submit 2"], "it was detached already");
+        }
+    }
+}
+
+#[test]
+fn what_is_attached_only_later_is_not_attached_once_it_was_revoked() {
+    let mut state = live();
+    let attach = Request::Attach { resource: LENT, backing: None, borrowed: true };
+    assert_eq!(run(&mut state, vec![submit(1, true), attach, REVOKE]), ["detached 4"]);
+    let release = Request::Release { serial: Serial(1), result: Ok(()) };
+    assert_eq!(run(&mut state, vec![release]), ["submit 1"]);
+}
+
+#[test]
+fn a_number_that_is_another_buffers_says_nothing_of_the_one_before() {
+    let mut state = borrower();
+    let (detach, forget) = (Request::Detach { resource: LENT }, Request::Forget { resource: LENT });
+    run(&mut state, vec![stream(1, false, &view(4)), detach, forget]);
+    let attach = Request::Attach { resource: LENT, backing: None, borrowed: true };
+    assert_eq!(run(&mut state, vec![attach, REVOKE]), ["attach 4", "detach 4", "detached 4"]);
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Desk {
             let region = Region { id: RegionId(1), memory, address: None };
             Backing { region, offset: 0, length: bytes.len() as u64, isolated: false, device: None }
         });
-        self.ask(Request::Attach { resource: ResourceId(resource), backing });
+        self.ask(Request::Attach { resource: ResourceId(resource), backing, borrowed: false });
     }
 
     fn stream(&mut self, words: &[u32]) {

@@ -1,7 +1,7 @@
 //! Who pays for what: the charges of an open file, and of the user whose files they are.
 
 use virgld_protocol::ids::{FileId, UserId};
-use virgld_protocol::message::resource::Backing;
+use virgld_protocol::message::resource::{Backing, Place};
 
 use crate::state::State;
 
@@ -16,6 +16,8 @@ pub struct Quota {
     pub resources: usize,
     /// Of these, buffers with memory of their own: each costs the daemon a descriptor.
     pub isolated: usize,
+    /// Bytes that the daemon keeps besides, for what the device cannot reach.
+    pub copied_bytes: u64,
 }
 
 /// What is charged.
@@ -25,12 +27,13 @@ pub(crate) struct Charge {
     pub(crate) isolated_bytes: u64,
     pub(crate) resources: usize,
     pub(crate) isolated: usize,
+    pub(crate) copied_bytes: u64,
 }
 
 impl Charge {
     /// For the memory of one backing.
     pub(crate) fn memory(bytes: u64, isolated: bool) -> Self {
-        let own = Self { bytes, isolated_bytes: bytes, resources: 0, isolated: 1 };
+        let own = Self { bytes, isolated_bytes: bytes, isolated: 1, ..Self::default() };
         if isolated { own } else { Self { bytes, ..Self::default() } }
     }
 
@@ -39,12 +42,19 @@ impl Charge {
         Self { isolated_bytes: bytes, isolated: 1, ..Self::default() }
     }
 
+    /// For the copies of a backing that the device cannot reach. All count from the beginning, though the last is made when
+    /// the backing is mapped: that cannot fail for want of memory.
+    fn copies(bytes: u64) -> Self {
+        Self { copied_bytes: bytes * COPIES, ..Self::default() }
+    }
+
     pub(crate) fn and_a_resource(self) -> Self {
         Self { resources: self.resources + 1, ..self }
     }
 
     fn of(backing: &Backing) -> Self {
-        Self::memory(backing.length, backing.isolated)
+        let copies = backing.device.as_ref().map_or(Self::default(), |_| Self::copies(backing.length));
+        Self::memory(backing.length, backing.isolated).plus(copies)
     }
 
     fn plus(self, other: Self) -> Self {
@@ -53,6 +63,7 @@ impl Charge {
             isolated_bytes: self.isolated_bytes.saturating_add(other.isolated_bytes),
             resources: self.resources + other.resources,
             isolated: self.isolated + other.isolated,
+            copied_bytes: self.copied_bytes.saturating_add(other.copied_bytes),
         }
     }
 
@@ -62,6 +73,7 @@ impl Charge {
             isolated_bytes: self.isolated_bytes - other.isolated_bytes,
             resources: self.resources - other.resources,
             isolated: self.isolated - other.isolated,
+            copied_bytes: self.copied_bytes - other.copied_bytes,
         }
     }
 
@@ -70,7 +82,16 @@ impl Charge {
             && self.isolated_bytes <= quota.isolated_bytes
             && self.resources <= quota.resources
             && self.isolated <= quota.isolated
+            && self.copied_bytes <= quota.copied_bytes
     }
+}
+
+/// Of what the device cannot reach, besides the client's own memory: what the device has, and what both had last.
+const COPIES: u64 = 2;
+
+/// Bytes that the daemon keeps besides a backing's own.
+pub(crate) fn copied(backing: &Backing) -> u64 {
+    Charge::of(backing).copied_bytes
 }
 
 impl State {
@@ -98,6 +119,21 @@ impl State {
                 self.users.remove(&user);
             }
         }
+    }
+
+    /// Charges for the copies of so many bytes, and finds a place at the device for them.
+    pub(crate) fn take_place(&mut self, owner: FileId, bytes: u64) -> Option<Place> {
+        if !self.charge(owner, Charge::copies(bytes)) {
+            return None;
+        }
+        let found = self.overflow.as_mut().and_then(|overflow| {
+            let offset = overflow.take(bytes)?.start;
+            Some(Place { region: overflow.region.clone(), offset })
+        });
+        if found.is_none() {
+            self.discharge(owner, Charge::copies(bytes));
+        }
+        found
     }
 
     pub(crate) fn discharge_memory(&mut self, owner: FileId, backing: &Backing) {

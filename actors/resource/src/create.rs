@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::ResourceCommand;
-use virgld_protocol::message::resource::{Backing, Notice, Place, Shape};
+use virgld_protocol::message::resource::{Backing, Notice, Shape};
 use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::Region;
 
@@ -68,8 +68,9 @@ impl State {
         self.accept(Order { token, owner, shape, bytes, shareable }, effects);
     }
 
-    pub(crate) fn create_in_arena(&mut self, order: Order, effects: &mut Vec<Effect>) {
-        let Some(account) = self.owners.get_mut(&order.owner) else { return };
+    /// Makes a resource in its owner's arena, now or when that is there. False if it waits for memory instead.
+    pub(crate) fn create_in_arena(&mut self, order: Order, effects: &mut Vec<Effect>) -> bool {
+        let Some(account) = self.owners.get_mut(&order.owner) else { return true };
         match &mut account.arena {
             Arena::Opening(queue) => {
                 let first = queue.is_empty();
@@ -82,22 +83,35 @@ impl State {
                     let bytes = self.limits.arena_bytes;
                     self.open(Waiting::Arena(owner), bytes, false, effects);
                 }
+                true
             }
-            Arena::Open(arena) => match arena.take(order.bytes) {
-                Some(range) => {
-                    let region = arena.region.clone();
-                    match self.placed(region, range.start, order.bytes, false) {
-                        Ok(backing) => self.made(order, backing, effects),
-                        Err(errno) => {
-                            self.return_range(order.owner, range);
-                            self.give_up(&order, errno, effects);
-                        }
-                    }
-                }
-                None => self.give_up(&order, Errno::ENOMEM, effects),
-            },
-            Arena::Refused => self.give_up(&order, Errno::ENOMEM, effects),
+            Arena::Open(arena) => {
+                let Some(range) = arena.take(order.bytes) else { return self.lack_room(order, effects) };
+                let region = arena.region.clone();
+                let Some(backing) = self.placed(order.owner, region, range.start, order.bytes, false) else {
+                    self.return_range(order.owner, range);
+                    return self.lack_room(order, effects);
+                };
+                self.made(order, backing, effects);
+                true
+            }
+            Arena::Refused => {
+                self.give_up(&order, Errno::ENOMEM, effects);
+                true
+            }
         }
+    }
+
+    /// There is no memory for a resource: it waits if the device is about to let go of some, and comes to nothing if not.
+    /// False if it waits.
+    fn lack_room(&mut self, order: Order, effects: &mut Vec<Effect>) -> bool {
+        if !self.is_catching_up(order.owner) {
+            self.give_up(&order, Errno::ENOMEM, effects);
+            return true;
+        }
+        self.uncharge(&order);
+        self.put_back(order);
+        false
     }
 
     /// Asks for a region.
@@ -124,12 +138,12 @@ impl State {
         self.regions += 1;
         match waiting {
             Waiting::Arena(owner) => self.arena_opened(owner, region, effects),
-            Waiting::Create(order) => match self.placed(region.clone(), 0, order.bytes, true) {
-                Ok(backing) => self.made(order, backing, effects),
-                Err(errno) => {
+            Waiting::Create(order) => match self.placed(order.owner, region.clone(), 0, order.bytes, true) {
+                Some(backing) => self.made(order, backing, effects),
+                None => {
                     self.close_region(region.id, effects);
                     self.unaccount(&order);
-                    self.give_up(&order, errno, effects);
+                    self.lack_room(order, effects);
                 }
             },
             Waiting::Isolate(token, resource) => self.isolate_in(token, resource, region, effects),
@@ -147,16 +161,19 @@ impl State {
     }
 
     /// Memory in a region, and a place at the device for it if the device cannot reach the region.
-    fn placed(&mut self, region: Region, offset: u64, length: u64, isolated: bool) -> Result<Backing, Errno> {
+    fn placed(
+        &mut self,
+        owner: FileId,
+        region: Region,
+        offset: u64,
+        length: u64,
+        isolated: bool,
+    ) -> Option<Backing> {
         let device = match region.address {
             Some(_) => None,
-            None => {
-                let overflow = self.overflow.as_mut().ok_or(Errno::ENOMEM)?;
-                let range = overflow.take(length).ok_or(Errno::ENOMEM)?;
-                Some(Place { region: overflow.region.clone(), offset: range.start })
-            }
+            None => Some(self.take_place(owner, length)?),
         };
-        Ok(Backing { region, offset, length, isolated, device })
+        Some(Backing { region, offset, length, isolated, device })
     }
 
     pub(crate) fn region_refused(&mut self, token: Token, effects: &mut Vec<Effect>) {
@@ -171,7 +188,7 @@ impl State {
             Waiting::Create(order) => {
                 self.unaccount(&order);
                 // Not shareable then, but it can be drawn to.
-                self.create_in_arena(order, effects);
+                let _settled = self.create_in_arena(order, effects);
             }
             Waiting::Overflow => {}
             Waiting::Isolate(token, resource) | Waiting::Move(token, resource) => {
@@ -196,7 +213,7 @@ impl State {
         let Arena::Opening(queue) = std::mem::replace(&mut account.arena, arena) else { return };
         for token in queue {
             if let Some(Waiting::InArena(order)) = self.waiting.remove(&token) {
-                self.create_in_arena(order, effects);
+                let _settled = self.create_in_arena(order, effects);
             }
         }
         self.settle_owner(owner, effects);
@@ -251,8 +268,12 @@ impl State {
         }
     }
 
-    fn give_up(&mut self, order: &Order, errno: Errno, effects: &mut Vec<Effect>) {
+    fn uncharge(&mut self, order: &Order) {
         self.discharge(order.owner, Charge::memory(order.bytes, false).and_a_resource());
+    }
+
+    fn give_up(&mut self, order: &Order, errno: Errno, effects: &mut Vec<Effect>) {
+        self.uncharge(order);
         refuse(order.token, errno, effects);
         self.settle_owner(order.owner, effects);
     }
@@ -319,16 +340,14 @@ impl State {
     /// Moves a resource's memory into a region.
     fn move_to(&mut self, token: Token, resource: ResourceId, region: Region, effects: &mut Vec<Effect>) {
         let id = region.id;
-        let Some(length) = self.record(resource).filter(|it| !it.released).map(|it| it.backing.length) else {
+        let moving = self.record(resource).filter(|it| !it.released).map(|it| (it.owner, it.backing.length));
+        let Some((owner, length)) = moving else {
             self.close_region(id, effects);
             return refuse(token, Errno::ENOENT, effects);
         };
-        let backing = match self.placed(region, 0, length, true) {
-            Ok(backing) => backing,
-            Err(errno) => {
-                self.close_region(id, effects);
-                return self.give_up_move(token, resource, errno, effects);
-            }
+        let Some(backing) = self.placed(owner, region, 0, length, true) else {
+            self.close_region(id, effects);
+            return self.give_up_move(token, resource, Errno::ENOMEM, effects);
         };
         let Some(record) = key(resource).and_then(|key| self.records.get_mut(key)) else { return };
         copy_contents(&record.backing, &backing);

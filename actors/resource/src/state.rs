@@ -12,7 +12,7 @@ use virgld_protocol::message::resource::{Backing, Notice, ReadBack, Report, Requ
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
 use virgld_runtime::link::Region;
 
-use crate::account::{Charge, Quota};
+use crate::account::{Charge, Quota, copied};
 use crate::arena::{Arena, OpenArena, in_memory};
 use crate::capsets::Capsets;
 use crate::create::{Order, Waiting};
@@ -49,8 +49,20 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let file = Quota { bytes: 2 << 30, isolated_bytes: 1 << 30, resources: 65_536, isolated: 1024 };
-        let user = Quota { bytes: 8 << 30, isolated_bytes: 4 << 30, resources: 262_144, isolated: 4096 };
+        let file = Quota {
+            bytes: 2 << 30,
+            isolated_bytes: 1 << 30,
+            resources: 65_536,
+            isolated: 1024,
+            copied_bytes: 1 << 30,
+        };
+        let user = Quota {
+            bytes: 8 << 30,
+            isolated_bytes: 4 << 30,
+            resources: 262_144,
+            isolated: 4096,
+            copied_bytes: 4 << 30,
+        };
         Self { arena_bytes: 1 << 30, file, user, overflow_bytes: 4 << 30 }
     }
 }
@@ -171,6 +183,7 @@ impl State {
             resource: number(key),
             owner: record.owner,
             bytes: record.backing.length,
+            copied_bytes: record.before.iter().chain([&record.backing]).map(copied).sum(),
             released: record.released,
         });
         Report { resources: resources.collect(), regions: self.regions, live: self.live().collect() }

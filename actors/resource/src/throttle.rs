@@ -40,12 +40,15 @@ impl State {
         while let Some(account) = self.owners.get_mut(&owner)
             && let Some(order) = account.orders.pop_front()
         {
-            let catching_up = self.up && account.leaving != Leaving::default();
-            if catching_up && account.leaving.is_much() {
-                return account.orders.push_front(order);
+            let much = account.leaving.is_much();
+            let catching_up = self.is_catching_up(owner);
+            if catching_up && much {
+                return self.put_back(order);
             }
             if self.charge(owner, Charge::memory(order.bytes, order.shareable).and_a_resource()) {
-                self.carry_out(order, effects);
+                if !self.carry_out(order, effects) {
+                    return;
+                }
             } else if catching_up {
                 // There will be room.
                 return self.put_back(order);
@@ -70,17 +73,23 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, order: Order, effects: &mut Vec<Effect>) {
-        if order.shareable {
-            let bytes = order.bytes;
-            // Places at the device are kept for arenas: without one, this buffer's bytes are copied.
-            self.open(Waiting::Create(order), bytes, true, effects);
-        } else {
-            self.create_in_arena(order, effects);
-        }
+    /// Whether the device is about to let go of some of an owner's.
+    pub(crate) fn is_catching_up(&self, owner: FileId) -> bool {
+        self.up && self.owners.get(&owner).is_some_and(|account| account.leaving != Leaving::default())
     }
 
-    fn put_back(&mut self, order: Order) {
+    /// False if it waits for memory.
+    fn carry_out(&mut self, order: Order, effects: &mut Vec<Effect>) -> bool {
+        if !order.shareable {
+            return self.create_in_arena(order, effects);
+        }
+        let bytes = order.bytes;
+        // Places at the device are kept for arenas: without one, this buffer's bytes are copied.
+        self.open(Waiting::Create(order), bytes, true, effects);
+        true
+    }
+
+    pub(crate) fn put_back(&mut self, order: Order) {
         if let Some(account) = self.owners.get_mut(&order.owner) {
             account.orders.push_front(order);
         }

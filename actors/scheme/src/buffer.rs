@@ -16,6 +16,8 @@ pub(crate) struct Buffer {
     pub(crate) backing: Backing,
     /// Files that name it, and contexts that may still.
     pub(crate) holders: Vec<FileId>,
+    /// Files that did not make it, and whose contexts could name it at some time: they may have views of it and the like.
+    pub(crate) borrowers: Vec<FileId>,
     /// Files that name it no more, but whose contexts may have work under way that does.
     pub(crate) leaving: Vec<FileId>,
     /// What it is.
@@ -46,6 +48,15 @@ impl Buffer {
     }
 }
 
+/// How a file comes to name a buffer no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// It closed its handle: its context finishes what it has under way.
+    Closed,
+    /// The handle was taken away.
+    Revoked,
+}
+
 impl State {
     pub(crate) fn info(&mut self, file: FileId, call: &Call) -> Result<Outcome, Refusal> {
         let asked = call.parse::<ResourceInfo>()?.fixed;
@@ -63,7 +74,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
         let handle = call.parse::<GemClose>()?.fixed.handle;
-        self.close_handle(file, handle, effects)?;
+        self.close_handle(file, handle, Parting::Closed, effects)?;
         Ok(Outcome::Answer(Reply::empty()))
     }
 
@@ -72,6 +83,7 @@ impl State {
         &mut self,
         file: FileId,
         handle: u32,
+        parting: Parting,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         // Linux says EINVAL here, not ENOENT.
@@ -86,21 +98,39 @@ impl State {
             buffer.last_uses.extend(under_way);
         }
         let attached = entry.rights.contains(Rights::EXECUTE);
-        self.leave(file, entry.resource, attached, effects);
+        self.leave(file, entry.resource, attached, parting, effects);
         Ok(())
     }
 
     /// A file names a buffer no more. Its context may have work under way that does: the buffer goes when that
     /// is on its way to the device, where everything happens in order.
-    fn leave(&mut self, file: FileId, resource: ResourceId, attached: bool, effects: &mut Vec<Effect>) {
+    fn leave(
+        &mut self,
+        file: FileId,
+        resource: ResourceId,
+        attached: bool,
+        parting: Parting,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(buffer) = self.buffers.get_mut(&resource) else { return };
         buffer.holders.retain(|holder| *holder != file);
         let has_context = self.files.get(&file).is_some_and(|file| file.context.is_open());
         if has_context && attached {
             buffer.leaving.push(file);
-            effects.push(Effect::Context(file, context::Request::Detach { resource }));
+            let request = match parting {
+                Parting::Closed => context::Request::Detach { resource },
+                Parting::Revoked => context::Request::Revoke { resource },
+            };
+            effects.push(Effect::Context(file, request));
         } else {
             self.release_if_unnamed(resource, effects);
+        }
+    }
+
+    /// Tells the context of a file something, if there is one.
+    pub(crate) fn tell_context(&self, id: FileId, what: context::Request, effects: &mut Vec<Effect>) {
+        if self.files.get(&id).is_some_and(|file| file.context.is_open()) {
+            effects.push(Effect::Context(id, what));
         }
     }
 
@@ -134,7 +164,10 @@ impl State {
             Some(export) => effects.push(Effect::Door(Command::WatchExport { export })),
             None => {
                 self.distant.remove(&resource);
-                self.buffers.remove(&resource);
+                let borrowers = self.buffers.remove(&resource).map(|buffer| buffer.borrowers);
+                for borrower in borrowers.unwrap_or_default() {
+                    self.tell_context(borrower, context::Request::Forget { resource }, effects);
+                }
                 effects.push(Effect::Resource(Request::Release { resource }));
             }
         }

@@ -12,7 +12,7 @@ use virgld_protocol::message::{display, resource};
 use virgld_protocol::rights::Rights;
 use zerocopy::FromBytes;
 
-use crate::file::GlContext;
+use crate::file::{File, GlContext, Origin};
 use crate::state::{Effect, Outcome, State};
 
 /// As many rings as Linux allows (`MAX_RINGS`).
@@ -54,8 +54,7 @@ impl State {
         effects.push(Effect::StartContext(id));
         effects.push(Effect::Context(id, Request::Open { name, capset }));
         for resource in resources {
-            let attach = self.attach(resource);
-            effects.push(Effect::Context(id, attach));
+            self.attach(id, resource, effects);
         }
         Ok(())
     }
@@ -139,10 +138,22 @@ impl State {
         }
     }
 
-    /// Lets a context name a buffer.
-    pub(crate) fn attach(&self, resource: ResourceId) -> Request {
-        let buffer = self.buffers.get(&resource).filter(|_| self.limits.journals);
-        Request::Attach { resource, backing: buffer.map(|buffer| buffer.backing.clone()) }
+    pub(crate) fn context_expelled(&mut self, id: FileId) {
+        if let Some(file) = self.files.get_mut(&id) {
+            file.expelled = true;
+        }
+    }
+
+    /// Lets the context of a file name a buffer.
+    pub(crate) fn attach(&mut self, id: FileId, resource: ResourceId, effects: &mut Vec<Effect>) {
+        let own = |file: &File| file.entry_of(resource).is_some_and(|entry| entry.origin == Origin::Own);
+        let borrowed = !self.files.get(&id).is_some_and(own);
+        let Some(buffer) = self.buffers.get_mut(&resource) else { return };
+        if borrowed && !buffer.borrowers.contains(&id) {
+            buffer.borrowers.push(id);
+        }
+        let backing = self.limits.journals.then(|| buffer.backing.clone());
+        effects.push(Effect::Context(id, Request::Attach { resource, backing, borrowed }));
     }
 
     /// The device was lost, and the file's context is made anew on the next. What was under way has failed: queries
@@ -209,6 +220,9 @@ impl State {
                 buffer.holders.retain(|holder| *holder != id);
             }
             self.release_if_unnamed(resource, effects);
+        }
+        for buffer in self.buffers.values_mut() {
+            buffer.borrowers.retain(|borrower| *borrower != id);
         }
         // Each was detached before the context ended, whether that was heard of or not.
         self.drop_all(id, effects);

@@ -177,6 +177,7 @@ impl State {
         let buffer = Buffer {
             backing,
             holders: vec![id],
+            borrowers: Vec::new(),
             leaving: Vec::new(),
             framebuffers: 0,
             last_uses: Vec::new(),
@@ -190,7 +191,7 @@ impl State {
         };
         self.buffers.insert(resource, buffer);
         if has_context {
-            effects.push(Effect::Context(id, self.attach(resource)));
+            self.attach(id, resource, effects);
         }
         answer(token, Ok(Outcome::Answer(reply)), effects);
     }

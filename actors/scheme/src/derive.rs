@@ -7,12 +7,13 @@
 use virgld_protocol::client::Reply;
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::ids::{FileId, ResourceId, Token};
-use virgld_protocol::message::display;
 use virgld_protocol::message::door::Command;
 use virgld_protocol::message::resource::Request;
+use virgld_protocol::message::{context, display};
 use virgld_protocol::rights::Rights;
 use virgld_runtime::Time;
 
+use crate::buffer::Parting;
 use crate::create::Awaited;
 use crate::file::Origin;
 use crate::state::{Caller, Effect, Outcome, State};
@@ -59,8 +60,16 @@ impl State {
             return Ok(Outcome::Answer(Reply::empty()));
         };
         let others: Vec<FileId> = buffer.holders.iter().copied().filter(|holder| *holder != id).collect();
+        // Also of those that have closed their handle the contexts may have something of it.
+        let former = std::mem::take(&mut buffer.borrowers).into_iter().filter(|it| !others.contains(it));
+        let former: Vec<FileId> = former.collect();
         let export = buffer.export.take();
-        if export.is_none() && others.is_empty() && buffer.framebuffers == 0 && self.shown.is_empty() {
+        if export.is_none()
+            && others.is_empty()
+            && former.is_empty()
+            && buffer.framebuffers == 0
+            && self.shown.is_empty()
+        {
             // Nobody ever got anything, or all of it is gone.
             return Ok(Outcome::Answer(Reply::empty()));
         }
@@ -74,6 +83,9 @@ impl State {
         for other in others {
             self.take_away(other, resource, effects);
         }
+        for borrower in former {
+            self.tell_context(borrower, context::Request::Revoke { resource }, effects);
+        }
         self.shown.values_mut().filter(|call| call.file != id).for_each(|call| call.revoked = true);
         effects.push(Effect::Display(display::Request::Revoked { resource, maker: id }));
         if !isolated {
@@ -85,10 +97,10 @@ impl State {
         Ok(Outcome::Later)
     }
 
-    /// A file loses its handle for a buffer, as if it had closed it.
+    /// A file loses its handle for a buffer.
     fn take_away(&mut self, id: FileId, resource: ResourceId, effects: &mut Vec<Effect>) {
         let Some(handle) = self.files.get(&id).and_then(|file| file.handle_of(resource)) else { return };
         // It has just been found.
-        let _ = self.close_handle(id, handle.0, effects);
+        let _ = self.close_handle(id, handle.0, Parting::Revoked, effects);
     }
 }

@@ -7,6 +7,7 @@ use virgld_protocol::ids::{FileId, Handle};
 use virgld_protocol::message::ctrlq::Surface;
 use virgld_protocol::message::resource::{Request, Shape};
 
+use crate::buffer::Parting;
 use crate::create::Awaited;
 use crate::map::Mapping;
 use crate::state::{Caller, Effect, Outcome, State};
@@ -49,7 +50,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
         let asked = call.parse::<DestroyDumb>()?.fixed;
-        self.close_handle(file, asked.handle, effects)?;
+        self.close_handle(file, asked.handle, Parting::Closed, effects)?;
         Ok(Outcome::Answer(Reply::empty()))
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct File {
     pub(crate) context: GlContext,
     /// The device lost the context, or went with it: what the file draws comes to nothing.
     pub(crate) lost: bool,
+    /// It left the device, since it had something of a buffer that was revoked.
+    pub(crate) expelled: bool,
     /// How many devices the context has outlived.
     pub(crate) revivals: u32,
     /// Why it would not outlive another, though it was to.
@@ -95,6 +97,7 @@ impl File {
             credentials,
             context: GlContext::None,
             lost: false,
+            expelled: false,
             revivals: 0,
             unjournaled: None,
             entries: Slab::new(),

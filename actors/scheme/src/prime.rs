@@ -75,7 +75,7 @@ impl State {
                 buffer.holders.push(id);
             }
             if usable {
-                effects.push(Effect::Context(id, self.attach(resource)));
+                self.attach(id, resource, effects);
             }
         }
         let fixed = PrimeFdToHandle { handle: handle.0, ..asked };

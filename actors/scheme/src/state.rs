@@ -206,6 +206,7 @@ impl State {
             }
             ContextNotice::Reached(reached) => self.reached(file, reached, effects),
             ContextNotice::Detached { resource } => self.dropped(file, resource, effects),
+            ContextNotice::Expelled => self.context_expelled(file),
             ContextNotice::Lost => self.context_lost(file),
             ContextNotice::Revived => self.context_revived(file),
             ContextNotice::Unjournaled { why } => self.context_unjournaled(file, why),
@@ -234,6 +235,7 @@ impl State {
             credentials: file.credentials,
             context: file.context.is_open(),
             lost: file.lost,
+            expelled: file.expelled,
             revivals: file.revivals,
             unjournaled: file.unjournaled,
             handles: file.handles(),

@@ -61,9 +61,10 @@ impl State {
             return Err(OUTSIDE);
         }
         self.file(id)?.with_rights(asked.handle, right)?.last_use = serial;
-        if asked.to_host {
-            self.push(resource);
-        } else {
+        // Also what is about to be overwritten: or what the device writes would count as unchanged where it is what both sides
+        // had last, and not come back.
+        self.push(resource);
+        if !asked.to_host {
             self.pull_after(id, serial, resource);
             self.end_query(id, resource);
         }

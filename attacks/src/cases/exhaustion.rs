@@ -2,10 +2,10 @@
 
 use rustix::io::Errno;
 use virgld_protocol::channel::SERVICE_FENCES;
-use virgld_protocol::client::{ResourceCreate, SyncobjCreate, SyncobjHandleToFd};
+use virgld_protocol::client::{GemClose, ResourceCreate, SyncobjCreate, SyncobjHandleToFd};
 use zerocopy::IntoBytes;
 
-use super::{Case, must_refuse, room_again};
+use super::{Case, must, must_refuse, room_again};
 use crate::picture::{Picture, SHARED};
 use crate::victim::Victim;
 use crate::wire::{Client, Door, Failed, Outcome};
@@ -13,6 +13,7 @@ use crate::wire::{Client, Door, Failed, Outcome};
 pub(super) const CASES: &[(&str, Case)] = &[
     ("quota-of-memory", memory),
     ("quota-of-shareable-buffers", shareable),
+    ("quota-of-copied-memory", copied),
     ("quota-of-fences", fences),
     ("quota-of-shared-syncobjs", shared_syncobjs),
     ("connection-flood", connections),
@@ -77,6 +78,32 @@ fn shareable(door: &Door, victim: &mut Victim) -> Outcome<String> {
     let (count, error, _) = until_refused(5000, Errno::NOMEM, || create(&mut client, 4096, SHARED))?;
     others_go_on(door, victim)?;
     Ok(format!("{count} buffers with memory of their own, then {error}; others go on"))
+}
+
+/// The device has 32 places for regions at most: what finds none is kept three times, and two of these are the daemon's.
+fn copied(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    const PLACES: usize = 32;
+    const LARGE: u32 = 32 << 20;
+    let mut client = door.open()?;
+    // Its arena has a place at the device.
+    create(&mut client, 4096, 0)?;
+    for _ in 0..PLACES {
+        create(&mut client, 4096, SHARED)?;
+    }
+    let (count, error, large) = until_refused(64, Errno::NOMEM, || create(&mut client, LARGE, SHARED))?;
+    // Its quota of shareable buffers alone would allow for twice as many.
+    must("it is refused for another reason", count * LARGE as usize <= 1 << 29)?;
+    create(&mut client, LARGE, 0)?;
+    others_go_on(door, victim)?;
+    let mut other = door.open()?;
+    create(&mut other, LARGE, SHARED)?;
+    for handle in large {
+        client.ioctl(&GemClose { handle, pad: 0 }, &[])?;
+    }
+    create(&mut client, LARGE, SHARED)?;
+    Ok(format!(
+        "{count} buffers of 32 MiB that are copied, then {error}; what needs no copies is made, others go on"
+    ))
 }
 
 fn fences(door: &Door, victim: &mut Victim) -> Outcome<String> {

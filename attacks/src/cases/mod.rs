@@ -11,6 +11,7 @@ mod screens;
 mod sharing;
 mod strangers;
 mod streams;
+mod views;
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
         handles::CASES,
         memory::CASES,
         sharing::CASES,
+        views::CASES,
         streams::CASES,
         screens::CASES,
         channel::CASES,

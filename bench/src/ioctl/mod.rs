@@ -13,9 +13,9 @@ use virgld_protocol::client::{
     Box3d, GemClose, GetCap, ResourceCreate, TransferFromHost, TransferToHost, Wait, cap,
 };
 
-use crate::case::{self, DEPTH, DEVICE_CASES, Shape};
+use crate::case::{self, DEPTH, DEVICE_CASES, MAPPED_CASES, Shape};
 use crate::player::Player;
-use node::Node;
+use node::{Mapping, Node};
 pub(crate) use screen::Screen;
 
 /// An open render node, with resources for transfers.
@@ -23,6 +23,10 @@ pub(crate) struct Ioctls {
     node: Node,
     small: u32,
     large: u32,
+    /// The memory of both, from the first case on that maps them. Who maps nothing has nothing copied.
+    mapped: Option<[Mapping; 2]>,
+    /// What is written next.
+    value: u8,
 }
 
 impl Ioctls {
@@ -30,7 +34,7 @@ impl Ioctls {
     pub(crate) fn open() -> Verdict<Self> {
         let node = Node::open(NODE).map_err(|error| Stop::failed(format!("cannot open {NODE}: {error}")))?;
         let (small, large) = (create(&node, Shape::SMALL)?, create(&node, Shape::LARGE)?);
-        Ok(Self { node, small, large })
+        Ok(Self { node, small, large, mapped: None, value: 0 })
     }
 
     /// Submits, and waits for the fence.
@@ -79,6 +83,39 @@ impl Ioctls {
         self.wait(bo_handle)
     }
 
+    fn map(&mut self) -> Verdict<&mut [Mapping; 2]> {
+        if self.mapped.is_none() {
+            let map = |handle, shape: Shape| self.node.map(handle, shape.bytes as usize);
+            self.mapped = Some([map(self.small, Shape::SMALL)?, map(self.large, Shape::LARGE)?]);
+        }
+        self.value = self.value.wrapping_add(1);
+        self.mapped.as_mut().ok_or_else(|| Stop::failed("nothing is mapped"))
+    }
+
+    fn mapped_wait(&mut self) -> Verdict {
+        self.map()?;
+        self.node.submit(&[self.large])?;
+        self.wait(self.large)
+    }
+
+    fn mapped_upload(&mut self) -> Verdict {
+        let value = self.value;
+        let [_, large] = self.map()?;
+        large.fill(value);
+        self.upload()
+    }
+
+    fn mapped_download(&mut self, into: &mut [u8]) -> Verdict {
+        let value = self.value;
+        let [small, _] = self.map()?;
+        small.fill(value);
+        self.download()?;
+        let [small, _] = self.map()?;
+        small.read(into);
+        // Nothing was drawn there.
+        ensure(into.iter().all(|byte| *byte == 0), || "the texture is not what it was".into())
+    }
+
     fn wait(&self, handle: u32) -> Verdict {
         Ok(self.node.call(&mut Wait { handle, flags: 0 })?)
     }
@@ -90,7 +127,7 @@ impl Player for Ioctls {
     }
 
     fn measure(&mut self, case: &str, seconds: f64) -> Verdict<Figures> {
-        let known = DEVICE_CASES.into_iter().find(|known| known.name == case);
+        let known = DEVICE_CASES.into_iter().chain(MAPPED_CASES).find(|known| known.name == case);
         let unit = known.ok_or_else(|| Stop::failed(format!("no case {case}")))?.unit;
         let mut sampler = Sampler::new(seconds);
         match case {
@@ -112,6 +149,12 @@ impl Player for Ioctls {
             }
             case::FROM_HOST => sampler.latency(|| self.download())?,
             case::TO_HOST => sampler.latency(|| self.upload())?,
+            case::MAPPED_WAIT => sampler.latency(|| self.mapped_wait())?,
+            case::MAPPED_TO_HOST => sampler.latency(|| self.mapped_upload())?,
+            case::MAPPED_FROM_HOST => {
+                let mut texels = vec![0; Shape::SMALL.bytes as usize];
+                sampler.latency(|| self.mapped_download(&mut texels))?;
+            }
             _ => return Err(Stop::skipped("no ioctl does that")),
         }
         sampler.figures(unit)

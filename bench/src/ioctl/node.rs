@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use virgld_protocol::client::kms::EventVblank;
-use virgld_protocol::client::{DRM_TYPE, Execbuffer, ExecbufferFlags, Ioctl, MAX_FIXED};
+use virgld_protocol::client::{DRM_TYPE, Execbuffer, ExecbufferFlags, Ioctl, MAX_FIXED, Map};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An open DRM file.
@@ -88,6 +88,21 @@ impl Node {
         Ok(unsafe { OwnedFd::from_raw_fd(fence) })
     }
 
+    /// MAP, and the memory that it tells of.
+    pub(super) fn map(&self, handle: u32, bytes: usize) -> io::Result<Mapping> {
+        let mut asked = Map { handle, ..Map::default() };
+        self.call(&mut asked)?;
+        let offset = libc::off_t::try_from(asked.offset).map_err(|_| ErrorKind::InvalidData)?;
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping, wherever there is room, touches nothing that exists.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, flags, self.0.as_raw_fd(), offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapping { start: start.cast(), bytes })
+    }
+
     fn execbuffer(&self, flags: ExecbufferFlags, buffers: &[u32]) -> io::Result<i32> {
         let num_bo_handles = u32::try_from(buffers.len()).map_err(|_| ErrorKind::InvalidInput)?;
         let mut call = ExecbufferCall {
@@ -122,6 +137,28 @@ impl Node {
                 return Err(error);
             }
         }
+    }
+}
+
+/// A buffer's memory. It stays mapped as long as the program runs.
+pub(super) struct Mapping {
+    start: *mut u8,
+    bytes: usize,
+}
+
+impl Mapping {
+    /// Writes one value everywhere.
+    pub(super) fn fill(&mut self, value: u8) {
+        // SAFETY: these bytes were mapped for writing and are never unmapped. No reference to them exists: daemon and
+        // device may write there too.
+        unsafe { self.start.write_bytes(value, self.bytes) };
+    }
+
+    /// Copies everything out.
+    pub(super) fn read(&self, into: &mut [u8]) {
+        let bytes = into.len().min(self.bytes);
+        // SAFETY: as above, for reading; `into` has as many bytes and is nobody else's.
+        unsafe { self.start.copy_to_nonoverlapping(into.as_mut_ptr(), bytes) };
     }
 }
 

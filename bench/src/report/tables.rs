@@ -25,12 +25,16 @@ pub(super) fn ground(results: &Results) -> String {
 pub(super) fn of(results: &Results) -> Vec<Table> {
     let mut clients: Vec<usize> = gl_rows(results).map(|row| row.clients).collect();
     clients.dedup();
-    let survival = gl_rows(results).any(|row| row.median(Side::Surviving).is_some());
-    let gl = clients
-        .into_iter()
-        .map(|clients| if survival { surviving(results, clients) } else { gl(results, clients) });
-    let all =
-        [below_gl(results), screens(results)].into_iter().chain(gl).chain([beside(results), memory(results)]);
+    let measured = |side: &Side| results.rows.iter().any(|row| row.median(*side).is_some());
+    let gl = clients.into_iter().map(|clients| match VARIANTS.into_iter().find(measured) {
+        Some(variant) => beside_itself(results, Level::Gl, clients, variant),
+        None => gl(results, clients),
+    });
+    let below = match VARIANTS.into_iter().find(measured) {
+        Some(variant) => beside_itself(results, Level::Device, 1, variant),
+        None => below_gl(results),
+    };
+    let all = [below, screens(results)].into_iter().chain(gl).chain([beside(results), memory(results)]);
     all.filter(|table| !table.rows.is_empty()).collect()
 }
 
@@ -89,18 +93,24 @@ fn gl(results: &Results, clients: usize) -> Table {
     }
 }
 
-fn surviving(results: &Results, clients: usize) -> Table {
-    let rows = gl_rows(results).filter(|row| row.clients == clients);
+/// virgld beside another that was started otherwise.
+fn beside_itself(results: &Results, level: Level, clients: usize, variant: Side) -> Table {
+    let rows = results.rows.iter().filter(|row| row.level == level && row.clients == clients);
     let line = |row: &Row| {
-        let sides = [Side::Virgld, Side::Surviving].map(|side| cell(row, side));
-        let speed = ratio(row.speed(Side::Surviving, Side::Virgld));
+        let sides = [Side::Virgld, variant].map(|side| cell(row, side));
+        let speed = ratio(row.speed(variant, Side::Virgld));
         [name(row)].into_iter().chain(sides).chain([speed]).collect()
     };
+    let (what, head) = match variant {
+        Side::Surviving => ("contexts that outlive their device", "virgld --survive"),
+        _ => ("memory that the device cannot reach", "virgld --regions 1"),
+    };
+    let on = if level == Level::Gl { "GL" } else { "Below GL," };
     Table {
-        title: format!("GL with contexts that outlive their device, {clients} at once"),
+        title: format!("{on} with {what}, {clients} at once"),
         legend: "Least / median / most over the rounds, and the 99th percentile. \
-                 Speed is how many times as fast it is with --survive: less than 1.00 is slower.",
-        head: vec!["case", "virgld", "virgld --survive", "speed by virgld's"],
+                 Speed is how many times as fast the second is: less than 1.00 is slower.",
+        head: vec!["case", "virgld", head, "speed by virgld's"],
         rows: rows.map(line).collect(),
     }
 }
@@ -118,6 +128,9 @@ fn beside(results: &Results) -> Table {
         rows: rows.map(line).collect(),
     }
 }
+
+/// Sides that virgld alone is compared with.
+const VARIANTS: [Side; 2] = [Side::Surviving, Side::Copying];
 
 const HEAD: [&str; 8] = [
     "case",

@@ -80,6 +80,10 @@ pub(crate) struct Device {
     /// Render node that the device process draws with; without one it draws in software.
     #[arg(long, value_name = "NODE")]
     pub(crate) render_node: Option<PathBuf>,
+    /// Give the device process at most so many regions of clients' memory, though it has room for more: what is in others
+    /// is copied. For tests of that; the first holds the copies.
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) regions: Option<u8>,
     /// Do without 3D: dumb buffers, modes and pointers as ever, and no GL. The device process is started without it and
     /// sends the pixels that it shows (`virgld screenshot --sent`). Not with a PCI device.
     #[arg(long, conflicts_with_all = ["render_node", "rebind"])]

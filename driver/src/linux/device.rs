@@ -144,7 +144,9 @@ impl Device {
 
     fn setup(&self, monitor: &Monitor) -> DeviceSetup {
         let gpu_features = if self.no_3d { GPU_FEATURES & !gpu_feature::VIRGL } else { GPU_FEATURES };
-        DeviceSetup { gpu_features, monitor: monitor.clone(), ..DeviceSetup::default() }
+        let usual = DeviceSetup::default();
+        let most_places = self.regions.map_or(usual.most_places, usize::from);
+        DeviceSetup { gpu_features, monitor: monitor.clone(), most_places, ..usual }
     }
 }
 

@@ -65,6 +65,7 @@ struct Client {
     shareable_bytes: u64,
     resources: usize,
     shareable_resources: usize,
+    copied_bytes: u64,
     syncobjs: usize,
     processes: usize,
     calls_in_flight: usize,
@@ -84,6 +85,7 @@ struct User {
     shareable_bytes: u64,
     resources: usize,
     shareable_resources: usize,
+    copied_bytes: u64,
     contexts: usize,
     syncobjs: usize,
     shared_syncobjs: usize,
@@ -101,6 +103,7 @@ impl Default for Client {
             shareable_bytes: resource.isolated_bytes,
             resources: resource.resources,
             shareable_resources: resource.isolated,
+            copied_bytes: resource.copied_bytes,
             syncobjs: virgld_scheme::Limits::default().syncobjs,
             processes: door.processes,
             calls_in_flight: door.calls_in_flight,
@@ -124,6 +127,7 @@ impl Default for User {
             shareable_bytes: resource.isolated_bytes,
             resources: resource.resources,
             shareable_resources: resource.isolated,
+            copied_bytes: resource.copied_bytes,
             contexts: scheme.contexts,
             syncobjs: scheme.syncobjs,
             shared_syncobjs: scheme.exported_syncobjs,
@@ -181,12 +185,14 @@ impl Policy {
             isolated_bytes: client.shareable_bytes,
             resources: client.resources,
             isolated: client.shareable_resources,
+            copied_bytes: client.copied_bytes,
         };
         let user = virgld_resource::Quota {
             bytes: user.bytes,
             isolated_bytes: user.shareable_bytes,
             resources: user.resources,
             isolated: user.shareable_resources,
+            copied_bytes: user.copied_bytes,
         };
         virgld_resource::Limits { file, user, ..virgld_resource::Limits::default() }
     }

@@ -32,7 +32,11 @@ pub(crate) struct Report {
     pub(crate) resources: usize,
     /// Bytes of memory behind them.
     pub(crate) resource_bytes: u64,
-    /// Regions of memory that the device can reach, but for its queues.
+    /// Those that the device cannot reach, of which copies are kept.
+    pub(crate) copied_resources: usize,
+    /// Bytes of these copies.
+    pub(crate) copied_bytes: u64,
+    /// Regions of clients' memory, whether the device can reach them or not.
     pub(crate) regions: usize,
     /// Buffers that a file names or that are exported.
     pub(crate) buffers: usize,
@@ -162,6 +166,8 @@ pub(crate) struct Client {
     pub(crate) context: bool,
     /// The device has lost the GL context.
     pub(crate) lost: bool,
+    /// That was because it had something of a buffer that was revoked.
+    pub(crate) expelled: bool,
     /// How many devices the GL context has outlived.
     pub(crate) revivals: u32,
     /// Why it would not outlive another, though it was to.
@@ -172,6 +178,8 @@ pub(crate) struct Client {
     pub(crate) syncobjs: usize,
     /// Bytes of memory behind its resources.
     pub(crate) bytes: u64,
+    /// Bytes of copies that the daemon keeps of what the device cannot reach.
+    pub(crate) copied_bytes: u64,
     /// Calls that failed after they were accepted.
     pub(crate) errors: u64,
 }
@@ -230,6 +238,8 @@ impl Accounts {
             journals: journals.map(|it| Journals { bytes: it.used(), bound: it.total() }),
             resources: resource.resources.len(),
             resource_bytes: resource.resources.iter().map(|it| it.bytes).sum(),
+            copied_resources: resource.resources.iter().filter(|it| it.copied_bytes > 0).count(),
+            copied_bytes: resource.resources.iter().map(|it| it.copied_bytes).sum(),
             regions: resource.regions,
             buffers: scheme.buffers,
             syncobjs: scheme.syncobjs,
@@ -349,7 +359,7 @@ impl fmt::Display for Display {
 }
 
 fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
-    let owned = resources.resources.iter().filter(|it| it.owner == file.file);
+    let owned = || resources.resources.iter().filter(|it| it.owner == file.file);
     Client {
         file: file.file.0,
         pid: file.credentials.pid,
@@ -360,12 +370,14 @@ fn client(file: &scheme::FileReport, resources: &resource::Report) -> Client {
         },
         context: file.context,
         lost: file.lost,
+        expelled: file.expelled,
         revivals: file.revivals,
         unjournaled: file.unjournaled.map(Into::into),
         handles: file.handles,
         derived: file.derived,
         syncobjs: file.syncobjs,
-        bytes: owned.map(|it| it.bytes).sum(),
+        bytes: owned().map(|it| it.bytes).sum(),
+        copied_bytes: owned().map(|it| it.copied_bytes).sum(),
         errors: file.errors,
     }
 }
@@ -417,7 +429,9 @@ impl fmt::Display for Report {
             device.lost_interrupts
         )?;
         let total = mebibytes(self.resource_bytes);
-        writeln!(to, "resources  {}, {total:.1} MiB in {} regions", self.resources, self.regions)?;
+        let (copied, copies) = (self.copied_resources, mebibytes(self.copied_bytes));
+        write!(to, "resources  {}, {total:.1} MiB in {} regions", self.resources, self.regions)?;
+        writeln!(to, "; {copied} the device cannot reach, {copies:.1} MiB of copies")?;
         writeln!(to, "fences     {} pending; {} synchronisation objects", self.fences, self.syncobjs)?;
         writeln!(
             to,
@@ -456,6 +470,12 @@ impl fmt::Display for Report {
                     (false, false) => "",
                 }
             )?;
+            if client.expelled {
+                writeln!(to, "    its GL context had views or the like of a buffer that was revoked")?;
+            }
+            if client.copied_bytes > 0 {
+                writeln!(to, "    {:.1} MiB of copies are kept for it", mebibytes(client.copied_bytes))?;
+            }
             if client.revivals > 0 {
                 writeln!(to, "    its GL context has outlived {} devices", client.revivals)?;
             }

@@ -130,6 +130,9 @@ fn device_arguments(device: &Device) -> Vec<OsString> {
     if device.rebind {
         arguments.push(OsString::from("--rebind"));
     }
+    if let Some(regions) = device.regions {
+        arguments.extend([OsString::from("--regions"), regions.to_string().into()]);
+    }
     if device.no_3d {
         arguments.push(OsString::from("--no-3d"));
     }

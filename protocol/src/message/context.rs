@@ -22,6 +22,8 @@ words!(Message {
     "Scheme.Open" => Self::Scheme(Request::Open { .. }),
     "Scheme.Attach" => Self::Scheme(Request::Attach { .. }),
     "Scheme.Detach" => Self::Scheme(Request::Detach { .. }),
+    "Scheme.Revoke" => Self::Scheme(Request::Revoke { .. }),
+    "Scheme.Forget" => Self::Scheme(Request::Forget { .. }),
     "Scheme.Skip" => Self::Scheme(Request::Skip { .. }),
     "Scheme.Submit" => Self::Scheme(Request::Submit(_)),
     "Scheme.Transfer" => Self::Scheme(Request::Transfer(_)),
@@ -68,9 +70,22 @@ pub enum Request {
         resource: ResourceId,
         /// Where its bytes lie, for a context that keeps a journal.
         backing: Option<Backing>,
+        /// Whether another made it, who may revoke it.
+        borrowed: bool,
     },
     /// No longer, once all earlier work is on its way; answered by [`super::scheme::ContextNotice::Detached`].
     Detach {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// No longer, and at once: whoever made the resource takes it back. A context that has views of it, or surfaces, or
+    /// bindings, leaves the device ([`super::scheme::ContextNotice::Expelled`]). Answered as [`Request::Detach`] is.
+    Revoke {
+        /// Which.
+        resource: ResourceId,
+    },
+    /// A resource that was borrowed is no more.
+    Forget {
         /// Which.
         resource: ResourceId,
     },

@@ -496,6 +496,26 @@ pub struct CapsetInfo {
 }
 
 /// What a context may say; its badge is the context's number.
+///
+/// It has no word for resources or for screens, nor for which context it means.
+///
+/// ```compile_fail,E0308
+/// # use virgld_protocol::message::ctrlq::{ContextCommands, ResourceCommand};
+/// # use virgld_runtime::Cap;
+/// fn about_resources(own: &Cap<ContextCommands>, command: ResourceCommand) { let _ = own.send(command); }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use virgld_protocol::message::ctrlq::{ContextCommands, DisplayCommand};
+/// # use virgld_runtime::Cap;
+/// fn about_screens(own: &Cap<ContextCommands>, command: DisplayCommand) { let _ = own.send(command); }
+/// ```
+///
+/// ```compile_fail,E0559
+/// # use virgld_protocol::ids::{ContextId, ResourceId};
+/// # use virgld_protocol::message::ctrlq::ContextCommand;
+/// fn for_another() -> ContextCommand { ContextCommand::Attach { context: ContextId(7), resource: ResourceId(1) } }
+/// ```
 pub struct ContextCommands;
 
 impl Interface for ContextCommands {

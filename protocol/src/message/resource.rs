@@ -231,6 +231,8 @@ pub struct ResourceReport {
     pub owner: FileId,
     /// Bytes of memory behind it.
     pub bytes: u64,
+    /// Bytes that the daemon keeps besides, as the device cannot reach those.
+    pub copied_bytes: u64,
     /// Whether it only waits for the device to forget it.
     pub released: bool,
 }

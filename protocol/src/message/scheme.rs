@@ -40,6 +40,7 @@ words!(Message {
     "Context.Completed" => Self::Context(ContextNotice::Completed { .. }),
     "Context.Reached" => Self::Context(ContextNotice::Reached(_)),
     "Context.Detached" => Self::Context(ContextNotice::Detached { .. }),
+    "Context.Expelled" => Self::Context(ContextNotice::Expelled),
     "Context.Lost" => Self::Context(ContextNotice::Lost),
     "Context.Revived" => Self::Context(ContextNotice::Revived),
     "Context.Unjournaled" => Self::Context(ContextNotice::Unjournaled { .. }),
@@ -262,6 +263,8 @@ pub enum ContextNotice {
         /// Which.
         resource: ResourceId,
     },
+    /// The context leaves the device, since it had something of a buffer that was revoked. It is lost, as is told next.
+    Expelled,
     /// The context was lost: its work fails from now on.
     Lost,
     /// The device was lost, and the context is being made anew on the next: what was under way has failed, what comes is
@@ -330,6 +333,8 @@ pub struct FileReport {
     pub context: bool,
     /// Whether the device has lost that: what the file draws comes to nothing.
     pub lost: bool,
+    /// Whether that was because it had something of a buffer that was revoked.
+    pub expelled: bool,
     /// How many devices its context has outlived.
     pub revivals: u32,
     /// Why it would not outlive another, though it was to.

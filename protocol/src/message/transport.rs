@@ -106,6 +106,15 @@ pub struct Report {
 }
 
 /// One command for the device: given up until it comes back as [`Event::Returned`].
+///
+/// ```compile_fail,E0382
+/// # use virgld_protocol::message::transport::{ControlQueue, Publish};
+/// # use virgld_runtime::Cap;
+/// fn keep_what_the_device_has(transport: &Cap<ControlQueue>, publish: Publish) {
+///     let _ = transport.send(publish);
+///     let _ = publish.slice.write(0, &[1]);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Publish {
     /// The queue's index.

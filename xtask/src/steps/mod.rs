@@ -149,7 +149,12 @@ const STEPS: &[Step] = &[
         session::run,
         "Weston on card0 and without a screen: four clients, each seen and gone; one that is killed; a second is refused",
     ),
-    step("many", GL, many::run, "sixteen programs at once, pixels checked"),
+    step(
+        "many",
+        GL,
+        many::run,
+        "sixteen programs at once, pixels checked; the same where the device has no room for their memory",
+    ),
     step("isolated", GL, isolated::run, "programs with a device process of their own, at once"),
     step(
         "attacks",

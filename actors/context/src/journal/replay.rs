@@ -11,7 +11,7 @@ use virgld_protocol::virgl::{Verb, head};
 
 use super::contents::{Piece, Source};
 use super::sub::{Key, SubContext};
-use super::{Journal, TRANSFER_WORDS, names_resource};
+use super::{Journal, TRANSFER_WORDS};
 
 /// Words of a stream, unless one command is longer.
 const STREAM_WORDS: usize = 12 << 10;
@@ -187,7 +187,7 @@ impl Journal {
     }
 
     fn can_be(&self, object: &super::sub::Object) -> bool {
-        let resource = names_resource(object.kind).map(|index| object.commands.get(1 + index).copied());
+        let resource = object.kind.names_resource().map(|index| object.commands.get(1 + index).copied());
         resource.is_none_or(|resource| resource.is_some_and(|resource| self.has(resource)))
     }
 

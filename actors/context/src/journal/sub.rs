@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use virgld_protocol::virgl::{Command, ObjectKind, Verb, head};
 
-use super::{ENTRY, names_resource};
+use super::ENTRY;
 
 /// What a sub-context has.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl SubContext {
     /// The resource that an object is a window on.
     pub(super) fn resource_of(&self, handle: u32) -> Option<u32> {
         let object = self.objects.get(&handle)?;
-        object.commands.get(1 + names_resource(object.kind)?).copied()
+        object.commands.get(1 + object.kind.names_resource()?).copied()
     }
 
     /// Notes a command of those that make objects and state.

@@ -17,8 +17,20 @@ use virgld_runtime::memory::HeapMemory;
 
 pub(crate) const PAGE: u64 = 4096;
 pub(crate) fn limits() -> Limits {
-    let file = Quota { bytes: 16 * PAGE, isolated_bytes: 3 * PAGE, resources: 5, isolated: 3 };
-    let user = Quota { bytes: 20 * PAGE, isolated_bytes: 6 * PAGE, resources: 8, isolated: 6 };
+    let file = Quota {
+        bytes: 16 * PAGE,
+        isolated_bytes: 3 * PAGE,
+        resources: 5,
+        isolated: 3,
+        copied_bytes: 4 * PAGE,
+    };
+    let user = Quota {
+        bytes: 20 * PAGE,
+        isolated_bytes: 6 * PAGE,
+        resources: 8,
+        isolated: 6,
+        copied_bytes: 6 * PAGE,
+    };
     Limits { arena_bytes: 4 * PAGE, file, user, overflow_bytes: 2 * PAGE }
 }
 
@@ -171,6 +183,12 @@ impl Desk {
         self.answers.iter().find(|(it, _)| *it == token).map(|(_, result)| *result)
     }
 
+    /// Bytes of copies that an owner pays for.
+    pub(crate) fn copied(&self, owner: FileId) -> u64 {
+        let report = self.state.report();
+        report.resources.iter().filter(|it| it.owner == owner).map(|it| it.copied_bytes).sum()
+    }
+
     /// Whether no request waits.
     pub(crate) fn is_quiet(&self) -> bool {
         self.asked.is_empty()
@@ -276,7 +294,10 @@ impl Desk {
             let own = || live.iter().filter(|held| held.owner == owner);
             let isolated = own().filter(|held| held.backing.isolated).map(|held| held.backing.length);
             assert!(own().count() <= self.limits.file.resources, "too many resources");
+            let copied =
+                own().filter(|held| held.backing.device.is_some()).map(|held| 2 * held.backing.length);
             assert!(isolated.sum::<u64>() <= self.limits.file.isolated_bytes, "too much memory of its own");
+            assert!(copied.sum::<u64>() <= self.limits.file.copied_bytes, "too many copies");
         }
     }
 }

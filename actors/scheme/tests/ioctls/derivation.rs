@@ -9,6 +9,8 @@ use virgld_protocol::ids::FileId;
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::ExportKey;
 use virgld_protocol::rights::Rights;
+use virgld_protocol::virgl::{ObjectKind, Verb, head};
+use virgld_testkit::door::Submission;
 use zerocopy::IntoBytes;
 
 use crate::setup::{Desk, SHARED};
@@ -120,6 +122,55 @@ fn revoking_takes_handles_descriptors_and_memory_away_from_all_others() {
     desk.go();
     desk.system.door.drop_export(second);
     desk.end(&[]);
+}
+
+/// What the importer does with a buffer, and whether it then has something of it.
+fn look_at(resource: u32) -> [(Vec<u32>, bool); 3] {
+    let view = vec![head(Verb::CREATE_OBJECT, ObjectKind::SAMPLER_VIEW.0, 6), 9, resource, 0, 0, 0, 0];
+    let mut copy = vec![head(Verb::RESOURCE_COPY_REGION, 0, 13)];
+    copy.extend([0, 0, 0, 0, 0, resource, 0, 0, 0, 0, 0, 0, 0]);
+    let uniform = vec![head(Verb::SET_UNIFORM_BUFFER, 0, 5), 0, 0, 0, 16, resource];
+    [(view, true), (uniform, true), (copy, false)]
+}
+
+#[test]
+fn a_context_that_has_something_of_a_revoked_buffer_is_lost_also_if_its_handle_is_closed() {
+    for closed in [false, true] {
+        for (index, own) in [false, true].into_iter().enumerate() {
+            for which in 0..look_at(0).len() {
+                let mut desk = Desk::new();
+                let (maker, other) = (desk.open(), desk.open());
+                let (handle, resource) = desk.create(maker, SHARED);
+                let (_, theirs) = desk.create(other, 0);
+                let export = desk.export(maker, handle).unwrap();
+                let imported = desk.import(other, export).unwrap();
+                // What is made of a buffer of its own is its own affair.
+                let named = if own { theirs } else { resource };
+                let (words, keeps) = look_at(named).into_iter().nth(which).unwrap();
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                desk.submit(other, &Submission { stream: &bytes, ..Submission::default() });
+                if closed {
+                    let close = GemClose { handle: imported, pad: 0 };
+                    assert_eq!(desk.ask(other, &close, &[]).errno(), None);
+                }
+                desk.finish();
+                let contexts = desk.system.device.host().contexts();
+                assert_eq!(desk.revoke(maker, handle), None);
+                desk.finish();
+                let lost = keeps && !own;
+                let report = desk.system.report().unwrap();
+                let told = report.scheme.files.iter().find(|it| it.file == other).unwrap();
+                assert_eq!((told.lost, told.expelled), (lost, lost), "{which} {index} {closed}");
+                let gone = contexts - desk.system.device.host().contexts();
+                assert_eq!(gone, usize::from(lost), "on the device");
+                desk.system.door.close(maker);
+                desk.system.door.close(other);
+                desk.go();
+                desk.system.door.drop_export(export);
+                desk.end(&[]);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

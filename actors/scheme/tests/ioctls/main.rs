@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test, helpers included: clippy knows only the functions marked so")]
 
 mod capabilities;
+mod copies;
 mod derivation;
 mod ends;
 mod fences;

@@ -107,11 +107,13 @@ fn chosen(input: &mut Input<'_>, last: u64) -> Serial {
 }
 
 fn request(input: &mut Input<'_>, serial: Serial) -> Request {
-    match input.below(8) {
-        0 => Request::Attach { resource: resource(input), backing: None },
+    match input.below(10) {
+        0 => Request::Attach { resource: resource(input), backing: None, borrowed: input.flag() },
         1 => Request::Detach { resource: resource(input) },
         2 => Request::Skip { serial },
         3 => Request::Transfer(transfer(input, serial)),
+        4 => Request::Revoke { resource: resource(input) },
+        5 => Request::Forget { resource: resource(input) },
         _ => Request::Submit(Submit {
             stream: None,
             length: input.number(),

@@ -32,8 +32,20 @@ struct Desk {
 /// Requests are answered once, a number is nobody else's while somebody holds it, and a region is closed once.
 pub(in crate::targets) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let file = Quota { bytes: 16 * PAGE, isolated_bytes: 3 * PAGE, resources: 5, isolated: 3 };
-    let user = Quota { bytes: 20 * PAGE, isolated_bytes: 6 * PAGE, resources: 8, isolated: 6 };
+    let file = Quota {
+        bytes: 16 * PAGE,
+        isolated_bytes: 3 * PAGE,
+        resources: 5,
+        isolated: 3,
+        copied_bytes: 4 * PAGE,
+    };
+    let user = Quota {
+        bytes: 20 * PAGE,
+        isolated_bytes: 6 * PAGE,
+        resources: 8,
+        isolated: 6,
+        copied_bytes: 6 * PAGE,
+    };
     let limits = Limits { arena_bytes: 4 * PAGE, file, user, overflow_bytes: 2 * PAGE };
     let mut desk = Desk {
         state: State::new(limits),

@@ -227,11 +227,12 @@ fn about_resources(input: &mut Input<'_>) -> Notice {
 fn about_context(input: &mut Input<'_>) -> ContextNotice {
     let serial = Serial(u64::from(input.byte()));
     let reached = Reached { executed: serial, complete: Serial(u64::from(input.byte()).min(serial.0)) };
-    match input.below(6) {
+    match input.below(7) {
         0..=1 => ContextNotice::Completed { serial, result: outcome(input), reached },
         2 => ContextNotice::Reached(reached),
         3 => ContextNotice::Detached { resource: number(input) },
         4 => ContextNotice::Lost,
+        5 => ContextNotice::Expelled,
         _ => ContextNotice::Ended,
     }
 }

@@ -51,7 +51,9 @@ pub struct DeviceSetup {
     pub display: (u32, u32),
     /// Where pixels go that the device sends.
     pub monitor: Monitor,
-    /// How many of the device's places for memory are kept for regions that must have an address.
+    /// How many of the device's places for memory are used at most, besides that of the queues.
+    pub most_places: usize,
+    /// How many of these places are kept for regions that must have an address.
     pub reserved_places: usize,
     /// How long the device may take for each step of the handshake. SET_FEATURES starts the renderer, which
     /// took 33 to 236 ms with llvmpipe on an idle machine.
@@ -67,6 +69,7 @@ impl Default for DeviceSetup {
             cursor_entries: 16,
             display: (1280, 800),
             monitor: Monitor::default(),
+            most_places: usize::MAX,
             reserved_places: 4,
             step_deadline: Duration::from_secs(10),
         }
@@ -142,7 +145,7 @@ fn establish(
         offset: layout.commands.start,
         size: layout.commands.len(),
     };
-    let regions = Regions::new(agreed.places, setup.reserved_places);
+    let regions = Regions::new(agreed.places.min(setup.most_places), setup.reserved_places);
     let parts =
         Parts { socket, display, queues, commands, regions, features: agreed.features, configuration };
     VhostUserLink::new(parts, registrar, sink)
