@@ -1,6 +1,7 @@
 //! Making resources, and finding memory for them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
@@ -83,21 +84,35 @@ impl State {
                     self.open(Waiting::Arena(owner), bytes, false, effects);
                 }
             }
-            Arena::Open(arena) => match arena.take(order.bytes) {
-                Some(range) => {
-                    let region = arena.region.clone();
-                    match self.placed(region, range.start, order.bytes, false) {
-                        Ok(backing) => self.made(order, backing, effects),
-                        Err(errno) => {
-                            self.return_range(order.owner, range);
-                            self.give_up(&order, errno, effects);
-                        }
+            Arena::Open(_) => match self.take_range(order.owner, order.bytes, effects) {
+                Some((region, range)) => match self.placed(region, range.start, order.bytes, false) {
+                    Ok(backing) => self.made(order, backing, effects),
+                    Err(errno) => {
+                        self.return_range(order.owner, range);
+                        self.give_up(&order, errno, effects);
                     }
-                }
+                },
                 None => self.give_up(&order, Errno::ENOMEM, effects),
             },
             Arena::Refused => self.give_up(&order, Errno::ENOMEM, effects),
         }
+    }
+
+    /// Takes a part of a file's arena, where there is one so long: at the worst by letting go of what is warm.
+    fn take_range(
+        &mut self,
+        owner: FileId,
+        bytes: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Option<(Region, Range<u64>)> {
+        let take = |account: &mut Owner| match &mut account.arena {
+            Arena::Open(arena) => Some((arena.region.clone(), arena.take(bytes)?)),
+            Arena::Opening(_) | Arena::Refused => None,
+        };
+        self.owners.get_mut(&owner).and_then(take).or_else(|| {
+            self.cool(owner, 0, effects);
+            self.owners.get_mut(&owner).and_then(take)
+        })
     }
 
     /// Asks for a region.
