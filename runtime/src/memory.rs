@@ -42,6 +42,11 @@ pub trait Memory: Send + Sync + Any {
         copy(self, offset, from, start, length)
     }
 
+    /// Zeroes a range and keeps its pages.
+    fn zero(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
+        self.discard(offset, length)
+    }
+
     /// Zeroes a range and gives its pages back to the system where that is possible.
     fn discard(&self, offset: usize, length: usize) -> Result<(), OutOfBounds>;
 

@@ -18,7 +18,7 @@ use crate::timeline::Timeline;
 /// A fence comes behind this many submits, though nobody waits, so that a client always learns how far it is: a
 /// door lets 64 calls of a file be under way.
 pub(crate) const UNFENCED_IN_A_ROW: u32 = 8;
-/// A fence comes this long after a submit without one, though nobody waits.
+/// A fence comes this long after the last submit without one, though nobody waits.
 pub(crate) const UNFENCED_TIME: Duration = Duration::from_millis(1);
 
 /// Something that the state wants done.
@@ -250,8 +250,9 @@ impl State {
     }
 
     fn lack_fence(&mut self, now: Time, serial: Serial, count: u32) {
-        let fresh = Unfenced { last: serial, count, deadline: now.after(UNFENCED_TIME) };
-        let lacking = self.unfenced.get_or_insert(fresh);
+        let deadline = now.after(UNFENCED_TIME);
+        let lacking = self.unfenced.get_or_insert(Unfenced { last: serial, count, deadline });
+        lacking.deadline = deadline;
         lacking.last = lacking.last.max(serial);
         lacking.count = lacking.count.max(count);
     }

@@ -276,6 +276,21 @@ fn work_that_nobody_waits_for_gets_a_fence_later() {
     assert_eq!(hear(&mut state, START, settled(2)), ["executed 2 complete 2"]);
 }
 
+/// The next submit carries it on, so that a program which goes on gets it with every ninth, and none between.
+#[test]
+fn the_fence_that_nobody_waits_for_is_put_off_while_work_comes() {
+    let mut state = live();
+    let mut effects = Vec::new();
+    state.request(START, unfenced(1), &mut effects);
+    let first = state.deadline().unwrap();
+    state.request(Time(first.0 - 1), unfenced(2), &mut effects);
+    effects.clear();
+    state.wake(first, &mut effects);
+    assert!(effects.is_empty());
+    assert_eq!(state.deadline(), Some(Time(2 * first.0 - 1)));
+    assert_eq!(wake(&mut state), ["fence behind 2"]);
+}
+
 #[test]
 fn whoever_waits_gets_a_fence_at_once() {
     let mut state = live();

@@ -1,5 +1,9 @@
 //! A client's arena: one region of memory, cut into the backings of its resources.
+//!
+//! A program that streams makes the same buffers again and again. So what comes back is not let go at once: a little of
+//! it stays warm, with its pages, and as the device sees it, for the next buffer of the same length.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use range_alloc::RangeAllocator;
@@ -8,6 +12,11 @@ use virgld_runtime::link::Region;
 
 /// Backings begin and end at pages, because clients map them.
 pub(crate) const PAGE: u64 = 4096;
+
+/// So much of an arena is warm at most.
+pub(crate) const WARM_BYTES: u64 = 1 << 20;
+/// Longer ranges never are: zeroing one would hold up others.
+const LONGEST_WARM: u64 = 256 << 10;
 
 /// Rounds up to whole pages; at least one.
 pub(crate) fn whole_pages(bytes: u64) -> Option<u64> {
@@ -43,29 +52,70 @@ pub(crate) struct OpenArena {
     pub(crate) region: Region,
     free: RangeAllocator<u64>,
     pub(crate) used: u64,
+    /// Zeroed ranges that nobody has, the last that came back last; `free` does not know of them.
+    warm: VecDeque<Range<u64>>,
+    warm_bytes: u64,
 }
 
 impl OpenArena {
     pub(crate) fn new(region: Region) -> Self {
         let bytes = region.memory.size() as u64;
-        Self { region, free: RangeAllocator::new(0..bytes), used: 0 }
+        let free = RangeAllocator::new(0..bytes);
+        Self { region, free, used: 0, warm: VecDeque::new(), warm_bytes: 0 }
     }
 
     /// A range of whole pages, zeroed, or nothing if there is none so long.
     pub(crate) fn take(&mut self, bytes: u64) -> Option<Range<u64>> {
-        let range = self.free.allocate_range(bytes).ok()?;
+        let range = match self.take_warm(bytes) {
+            Some(range) => range,
+            None => self.free.allocate_range(bytes).ok()?,
+        };
         self.used += bytes;
         Some(range)
     }
 
+    fn take_warm(&mut self, bytes: u64) -> Option<Range<u64>> {
+        let index = self.warm.iter().rposition(|range| length(range) == bytes)?;
+        self.warm_bytes -= bytes;
+        self.warm.remove(index)
+    }
+
     /// Takes a range back and zeroes it for the next.
     pub(crate) fn give_back(&mut self, range: Range<u64>) {
-        let (offset, length) = (in_memory(range.start), in_memory(range.end - range.start));
+        self.used -= length(&range);
+        self.let_go(range);
+    }
+
+    /// Takes a range back to be warm for the next, if it is not too long for that.
+    pub(crate) fn keep_warm(&mut self, range: Range<u64>) -> Result<(), Range<u64>> {
+        if length(&range) > LONGEST_WARM {
+            return Err(range);
+        }
         // The range was cut from this memory, so it lies inside.
-        let _ = self.region.memory.discard(offset, length);
-        self.used -= range.end - range.start;
+        let _ = self.region.memory.zero(in_memory(range.start), in_memory(length(&range)));
+        self.used -= length(&range);
+        self.warm_bytes += length(&range);
+        self.warm.push_back(range);
+        Ok(())
+    }
+
+    /// Lets go of the range that has been warm for longest, if more than so many bytes are. The device need not see it
+    /// any more.
+    pub(crate) fn cool(&mut self, bytes: u64) -> Option<Range<u64>> {
+        let range = if self.warm_bytes > bytes { self.warm.pop_front()? } else { return None };
+        self.warm_bytes -= length(&range);
+        self.let_go(range.clone());
+        Some(range)
+    }
+
+    fn let_go(&mut self, range: Range<u64>) {
+        let _ = self.region.memory.discard(in_memory(range.start), in_memory(length(&range)));
         self.free.free_range(range);
     }
+}
+
+fn length(range: &Range<u64>) -> u64 {
+    range.end - range.start
 }
 
 #[cfg(test)]
@@ -77,16 +127,18 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// No two holders ever share a byte, and what comes back comes out zeroed.
+        /// No two holders ever share a byte, and what comes back comes out zeroed, whichever way it comes back.
         #[test]
         fn ranges_never_overlap_and_are_zeroed(
-            steps in proptest::collection::vec((any::<bool>(), 1_u64..5, any::<prop::sample::Index>()), 1..60),
+            steps in proptest::collection::vec((0..4_u8, 1_u64..5, any::<prop::sample::Index>()), 1..60),
         ) {
             let memory = HeapMemory::new(in_memory(16 * PAGE));
             let mut arena = OpenArena::new(Region { id: RegionId(1), memory, address: Some(0) });
             let mut held: Vec<Range<u64>> = Vec::new();
-            for (take, pages, pick) in steps {
-                if take {
+            for (what, pages, pick) in steps {
+                if what == 0 {
+                    let _ = arena.cool(pages * PAGE);
+                } else if what == 1 {
                     let Some(range) = arena.take(pages * PAGE) else { continue };
                     prop_assert!(held.iter().all(|other| range.end <= other.start || other.end <= range.start));
                     let mut bytes = vec![1; in_memory(range.end - range.start)];
@@ -96,10 +148,36 @@ mod tests {
                     arena.region.memory.write(in_memory(range.start), &bytes).unwrap();
                     held.push(range);
                 } else if !held.is_empty() {
-                    arena.give_back(held.swap_remove(pick.index(held.len())));
+                    let range = held.swap_remove(pick.index(held.len()));
+                    if what == 2 {
+                        arena.give_back(range);
+                    } else {
+                        prop_assert!(arena.keep_warm(range).is_ok());
+                    }
                 }
             }
-            prop_assert_eq!(arena.used, held.iter().map(|range| range.end - range.start).sum::<u64>());
+            prop_assert_eq!(arena.used, held.iter().map(length).sum::<u64>());
+            // Nothing is lost: once all is back and cold, one can have the whole.
+            held.into_iter().for_each(|range| arena.give_back(range));
+            while arena.cool(0).is_some() {}
+            prop_assert_eq!(arena.take(16 * PAGE), Some(0..16 * PAGE));
         }
+    }
+
+    #[test]
+    fn a_warm_range_serves_the_next_of_its_length() {
+        let memory = HeapMemory::new(in_memory(1024 * PAGE));
+        let mut arena = OpenArena::new(Region { id: RegionId(1), memory, address: Some(0) });
+        let ranges: Vec<_> = [1, 2, 2, 65].map(|pages| arena.take(pages * PAGE).unwrap()).into();
+        assert_eq!(
+            arena.keep_warm(ranges[3].clone()),
+            Err(ranges[3].clone()),
+            "too long to be zeroed in place"
+        );
+        ranges[..3].iter().for_each(|range| arena.keep_warm(range.clone()).unwrap());
+        assert_eq!(arena.take(2 * PAGE), Some(ranges[2].clone()), "the last that came back");
+        assert_eq!(arena.cool(3 * PAGE), None);
+        assert_eq!(arena.cool(2 * PAGE), Some(ranges[0].clone()), "the first that came back");
+        assert_eq!((arena.cool(2 * PAGE), arena.cool(0)), (None, Some(ranges[1].clone())));
     }
 }

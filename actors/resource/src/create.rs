@@ -1,6 +1,7 @@
 //! Making resources, and finding memory for them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
@@ -85,9 +86,10 @@ impl State {
                 }
                 true
             }
-            Arena::Open(arena) => {
-                let Some(range) = arena.take(order.bytes) else { return self.lack_room(order, effects) };
-                let region = arena.region.clone();
+            Arena::Open(_) => {
+                let Some((region, range)) = self.take_range(order.owner, order.bytes, effects) else {
+                    return self.lack_room(order, effects);
+                };
                 let Some(backing) = self.placed(order.owner, region, range.start, order.bytes, false) else {
                     self.return_range(order.owner, range);
                     return self.lack_room(order, effects);
@@ -100,6 +102,23 @@ impl State {
                 true
             }
         }
+    }
+
+    /// Takes a part of a file's arena, where there is one so long: at the worst by letting go of what is warm.
+    fn take_range(
+        &mut self,
+        owner: FileId,
+        bytes: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Option<(Region, Range<u64>)> {
+        let take = |account: &mut Owner| match &mut account.arena {
+            Arena::Open(arena) => Some((arena.region.clone(), arena.take(bytes)?)),
+            Arena::Opening(_) | Arena::Refused => None,
+        };
+        self.owners.get_mut(&owner).and_then(take).or_else(|| {
+            self.cool(owner, 0, effects);
+            self.owners.get_mut(&owner).and_then(take)
+        })
     }
 
     /// There is no memory for a resource: it waits if the device is about to let go of some, and comes to nothing if not.

@@ -8,7 +8,7 @@ use virgld_protocol::message::transport::RegionRequest;
 use virgld_runtime::link::RegionId;
 
 use crate::account::Charge;
-use crate::arena::{Arena, in_memory};
+use crate::arena::{Arena, WARM_BYTES, in_memory};
 use crate::state::{Effect, Owner, State, dismiss, key, number, seen};
 
 impl State {
@@ -64,14 +64,15 @@ impl State {
     /// Gives memory back to where it came from.
     fn give_back(&mut self, owner: FileId, backing: &Backing, effects: &mut Vec<Effect>) {
         self.discharge_memory(owner, backing);
-        if self.up
-            && let Some((region, offset)) = seen(backing)
-        {
-            // Whoever has the memory next is shown to the device after this.
-            let (id, length) = (region.id, in_memory(backing.length));
-            effects.push(Effect::Region(RegionRequest::Hide { id, offset: in_memory(offset), length }));
-        }
         let range = |offset: u64| offset..offset + backing.length;
+        let in_sight = self.up && !backing.isolated && backing.device.is_none();
+        if in_sight && self.keep_warm(owner, range(backing.offset), effects) {
+            return;
+        }
+        if let Some((region, offset)) = seen(backing) {
+            // Whoever has the memory next is shown to the device after this.
+            self.hide(region.id, range(offset), effects);
+        }
         if let (Some(place), Some(overflow)) = (&backing.device, &mut self.overflow) {
             overflow.give_back(range(place.offset));
         }
@@ -79,6 +80,39 @@ impl State {
             return self.return_range(owner, range(backing.offset));
         }
         self.close_region(backing.region.id, effects);
+    }
+
+    /// Gives a part of an arena back to it, to be had again as it is. Says false where it cannot stay so.
+    fn keep_warm(&mut self, owner: FileId, range: Range<u64>, effects: &mut Vec<Effect>) -> bool {
+        let arena = self.owners.get_mut(&owner).map(|account| &mut account.arena);
+        let Some(Arena::Open(arena)) = arena else { return false };
+        let kept = arena.keep_warm(range).is_ok();
+        self.cool(owner, WARM_BYTES, effects);
+        kept
+    }
+
+    /// Lets go of what is warm in a file's arena, down to so many bytes.
+    pub(crate) fn cool(&mut self, owner: FileId, bytes: u64, effects: &mut Vec<Effect>) {
+        while let Some(Owner { arena: Arena::Open(arena), .. }) = self.owners.get_mut(&owner)
+            && let Some(range) = arena.cool(bytes)
+        {
+            let id = arena.region.id;
+            self.hide(id, range, effects);
+        }
+    }
+
+    /// The device that saw what is warm is gone.
+    pub(crate) fn cool_all(&mut self, effects: &mut Vec<Effect>) {
+        let owners: Vec<FileId> = self.owners.keys().copied().collect();
+        owners.into_iter().for_each(|owner| self.cool(owner, 0, effects));
+    }
+
+    /// Ends the device's sight of memory. One that is lost has none.
+    fn hide(&self, id: RegionId, range: Range<u64>, effects: &mut Vec<Effect>) {
+        if self.up {
+            let (offset, length) = (in_memory(range.start), in_memory(range.end - range.start));
+            effects.push(Effect::Region(RegionRequest::Hide { id, offset, length }));
+        }
     }
 
     /// Gives a part of an arena back to it.
@@ -110,6 +144,7 @@ impl State {
         if !self.owners.get(&owner).is_some_and(over) {
             return;
         }
+        self.cool(owner, 0, effects);
         if let Some(account) = self.owners.remove(&owner)
             && let Arena::Open(arena) = account.arena
         {

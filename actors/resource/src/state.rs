@@ -156,6 +156,7 @@ impl State {
             ResourceEvent::Down => {
                 self.up = false;
                 self.capsets.forget();
+                self.cool_all(effects);
                 effects.push(Effect::Scheme(Notice::DeviceDown));
                 self.all_go_on(effects);
             }

@@ -62,6 +62,9 @@ pub struct State {
     /// machine it comes when the look is over, and then finds nothing.
     unexplained: [u64; QUEUES.len()],
     urging: Urging,
+    /// Whether there is something new on the control queue since the plan was made. The device is notified of it when
+    /// the stage settles.
+    news: bool,
     /// Whether a command that somebody waited for has come back since the plan was made.
     relieved: bool,
     events: Vec<LinkEvent>,
@@ -146,7 +149,8 @@ impl State {
         };
         let Some(queue) = device.queues.get_mut(usize::from(index)) else { return };
         match queue.publish(publish) {
-            Ok(()) => self.report.cursor_commands += u64::from(index == CURSOR_QUEUE),
+            Ok(()) if index == CURSOR_QUEUE => self.report.cursor_commands += 1,
+            Ok(()) => self.news = true,
             Err(cookie) => effects.push(Effect::Queue(index, Event::Lost { cookie })),
         }
     }
@@ -312,6 +316,9 @@ impl State {
             self.urging.end(now, awaited);
         } else if awaited {
             self.urging.begin(now);
+        }
+        if std::mem::take(&mut self.news) {
+            self.urging.notified(now);
         }
         let idle = self.device.as_ref().is_none_or(|device| device.queues.iter().all(Queue::is_idle));
         self.next_poll = if idle { None } else { self.next_poll.or(Some(now.after(POLL))) };

@@ -63,6 +63,13 @@ impl Urging {
         *self = Self::default();
     }
 
+    /// The device is notified of something new: it looks at that moment, so it need not be urged soon.
+    pub(crate) fn notified(&mut self, now: Time) {
+        if let Some(Wait { next: Some(next), urges, .. }) = &mut self.wait {
+            *next = now.after(interval(*urges));
+        }
+    }
+
     /// When the device is to be notified.
     pub(crate) fn deadline(&self) -> Option<Time> {
         self.wait.as_ref()?.next
@@ -219,6 +226,21 @@ mod tests {
             urges += 1;
         }
         assert!((500..520).contains(&urges), "one every two milliseconds: {urges}");
+    }
+
+    #[test]
+    fn a_device_that_is_told_of_something_new_is_not_urged_at_once() {
+        let mut urging = Urging::default();
+        urging.notified(Time(0));
+        while urging.deadline().is_none() {
+            urging.end(Time(0), true);
+            urging.begin(Time(0));
+        }
+        let step = 200_000;
+        assert_eq!(urging.deadline(), Some(Time(step)));
+        urging.notified(Time(step / 2));
+        assert!(!urging.due(Time(step)));
+        assert!(urging.due(Time(step / 2 + step)));
     }
 
     #[test]

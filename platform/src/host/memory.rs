@@ -142,6 +142,10 @@ impl Memory for SharedMemory {
         memory::copy(self, offset, from, start, length)
     }
 
+    fn zero(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
+        self.mapping.zero(offset, length)
+    }
+
     fn discard(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
         check(offset, length, self.size())?;
         let end = offset + length;
@@ -214,6 +218,20 @@ mod tests {
         assert!(bytes[100 + 10 * 4096..].iter().all(|byte| *byte == 7));
         memory.discard(16 * 4096 - 8, 8).unwrap();
         memory.discard(0, 0).unwrap();
+    }
+
+    #[test]
+    fn zero_zeroes_the_range_alone_and_keeps_its_pages() {
+        let memory = SharedMemory::new("test", 4 * 4096).unwrap();
+        memory.write(0, &[7; 4 * 4096]).unwrap();
+        let before = fstat(memory.fd()).unwrap().st_blocks;
+        memory.zero(4096, 2 * 4096).unwrap();
+        assert_eq!(fstat(memory.fd()).unwrap().st_blocks, before);
+        let mut bytes = vec![1; 4 * 4096];
+        memory.read(0, &mut bytes).unwrap();
+        let zeroes: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == 0).collect();
+        assert!(zeroes.iter().copied().eq(4096..3 * 4096));
+        assert!(memory.zero(4096, 4 * 4096).is_err());
     }
 
     #[test]

@@ -339,6 +339,40 @@ fn numbers_and_memory_come_again_only_after_the_device_forgot_them() {
 }
 
 #[test]
+fn the_next_buffer_has_the_memory_of_the_last_as_the_device_sees_it() {
+    let mut desk = Desk::new();
+    let create = |desk: &mut Desk, pages: u64| {
+        let token = desk.create(OWNER, pages * PAGE, false);
+        desk.grant_all();
+        desk.answer(token).unwrap().unwrap()
+    };
+    let drop = |desk: &mut Desk, resource| {
+        desk.release(resource);
+        desk.forget(0);
+    };
+    let one = create(&mut desk, 2);
+    let place = desk.held[&one].backing.offset;
+    drop(&mut desk, one);
+    assert_eq!(desk.shown.len(), 1, "the device still sees it");
+    let next = create(&mut desk, 2);
+    assert_eq!((desk.held[&next].backing.offset, desk.shown.len()), (place, 1));
+    drop(&mut desk, next);
+    // It is in the way of one that is longer.
+    let long = create(&mut desk, 4);
+    assert_eq!(desk.shown.len(), 1);
+    drop(&mut desk, long);
+    assert_eq!(desk.shown.len(), 1);
+    // Another device sees none of it.
+    desk.control(ResourceEvent::Down);
+    desk.control(UP);
+    let after = create(&mut desk, 1);
+    assert_eq!(desk.shown.len(), 1);
+    drop(&mut desk, after);
+    desk.retire(OWNER);
+    assert!(desk.is_empty(), "the device sees nothing of a file that is gone");
+}
+
+#[test]
 fn what_is_made_and_released_without_a_device_is_told_to_the_next() {
     let mut desk = Desk::new();
     let token = desk.create(OWNER, 1, false);
