@@ -20,6 +20,7 @@ mod errno;
 mod event;
 mod execbuffer;
 mod fence;
+mod foreign;
 mod handles;
 mod hotplug;
 mod interpose;

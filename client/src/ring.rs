@@ -72,6 +72,8 @@ pub(crate) struct Ring {
     pub(crate) fences: Vec<(u32, OwnFd)>,
     /// Buffers in advance.
     pub(crate) stock: Stock,
+    /// Room for the handles that a submit names.
+    pub(crate) named: Vec<u32>,
 }
 
 /// Why a full ring or a sleeping daemon is no reason to wait for ever.
@@ -88,7 +90,7 @@ impl Ring {
     /// An empty ring, with `room` for buffers in advance.
     pub(crate) fn new(room: Room) -> Self {
         let (handles, fences, stock) = (Handles::default(), Vec::new(), Stock::new(room));
-        Self { tail: 0, head: 0, serial: 0, handles, fences, stock }
+        Self { tail: 0, head: 0, serial: 0, handles, fences, stock, named: Vec::new() }
     }
 
     /// The serial of the next record.

@@ -9,6 +9,7 @@ mod calls;
 mod daemon;
 mod measure;
 mod modes;
+mod pointers;
 mod program;
 mod scheme;
 mod udev;
@@ -117,6 +118,11 @@ fn a_daemon_that_dies_is_an_error_to_who_reads_events() {
     daemon.wait_for("it reads", |seen| seen.submits == 1);
     drop(daemon);
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn pointers_that_lead_nowhere_are_an_error_and_no_more() {
+    play("pointers");
 }
 
 #[test]

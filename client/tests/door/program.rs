@@ -26,6 +26,7 @@ pub(crate) fn run(scenario: &str) {
         "modes" => crate::modes::calls(),
         "events" => crate::modes::events(),
         "atomic" => crate::modes::atomic(),
+        "pointers" => crate::pointers::run(),
         "reader" => crate::modes::reader(),
         "orphan" => orphan(),
         "descriptors" => descriptors(),
