@@ -108,6 +108,9 @@ fn wait(channel: &Channel, argument: &mut Argument) -> Outcome<()> {
             return Ok(());
         }
         // Now and then the daemon is asked, which also finds out whether it is still there.
+        if channel.is_gone() {
+            return Err(Errno::EIO);
+        }
         if only_ask && !retired && known.found_busy < BUSY_IN_A_ROW {
             known.found_busy += 1;
             return Err(Errno::EBUSY);

@@ -12,6 +12,7 @@ mod modes;
 mod pointers;
 mod program;
 mod scheme;
+mod silence;
 mod udev;
 
 use std::path::Path;
@@ -31,17 +32,20 @@ fn program() {
 }
 
 fn start(directory: &Path, scenario: &str) -> Child {
+    command(directory, scenario).stdout(Stdio::null()).spawn().unwrap()
+}
+
+fn command(directory: &Path, scenario: &str) -> Command {
     let here = std::env::current_exe().unwrap();
     let library = here.with_file_name("libvirgld_drm.so");
     assert!(library.exists(), "{} was not built", library.display());
-    Command::new(here)
+    let mut command = Command::new(here);
+    command
         .args(["--exact", "program", "--nocapture"])
         .env(SCENARIO, scenario)
         .env("LD_PRELOAD", library)
-        .env("VIRGLD_DIR", directory)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+        .env("VIRGLD_DIR", directory);
+    command
 }
 
 fn play(scenario: &str) -> Daemon {

@@ -27,6 +27,8 @@ pub(crate) fn run(scenario: &str) {
         "events" => crate::modes::events(),
         "atomic" => crate::modes::atomic(),
         "pointers" => crate::pointers::run(),
+        "late" => crate::silence::late(),
+        "hung" => crate::silence::hung(),
         "reader" => crate::modes::reader(),
         "orphan" => orphan(),
         "descriptors" => descriptors(),

@@ -17,6 +17,11 @@ use zerocopy::IntoBytes;
 pub(crate) const HOLD: u32 = 0x57a1_1ed0;
 /// One that begins with this fails.
 pub(crate) const FAIL: u32 = 0xdead_0000;
+/// GET_CAP of this is not answered before GET_CAP of the next.
+pub(crate) const LATER: u64 = 1 << 40;
+pub(crate) const ANSWER: u64 = LATER + 1;
+/// GET_CAP of this has the daemon hang until it is thawed.
+pub(crate) const HANG: u64 = LATER + 2;
 /// Of buffers of this width there are no more than six.
 pub(crate) const SCARCE: u32 = 7;
 /// What MAP gives for handle 0; others follow in pages.
@@ -36,6 +41,8 @@ pub(crate) struct Seen {
     pub(crate) most_held: usize,
     pub(crate) unused_exports: u32,
     pub(crate) unused_syncobjs: u32,
+    /// Said by the test: it need not hang any longer.
+    pub(crate) thawed: bool,
 }
 
 pub(crate) struct Scheme {
@@ -45,6 +52,7 @@ pub(crate) struct Scheme {
     next_handle: u32,
     scarce: u32,
     held: Vec<Held>,
+    late: Vec<Option<Token>>,
 }
 
 struct Held {
@@ -58,7 +66,7 @@ struct Held {
 impl Scheme {
     pub(crate) fn new(door: Cap<FromScheme>, seen: Arc<Mutex<Seen>>) -> Self {
         let arena = SharedMemory::new("arena", 1 << 20).unwrap();
-        Self { door, seen, arena, next_handle: 0, scarce: 6, held: Vec::new() }
+        Self { door, seen, arena, next_handle: 0, scarce: 6, held: Vec::new(), late: Vec::new() }
     }
 
     fn say(&self, command: Command) {
@@ -78,6 +86,25 @@ impl Scheme {
             0x00 => Ok(version(&event.call)),
             0x0c => {
                 let call = event.call.parse::<GetCap>().unwrap().fixed;
+                match call.capability {
+                    LATER => return self.late.push(token),
+                    ANSWER => {
+                        for late in std::mem::take(&mut self.late) {
+                            self.answer(
+                                late,
+                                Ok(Reply::fixed(&GetCap { capability: LATER, value: 1 })),
+                                None,
+                            );
+                        }
+                        return self.answer(token, Ok(Reply::fixed(&GetCap { value: 1, ..call })), None);
+                    }
+                    HANG => {
+                        while !self.seen.lock().unwrap().thawed {
+                            std::thread::sleep(std::time::Duration::from_millis(10));
+                        }
+                    }
+                    _ => {}
+                }
                 Ok(Reply::fixed(&GetCap { value: call.capability + 1, ..call }))
             }
             0x43 => {

@@ -202,6 +202,9 @@ impl Door {
                 Ok(())
             }
             Source::Doorbell(id) => {
+                if let Some(channel) = self.channels.get(&id) {
+                    channel.ring.hear();
+                }
                 self.activate(id);
                 Ok(())
             }
