@@ -15,6 +15,7 @@ pub mod link;
 mod mailbox;
 pub mod memory;
 mod outbox;
+mod queue;
 mod respond;
 mod stage;
 mod supervise;

@@ -4,12 +4,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use crate::actor::Badge;
 use crate::cap::{Cap, Interface};
 use crate::outbox;
-use crate::stage::{SlotId, StageShared, take};
+use crate::queue::{Queue, Taken};
+use crate::stage::{SlotId, StageShared};
 use crate::watched;
 
 /// A message and the badge of who sent it.
@@ -20,7 +19,7 @@ pub(crate) struct Envelope<M> {
 
 /// The part of a mailbox that capabilities refer to.
 pub(crate) struct Shared<M> {
-    sender: Sender<Envelope<M>>,
+    messages: Queue<Envelope<M>>,
     /// The incarnation whose capabilities are honoured; 0 when the actor is dead.
     epoch: AtomicU64,
     /// Whether the stage knows already that messages wait.
@@ -46,7 +45,7 @@ impl<M: Send + 'static> Shared<M> {
     fn post_now(&self, epoch: u64, badge: Badge, message: M) -> bool {
         if watched::is_abandoned(&self.stage.tenure)
             || !self.is_current(epoch)
-            || self.sender.send(Envelope { badge, message }).is_err()
+            || !self.messages.put(Envelope { badge, message })
         {
             return false;
         }
@@ -65,17 +64,16 @@ impl<M> Shared<M> {
 
 /// The receiving end. Whoever owns it is the actor; dropping it makes every capability to it dead.
 pub struct Mailbox<M> {
-    receiver: Receiver<Envelope<M>>,
+    taken: Taken<Envelope<M>>,
     shared: Arc<Shared<M>>,
     epoch: u64,
 }
 
 impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn new(stage: Arc<StageShared>, slot: SlotId, epoch: u64) -> Self {
-        let (sender, receiver) = unbounded();
-        let shared =
-            Shared { sender, epoch: AtomicU64::new(epoch), scheduled: AtomicBool::new(false), slot, stage };
-        Self { receiver, shared: Arc::new(shared), epoch }
+        let (messages, scheduled) = (Queue::default(), AtomicBool::new(false));
+        let shared = Shared { messages, epoch: AtomicU64::new(epoch), scheduled, slot, stage };
+        Self { taken: Taken::default(), shared: Arc::new(shared), epoch }
     }
 
     /// Mints a capability to speak `I` to the owner of this mailbox, who will see `badge` on what it brings.
@@ -104,8 +102,8 @@ impl<M: Send + 'static> Mailbox<M> {
         self.shared.scheduled.store(false, Ordering::Release);
     }
 
-    pub(crate) fn take(&self) -> Option<Envelope<M>> {
-        take(&self.receiver)
+    pub(crate) fn take(&mut self) -> Option<Envelope<M>> {
+        self.taken.next(&self.shared.messages)
     }
 }
 
@@ -139,5 +137,6 @@ impl<I: Interface> Minter<I> {
 impl<M> Drop for Mailbox<M> {
     fn drop(&mut self) {
         self.shared.epoch.store(0, Ordering::Release);
+        self.shared.messages.close();
     }
 }

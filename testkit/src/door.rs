@@ -18,6 +18,7 @@ use virgld_runtime::dma::DmaPool;
 use virgld_runtime::{Actor, Cap, Fault, Time, Turn};
 use zerocopy::IntoBytes;
 
+use crate::aside::aside;
 use crate::link::locked;
 
 /// A call as it was answered.
@@ -341,7 +342,7 @@ impl Actor for DoorActor {
 
     fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
         if let Message::Command(command) = message {
-            locked(&self.ledger).hear(command);
+            aside(|| locked(&self.ledger).hear(command));
         }
         Ok(())
     }
