@@ -11,6 +11,7 @@ mod cell;
 pub mod dma;
 pub mod fault;
 pub mod io;
+pub mod lent;
 pub mod link;
 mod mailbox;
 pub mod memory;

@@ -140,7 +140,7 @@ impl FakeDoor {
         attached: Option<Attached>,
     ) -> Token {
         let bytes = [&[fixed.as_bytes()], arrays].concat().concat();
-        self.raw(file, Call { number: T::TABLE.number, bytes }, attached)
+        self.raw(file, Call { number: T::TABLE.number, bytes: bytes.into() }, attached)
     }
 
     /// Makes a call of any bytes.
@@ -163,7 +163,7 @@ impl FakeDoor {
     ) -> (Token, FenceKey) {
         let bytes = [&[fixed.as_bytes()], arrays].concat().concat();
         let (token, serial, fence) = (self.token(file), self.serial(file), self.fence());
-        let call = Call { number: T::TABLE.number, bytes };
+        let call = Call { number: T::TABLE.number, bytes: bytes.into() };
         let event = CallEvent {
             file,
             call,
@@ -203,7 +203,7 @@ impl FakeDoor {
         };
         let parts =
             [fixed.as_bytes(), what.handles.as_bytes(), what.waits.as_bytes(), what.signals.as_bytes()];
-        let call = Call { number: Execbuffer::TABLE.number, bytes: parts.concat() };
+        let call = Call { number: Execbuffer::TABLE.number, bytes: parts.concat().into() };
         let (token, serial) = (self.token(file), self.serial(file));
         let fence = what.fence.then(|| self.fence());
         let attached = what.wait;

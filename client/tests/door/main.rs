@@ -7,6 +7,7 @@
 
 mod calls;
 mod daemon;
+mod heap;
 mod measure;
 mod modes;
 mod pointers;
@@ -132,6 +133,11 @@ fn pointers_that_lead_nowhere_are_an_error_and_no_more() {
 #[test]
 fn busy_buffers_are_known_without_asking() {
     play("busy");
+}
+
+#[test]
+fn what_is_done_over_and_over_takes_no_memory() {
+    play("heap");
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(crate) fn run(scenario: &str) {
         "events" => crate::modes::events(),
         "atomic" => crate::modes::atomic(),
         "pointers" => crate::pointers::run(),
+        "heap" => crate::heap::program::run(),
         "late" => crate::silence::late(),
         "hung" => crate::silence::hung(),
         "reader" => crate::modes::reader(),

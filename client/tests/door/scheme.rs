@@ -13,6 +13,8 @@ use virgld_protocol::message::scheme::{Attached, CallEvent, DoorEvent, ExportKey
 use virgld_runtime::{Actor, Cap, Fault, Turn};
 use zerocopy::IntoBytes;
 
+use crate::heap;
+
 /// A stream that begins with this word is held back until SET_CLIENT_CAP.
 pub(crate) const HOLD: u32 = 0x57a1_1ed0;
 /// One that begins with this fails.
@@ -20,6 +22,10 @@ pub(crate) const FAIL: u32 = 0xdead_0000;
 /// GET_CAP of this is not answered before GET_CAP of the next.
 pub(crate) const LATER: u64 = 1 << 40;
 pub(crate) const ANSWER: u64 = LATER + 1;
+/// GET_CAP of this has the daemon's thread count how often it asks for memory, but for what this scheme does; GET_CAP of the
+/// next says how often that was.
+pub(crate) const BEGIN: u64 = LATER + 3;
+pub(crate) const END: u64 = LATER + 4;
 /// GET_CAP of this has the daemon hang until it is thawed.
 pub(crate) const HANG: u64 = LATER + 2;
 /// Of buffers of this width there are no more than six.
@@ -97,6 +103,11 @@ impl Scheme {
                             );
                         }
                         return self.answer(token, Ok(Reply::fixed(&GetCap { value: 1, ..call })), None);
+                    }
+                    BEGIN => heap::begin(),
+                    END => {
+                        let value = heap::end();
+                        return self.answer(token, Ok(Reply::fixed(&GetCap { value, ..call })), None);
                     }
                     HANG => {
                         while !self.seen.lock().unwrap().thawed {
@@ -346,7 +357,15 @@ impl Actor for Scheme {
     type Message = Message;
 
     fn handle(&mut self, _turn: Turn, message: Message) -> Result<(), Fault> {
-        let Message::Door(event) = message else { return Ok(()) };
+        if let Message::Door(event) = message {
+            heap::aside(|| self.hear(event));
+        }
+        Ok(())
+    }
+}
+
+impl Scheme {
+    fn hear(&mut self, event: DoorEvent) {
         match event {
             DoorEvent::Opened { .. } => {
                 let mut seen = self.seen.lock().unwrap();
@@ -385,6 +404,5 @@ impl Actor for Scheme {
             }
             DoorEvent::SyncobjUnused { .. } => self.seen.lock().unwrap().unused_syncobjs += 1,
         }
-        Ok(())
     }
 }
