@@ -15,6 +15,7 @@ use virgld_protocol::errno::Errno;
 use crate::channel::Channel;
 use crate::errno::Outcome;
 use crate::execbuffer::writer_with_fence;
+use crate::foreign::check_writable;
 use crate::marshal::Argument;
 use crate::own::OwnFd;
 use crate::sys;
@@ -25,8 +26,8 @@ pub(crate) fn commit(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
     argument.set_wire(offset_of!(Atomic, count_changes), changes);
     argument.set_length(PROPERTIES, changes as usize * size_of::<u32>())?;
     argument.set_length(VALUES, changes as usize * size_of::<u64>())?;
-    let properties = words(argument, PROPERTIES);
-    let mut values = words(argument, VALUES);
+    let properties = words(argument, PROPERTIES)?;
+    let mut values = words(argument, VALUES)?;
     let fences = take_fences(&properties, &mut values)?;
     let test = argument.wire(offset_of!(Atomic, flags)) & AtomicFlags::TEST_ONLY.bits() != 0;
     // What is only tried signals nothing.
@@ -38,29 +39,25 @@ pub(crate) fn commit(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
     argument.set_wire(offset_of!(Atomic, fence_out), token);
     argument.set_array(VALUES, values.as_flattened_mut());
     let fence_in = merge(channel, &fences.within)?;
-    channel.call(KIND_IOCTL, Atomic::TABLE.number, &argument.parts(), fence_in.descriptor().as_slice())?;
+    channel.call(KIND_IOCTL, Atomic::TABLE.number, &argument.parts()?, fence_in.descriptor().as_slice())?;
     fence_out.map_or(Ok(()), |(_, fence)| hand_out(fence, &fences.out))
 }
 
 /// How many properties there are in all.
 fn count(argument: &Argument) -> Outcome<u32> {
     // More than a record holds is refused before it is read.
-    if argument.array(COUNTS).1 > MAX_RECORD {
+    if argument.length(COUNTS) > MAX_RECORD {
         return Err(Errno::ENOMEM);
     }
-    let each = words::<4>(argument, COUNTS).into_iter().map(|count| u64::from(u32::from_le_bytes(count)));
+    let each = words::<4>(argument, COUNTS)?.into_iter().map(|count| u64::from(u32::from_le_bytes(count)));
     u32::try_from(each.sum::<u64>()).ok().filter(|sum| (*sum as usize) < MAX_RECORD).ok_or(Errno::ENOMEM)
 }
 
 /// A list of the program's, copied. How long it is has been looked at.
-fn words<const N: usize>(argument: &Argument, index: usize) -> Vec<[u8; N]> {
-    let (start, length) = argument.array(index);
-    let mut words = vec![[0; N]; length / N];
-    if !words.is_empty() {
-        // SAFETY: the program says that so many are there; the copy is by bytes, so alignment is no matter.
-        unsafe { ptr::copy(start, words.as_mut_ptr().cast(), words.len() * N) };
-    }
-    words
+fn words<const N: usize>(argument: &Argument, index: usize) -> Outcome<Vec<[u8; N]>> {
+    let mut words = vec![[0; N]; argument.length(index) / N];
+    argument.copy_array(index, 0, words.as_flattened_mut())?;
+    Ok(words)
 }
 
 /// The fences of a commit, as the program named them.
@@ -86,7 +83,8 @@ fn take_fences(properties: &[[u8; 4]], values: &mut [[u8; 8]]) -> Outcome<Fences
             OUT_FENCE_PTR if u64::from_le_bytes(*value) != 0 => {
                 let address = usize::from_le_bytes(*value);
                 let pointer = ptr::with_exposed_provenance_mut::<i32>(address);
-                // SAFETY: the program passed the address of an int to be written. Linux says "none" there first.
+                check_writable(pointer.cast(), size_of::<i32>())?;
+                // SAFETY: it can be written, as was looked. Linux says "none" there first.
                 unsafe { pointer.write_unaligned(-1) };
                 fences.out.push(pointer);
                 *value = 1_u64.to_le_bytes();

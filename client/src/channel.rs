@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use virgld_protocol::channel::{
-    ANSWER_BYTES, Attachment, FILE_SHARED, Hello, KIND_IOCTL, KIND_SERVICE, MAGIC, RETIRED, VERSION, Welcome,
+    ANSWER_BYTES, ASKED, Attachment, FILE_SHARED, HEARD, Hello, KIND_IOCTL, KIND_SERVICE, MAGIC, RETIRED,
+    VERSION, Welcome,
 };
 use virgld_protocol::errno::Errno;
 use zerocopy::{FromZeros, IntoBytes};
@@ -13,7 +14,10 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::errno::Outcome;
 use crate::map::Arenas;
 use crate::memory::Memory;
+use crate::nodes::Node;
 use crate::own::OwnFd;
+use crate::patience::{self, GLANCE, Patience, Verdict};
+use crate::remembered::Remembered;
 use crate::ring::{Heading, Part, Peer, Ring};
 use crate::slots::{Lease, Slots};
 use crate::stock::{Pledge, Room};
@@ -27,6 +31,8 @@ pub(crate) struct Channel {
     pub(crate) largest_bulk: usize,
     /// Memory that was mapped before.
     pub(crate) arenas: Mutex<Arenas>,
+    /// Fences of this file, as far as they are remembered: inodes of pipes.
+    pub(crate) fences: Mutex<Remembered>,
     memory: Memory,
     line: Line,
     slots: Slots,
@@ -37,10 +43,21 @@ pub(crate) struct Channel {
 
 /// The descriptors of a channel.
 struct Line {
+    node: Node,
+    /// The daemon's process, if that can be seen from here.
+    daemon: Option<i32>,
     socket: OwnFd,
     doorbell: OwnFd,
-    /// The daemon was found gone: it does not come back to this file.
+    /// The daemon was found gone, or was given up: it does not come back to this file.
     gone: AtomicBool,
+}
+
+/// A file was found lost, at any time.
+static ANY_LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether any file of this process was ever found lost.
+pub(crate) fn any_lost() -> bool {
+    ANY_LOST.load(Ordering::Relaxed)
 }
 
 /// An answer: where its bytes are, until it is dropped, and what came with it.
@@ -54,18 +71,25 @@ pub(crate) struct Answered<'a> {
 }
 
 impl Channel {
-    /// Opens a channel on the connection `fd`, whose inode is `inode`.
-    pub(crate) fn open(fd: RawFd, inode: u64) -> Outcome<Self> {
+    /// Opens a channel on the connection `fd` to `node`, whose inode is `inode`.
+    pub(crate) fn open(fd: RawFd, inode: u64, node: Node) -> Outcome<Self> {
         let (ours, theirs) = socket::pair()?;
-        socket::send(fd, Hello { magic: MAGIC, version: VERSION }.as_bytes(), &[theirs.raw()])?;
+        let mut patience = Patience::begin(0);
+        let daemon = socket::peer_process(fd);
+        let mut wait = || {
+            if patience.lasts() {
+                return Ok(());
+            }
+            patience::tell(node.name(), daemon);
+            // There is no channel that could be marked lost.
+            socket::shut_down(fd);
+            Err(Errno::EIO)
+        };
+        let hello = Hello { magic: MAGIC, version: VERSION };
+        socket::send(fd, hello.as_bytes(), &[theirs.raw()], &mut wait)?;
         drop(theirs);
         let mut welcome = Welcome::new_zeroed();
-        let packet = loop {
-            match socket::receive(ours.raw(), welcome.as_mut_bytes())? {
-                Some(packet) => break packet,
-                None => drop(sys::poll(ours.raw(), libc::POLLIN, 100)),
-            }
-        };
+        let packet = socket::await_packet(ours.raw(), welcome.as_mut_bytes(), &mut wait)?;
         let known = welcome.magic == MAGIC && welcome.version == VERSION;
         if packet.bytes != size_of::<Welcome>() || !known {
             return Err(Errno::EIO);
@@ -77,7 +101,8 @@ impl Channel {
             largest_bulk: welcome.largest_bulk as usize,
             arenas: Mutex::default(),
             memory: Memory::map(&memory)?,
-            line: Line { socket: ours, doorbell, gone: AtomicBool::new(false) },
+            fences: Mutex::default(),
+            line: Line { node, daemon, socket: ours, doorbell, gone: AtomicBool::new(false) },
             slots: Slots::new(),
             ring: Mutex::new(Ring::new(room)),
             restocking: Mutex::default(),
@@ -85,9 +110,29 @@ impl Channel {
         })
     }
 
-    /// Whether the daemon still holds its end.
+    /// Whether the daemon still holds its end, and was not given up.
     pub(crate) fn lives(&self) -> bool {
         self.line.lives()
+    }
+
+    /// Whether the daemon holds its end no more: there is nothing to be kept in mind of this file.
+    pub(crate) fn is_over(&self) -> bool {
+        self.line.is_over()
+    }
+
+    /// Whether the file was found lost before.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.line.is_gone()
+    }
+
+    /// Begins to wait for something of the daemon's.
+    pub(crate) fn patience(&self) -> Patience {
+        self.line.patience(&self.memory)
+    }
+
+    /// Looks whether it is still worth waiting; an error if not.
+    pub(crate) fn look(&self, patience: &mut Patience) -> Outcome<()> {
+        self.line.look(&self.memory, patience)
     }
 
     /// The right to write records, for as long as it is held.
@@ -180,12 +225,18 @@ impl Channel {
 
     fn answer<'a>(&'a self, lease: Lease<'a>, serial: u64) -> Outcome<Answered<'a>> {
         // A program that makes a thousand calls after the daemon's end waits once and not a thousand times.
-        let patience = if self.line.gone.load(Ordering::Relaxed) { 0 } else { GLANCE };
-        let slot = lease.wait(SPINS, patience, || self.lives())?;
+        let glance = if self.is_gone() { 0 } else { GLANCE };
+        let mut patience = None;
+        let slot =
+            lease.wait(SPINS, glance, || self.look(patience.get_or_insert_with(|| self.patience())))?;
         let descriptors = match slot.descriptors {
             0 => Vec::new(),
             _ => self.collect(serial)?,
         };
+        if !descriptors.is_empty() {
+            let mut fences = self.fences.lock().unwrap_or_else(PoisonError::into_inner);
+            descriptors.iter().filter_map(OwnFd::pipe).for_each(|inode| fences.remember(inode));
+        }
         match slot.errno {
             0 => {
                 let bytes = (slot.bytes as usize).min(ANSWER_BYTES);
@@ -263,21 +314,61 @@ impl Peer for Line {
         let _ = sys::write(self.doorbell.raw(), &1_u64.to_ne_bytes());
     }
 
-    fn lives(&self) -> bool {
-        let lives =
-            sys::poll(self.socket.raw(), 0, 0) & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) == 0;
-        if !lives {
-            self.gone.store(true, Ordering::Relaxed);
-        }
-        lives
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
-    fn send_descriptors(&self, serial: u64, descriptors: &[RawFd]) -> Outcome<()> {
-        socket::send(self.socket.raw(), Attachment { serial }.as_bytes(), descriptors)
+    fn patience(&self, memory: &Memory) -> Patience {
+        Patience::begin(memory.word_32(HEARD).load(Ordering::Acquire))
+    }
+
+    fn look(&self, memory: &Memory, patience: &mut Patience) -> Outcome<()> {
+        if !self.lives() {
+            return Err(Errno::EIO);
+        }
+        match patience.look(memory.word_32(HEARD).load(Ordering::Acquire)) {
+            Verdict::Wait => Ok(()),
+            Verdict::Ask => {
+                memory.word_32(ASKED).fetch_add(1, Ordering::Release);
+                self.ring_doorbell();
+                Ok(())
+            }
+            Verdict::GiveUp => {
+                // Whoever is the first to find out says so.
+                if self.lose() {
+                    patience::tell(self.node.name(), self.daemon);
+                }
+                Err(Errno::EIO)
+            }
+        }
+    }
+
+    fn send_descriptors(&self, memory: &Memory, serial: u64, descriptors: &[RawFd]) -> Outcome<()> {
+        let mut patience = self.patience(memory);
+        socket::send(self.socket.raw(), Attachment { serial }.as_bytes(), descriptors, || {
+            self.look(memory, &mut patience)
+        })
+    }
+}
+
+impl Line {
+    fn lives(&self) -> bool {
+        if self.is_over() {
+            self.lose();
+        }
+        !self.is_gone()
+    }
+
+    fn is_over(&self) -> bool {
+        sys::poll(self.socket.raw(), 0, 0) & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    }
+
+    /// Marks the file lost. Says whether it was not before.
+    fn lose(&self) -> bool {
+        ANY_LOST.store(true, Ordering::Relaxed);
+        !self.gone.swap(true, Ordering::Relaxed)
     }
 }
 
 /// How often a caller looks for its answer before it sleeps: about as long as going to sleep would take.
 const SPINS: u32 = 100;
-/// How often one that waits looks whether the daemon is still there, in milliseconds.
-const GLANCE: u32 = 100;

@@ -54,7 +54,7 @@ pub(crate) fn create(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
 }
 
 fn ask(channel: &Channel, argument: &mut Argument) -> Outcome<()> {
-    let answer = channel.call(KIND_IOCTL, NUMBER, &argument.parts(), &[])?;
+    let answer = channel.call(KIND_IOCTL, NUMBER, &argument.parts()?, &[])?;
     settle(channel, argument, &answer)
 }
 
@@ -92,10 +92,9 @@ pub(crate) fn map(channel: &Channel, argument: &mut Argument) -> Outcome<()> {
         drop(writer);
         return drm::ask(channel, Map::TABLE.number, argument);
     };
-    writer.post(Heading::silent(Map::TABLE.number, 0), &argument.parts(), &[])?;
+    writer.post(Heading::silent(Map::TABLE.number, 0), &argument.parts()?, &[])?;
     argument.set_wire_64(offset_of!(Map, offset), offset);
-    argument.put_fixed();
-    Ok(())
+    argument.put_fixed()
 }
 
 const NUMBER: u8 = ResourceCreate::TABLE.number;

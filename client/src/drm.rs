@@ -12,19 +12,19 @@ use virgld_protocol::errno::Errno;
 
 use crate::channel::Channel;
 use crate::errno::Outcome;
-use crate::marshal::Argument;
+use crate::marshal::{Argument, Shape};
 use crate::ring::Heading;
 use crate::{atomic, create, execbuffer, sys};
 
-/// Makes the ioctl `number` with the structure of `size` bytes at `address`.
+/// Makes the ioctl `number` with the structure at `address`.
 ///
 /// # Safety
 ///
-/// As the ioctl demands.
-pub(crate) unsafe fn ioctl(channel: &Channel, number: u8, address: *mut u8, size: usize) -> Outcome<()> {
+/// As [`Argument::take`] demands.
+pub(crate) unsafe fn ioctl(channel: &Channel, number: u8, address: *mut u8, shape: Shape) -> Outcome<()> {
     let layout = layout_of(number).ok_or(Errno::EINVAL)?;
     // SAFETY: the caller's promise.
-    let mut argument = unsafe { Argument::take(layout, address, size)? };
+    let mut argument = unsafe { Argument::take(layout, address, shape)? };
     const CREATE: u8 = ResourceCreate::TABLE.number;
     const MAP: u8 = Map::TABLE.number;
     const EXECBUFFER: u8 = Execbuffer::TABLE.number;
@@ -34,6 +34,10 @@ pub(crate) unsafe fn ioctl(channel: &Channel, number: u8, address: *mut u8, size
     const CLOSE: u8 = GemClose::TABLE.number;
     const DESTROY: u8 = DestroyDumb::TABLE.number;
     const ATOMIC: u8 = Atomic::TABLE.number;
+    // These write nothing, or see to it themselves, and come too often to be looked at in vain.
+    if !matches!(number, EXECBUFFER | TO_HOST | FROM_HOST | WAIT) {
+        argument.check_return()?;
+    }
     match number {
         CREATE => create::create(channel, &mut argument),
         MAP => create::map(channel, &mut argument),
@@ -58,7 +62,7 @@ pub(crate) fn ask(channel: &Channel, number: u8, argument: &mut Argument) -> Out
             known.shared = true;
         }
     }
-    let mut answer = channel.call(KIND_IOCTL, number, &argument.parts(), sent.as_slice())?;
+    let mut answer = channel.call(KIND_IOCTL, number, &argument.parts()?, sent.as_slice())?;
     let descriptor = match layout.fd_out {
         Some(_) => Some(hand_out(answer.descriptor()?.release(), closes_on_exec(number, argument))),
         None => None,
@@ -85,12 +89,12 @@ fn transfer(channel: &Channel, number: u8, argument: &Argument) -> Outcome<()> {
         | argument.wire(offset_of!(TransferToHost, layer_stride));
     let mut writer = channel.writer();
     if strides == 0 && writer.ring.handles.find(handle).is_some() {
-        let serial = writer.post(Heading::silent(number, 0), &argument.parts(), &[])?;
+        let serial = writer.post(Heading::silent(number, 0), &argument.parts()?, &[])?;
         writer.ring.handles.used(handle, serial);
         return Ok(());
     }
     drop(writer);
-    channel.call_using(number, &argument.parts(), &[], &[handle]).map(drop)
+    channel.call_using(number, &argument.parts()?, &[], &[handle]).map(drop)
 }
 
 /// Whether a buffer is idle can be seen in the channel's memory if nobody but this process can have used it.
@@ -104,6 +108,9 @@ fn wait(channel: &Channel, argument: &mut Argument) -> Outcome<()> {
             return Ok(());
         }
         // Now and then the daemon is asked, which also finds out whether it is still there.
+        if channel.is_gone() {
+            return Err(Errno::EIO);
+        }
         if only_ask && !retired && known.found_busy < BUSY_IN_A_ROW {
             known.found_busy += 1;
             return Err(Errno::EBUSY);
@@ -116,7 +123,7 @@ fn wait(channel: &Channel, argument: &mut Argument) -> Outcome<()> {
 fn close(channel: &Channel, argument: &mut Argument) -> Outcome<()> {
     let mut writer = channel.writer();
     if writer.ring.handles.forget(argument.wire(offset_of!(GemClose, handle))) {
-        return writer.post(Heading::silent(GemClose::TABLE.number, 0), &argument.parts(), &[]).map(drop);
+        return writer.post(Heading::silent(GemClose::TABLE.number, 0), &argument.parts()?, &[]).map(drop);
     }
     drop(writer);
     ask(channel, GemClose::TABLE.number, argument)

@@ -10,6 +10,7 @@ use virgld_protocol::client::kms::EventVblank;
 use virgld_protocol::errno::Errno;
 
 use crate::errno::Outcome;
+use crate::patience::GLANCE;
 use crate::{nodes, process, sys};
 
 /// Bytes of an event.
@@ -25,8 +26,10 @@ pub(crate) fn may_come_from(fd: RawFd) -> bool {
 /// What Linux does when there is no room for an event: it waits for one all the same, and then gives nothing.
 pub(crate) fn without_room(fd: RawFd) -> Outcome<usize> {
     let waits = sys::status_flags(fd)? & libc::O_NONBLOCK == 0;
+    let channel = process::channel_of(fd)?.ok_or(Errno::ENODEV)?;
+    let mut patience = channel.patience();
     loop {
-        let seen = sys::poll(fd, libc::POLLIN, if waits { 1000 } else { 0 });
+        let seen = sys::poll(fd, libc::POLLIN, if waits { GLANCE.cast_signed() } else { 0 });
         if seen & (libc::POLLHUP | libc::POLLERR) != 0 {
             return Err(Errno::ENODEV);
         }
@@ -36,6 +39,7 @@ pub(crate) fn without_room(fd: RawFd) -> Outcome<usize> {
         if !waits {
             return Err(Errno::EAGAIN);
         }
+        channel.look(&mut patience).map_err(|_| Errno::ENODEV)?;
     }
 }
 

@@ -1,16 +1,15 @@
 //! EXECBUFFER: without waiting wherever nobody could tell the difference.
 
-use std::ptr;
-
 use virgld_protocol::channel::{MAX_FENCES, SERVICE_FENCES};
 use virgld_protocol::client::{Execbuffer, ExecbufferFlags, ExecbufferSyncobj, Ioctl};
 use virgld_protocol::errno::Errno;
+use zerocopy::IntoBytes;
 
 use crate::channel::{Channel, Writer};
 use crate::errno::Outcome;
-use crate::marshal::Argument;
+use crate::marshal::{Argument, MAX_PARTS};
 use crate::own::OwnFd;
-use crate::ring::Heading;
+use crate::ring::{Heading, Part};
 
 /// Submits. A stream on buffers that this process knows needs no answer: nothing that could be refused would
 /// help the program (Mesa drops the commands), and a fence that it wants is there in advance.
@@ -19,10 +18,9 @@ pub(crate) fn submit(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
     if argument.field(SIZE) as usize > channel.largest_bulk {
         return Err(Errno::ENOMEM);
     }
-    let handles = handles(argument);
     let fence_in = flags.contains(ExecbufferFlags::FENCE_FD_IN).then(|| argument.descriptor(FENCE_FD));
     let descriptors = fence_in.as_slice();
-    let mut syncobjs = [repack(argument, 2), repack(argument, 3)];
+    let mut syncobjs = [repack(argument, 2)?, repack(argument, 3)?];
     let silent = syncobjs.iter().all(Vec::is_empty);
     if !silent {
         let stride = u32::try_from(size_of::<ExecbufferSyncobj>()).unwrap_or(0);
@@ -31,40 +29,54 @@ pub(crate) fn submit(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
         argument.set_array(2, waits);
         argument.set_array(3, signals);
     }
+    if flags.contains(ExecbufferFlags::FENCE_FD_OUT) {
+        argument.check_return()?;
+    }
     let (mut writer, fence_out) = match flags.contains(ExecbufferFlags::FENCE_FD_OUT) {
         true => {
             let (writer, token, fence) = writer_with_fence(channel)?;
             argument.set_wire(WIRE_FENCE_FD, token);
-            (writer, Some(fence))
+            (writer, Some((token, fence)))
         }
         false => {
             argument.set_wire(WIRE_FENCE_FD, u32::MAX);
             (channel.writer(), None)
         }
     };
+    let mut handles = std::mem::take(&mut writer.ring.named);
+    let parts = name(argument, &mut handles);
+    let parts = match parts {
+        Ok(parts) => parts,
+        Err(errno) => {
+            // Nobody has seen the fence.
+            writer.ring.fences.extend(fence_out);
+            return Err(errno);
+        }
+    };
     let number = Execbuffer::TABLE.number;
     let known = handles.iter().all(|handle| writer.ring.handles.find(*handle).is_some());
     if silent && known {
         let heading = Heading::silent(number, descriptors.len());
-        let serial = writer.post(heading, &argument.parts(), descriptors)?;
+        let serial = writer.post(heading, &parts, descriptors)?;
         handles.iter().for_each(|handle| writer.ring.handles.used(*handle, serial));
+        writer.ring.named = handles;
     } else {
         drop(writer);
-        channel.call_using(number, &argument.parts(), descriptors, &handles)?;
+        channel.call_using(number, &parts, descriptors, &handles)?;
     }
-    if let Some(fence) = fence_out {
+    if let Some((_, fence)) = fence_out {
         argument.put_field(FENCE_FD, fence.release().cast_unsigned());
     }
     Ok(())
 }
 
-/// The handles that the call names.
-fn handles(argument: &Argument) -> Vec<u32> {
-    let (start, bytes) = argument.array(1);
-    let mut handles = vec![0_u32; bytes / size_of::<u32>()];
-    // SAFETY: the program says that so many handles are there; the copy is by bytes, so alignment is no matter.
-    unsafe { ptr::copy(start, handles.as_mut_ptr().cast(), handles.len() * size_of::<u32>()) };
-    handles
+/// Copies the handles that the call names, and makes the call's payload of these copies.
+fn name(argument: &mut Argument, handles: &mut Vec<u32>) -> Outcome<[Part; MAX_PARTS]> {
+    handles.clear();
+    handles.resize(argument.length(1) / size_of::<u32>(), 0);
+    argument.copy_array(1, 0, handles.as_mut_bytes())?;
+    argument.set_array(1, handles.as_mut_bytes());
+    argument.parts()
 }
 
 /// The right to write, with a fence in stock: its token and its descriptor.
@@ -97,16 +109,14 @@ pub(crate) fn writer_with_fence(channel: &Channel) -> Outcome<(Writer<'_>, u32, 
 
 /// A list of synchronisation objects with the stride that the wire has. The C structure says how far apart the
 /// program's are; what is missing of one is zero.
-fn repack(argument: &Argument, index: usize) -> Vec<u8> {
+fn repack(argument: &Argument, index: usize) -> Outcome<Vec<u8>> {
     const ELEMENT: usize = size_of::<ExecbufferSyncobj>();
-    let (start, length) = argument.array(index);
     let stride = argument.field(SYNCOBJ_STRIDE) as usize;
-    let mut packed = vec![0; length];
+    let mut packed = vec![0; argument.length(index)];
     for (number, element) in packed.chunks_exact_mut(ELEMENT).enumerate() {
-        // SAFETY: the program says that so many objects, so far apart, are there.
-        unsafe { ptr::copy(start.add(number * stride), element.as_mut_ptr(), stride.min(ELEMENT)) };
+        argument.copy_array(index, number * stride, &mut element[..stride.min(ELEMENT)])?;
     }
-    packed
+    Ok(packed)
 }
 
 // Offsets in the C structure.

@@ -11,6 +11,7 @@ use virgld_protocol::errno::Errno;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use crate::errno::Outcome;
+use crate::foreign::check_writable;
 use crate::{nodes, process, sys};
 
 /// Type of the ioctls of sync files.
@@ -62,7 +63,7 @@ pub(crate) unsafe fn ioctl(fd: RawFd, kind: u8, number: u8, address: *mut u8) ->
     match (kind, number) {
         // The memory is coherent.
         (DMABUF_TYPE, DMABUF_SYNC) if mode == libc::S_IFREG => Ok(()),
-        _ if address.is_null() || mode != libc::S_IFIFO => Err(Errno::ENOTTY),
+        _ if mode != libc::S_IFIFO => Err(Errno::ENOTTY),
         // SAFETY: the caller's promise.
         (SYNC_TYPE, MERGE) => unsafe { merge(fd, address) },
         // SAFETY: the caller's promise.
@@ -73,10 +74,11 @@ pub(crate) unsafe fn ioctl(fd: RawFd, kind: u8, number: u8, address: *mut u8) ->
 
 /// # Safety
 ///
-/// There is a [`MergeData`] at `address`.
+/// No other thread unmaps what is at `address` meanwhile.
 unsafe fn merge(fd: RawFd, address: *mut u8) -> Outcome<()> {
+    check_writable(address, size_of::<MergeData>())?;
     let address = address.cast::<MergeData>();
-    // SAFETY: the caller's promise.
+    // SAFETY: it is there, as was looked.
     let mut data = unsafe { address.read_unaligned() };
     if data.flags != 0 || data.pad != 0 {
         return Err(Errno::EINVAL);
@@ -103,10 +105,11 @@ fn with_any_file<T>(ask: impl FnOnce(&crate::channel::Channel) -> Outcome<T>) ->
 
 /// # Safety
 ///
-/// There is a [`FileInfo`] at `address`, and room for as many details as it says.
+/// No other thread unmaps what is at `address` meanwhile, nor what that points to.
 unsafe fn describe(fd: RawFd, address: *mut u8) -> Outcome<()> {
+    check_writable(address, size_of::<FileInfo>())?;
     let address = address.cast::<FileInfo>();
-    // SAFETY: the caller's promise.
+    // SAFETY: it is there, as was looked.
     let mut info = unsafe { address.read_unaligned() };
     if info.flags != 0 || info.pad != 0 {
         return Err(Errno::EINVAL);
@@ -116,13 +119,11 @@ unsafe fn describe(fd: RawFd, address: *mut u8) -> Outcome<()> {
         usize::try_from(info.details).map_err(|_| Errno::EFAULT)?,
     );
     if info.fences > 0 {
-        if details.is_null() {
-            return Err(Errno::EFAULT);
-        }
+        check_writable(details.cast(), size_of::<FenceInfo>())?;
         let mut detail = FenceInfo::new_zeroed();
         detail.driver[..NAME.len()].copy_from_slice(NAME);
         detail.status = status;
-        // SAFETY: the program gave room for at least one.
+        // SAFETY: there is room for one, as was looked.
         unsafe { details.write_unaligned(detail) };
     }
     info.name.fill(0);

@@ -9,13 +9,14 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::channel::Answered;
 use crate::errno::Outcome;
+use crate::foreign::{Frame, check_readable, check_writable};
 use crate::ring::Part;
 
 /// Stands for arrays that are only for the answer.
 static NOTHING: [u8; ANSWER_BYTES] = [0; ANSWER_BYTES];
 
 /// The most parts that a call has: the fixed part and the arrays.
-const MAX_PARTS: usize = 1 + MAX_ARRAYS;
+pub(crate) const MAX_PARTS: usize = 1 + MAX_ARRAYS;
 
 /// An ioctl's argument, copied from the program once.
 pub(crate) struct Argument {
@@ -23,32 +24,71 @@ pub(crate) struct Argument {
     address: *mut u8,
     /// Bytes that the program's structure has and the table knows.
     size: usize,
+    shape: Shape,
+    /// Whether it is known that the structure can be written.
+    writable: bool,
     raw: [u8; MAX_FIXED],
     fixed: [u8; MAX_FIXED],
-    arrays: [(*mut u8, usize); MAX_ARRAYS],
+    arrays: [Bytes; MAX_ARRAYS],
+}
+
+/// What a request says of its structure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// How many bytes it has.
+    pub(crate) size: usize,
+    /// Whether the program has filled it in.
+    pub(crate) goes: bool,
+    /// Whether the program wants it back.
+    pub(crate) returns: bool,
+    /// Where on the stack the call came in: most structures lie near.
+    pub(crate) frame: Frame,
+}
+
+/// An array: the program's, until it is replaced by one of ours.
+#[derive(Debug, Clone, Copy)]
+struct Bytes {
+    start: *mut u8,
+    length: usize,
+    own: bool,
+}
+
+impl Bytes {
+    const NONE: Self = Self { start: ptr::null_mut(), length: 0, own: false };
 }
 
 impl Argument {
-    /// Takes the argument at `address`, of `size` bytes.
+    /// Takes the argument at `address`. EFAULT if it is not there.
     ///
     /// # Safety
     ///
-    /// There are `size` bytes at `address`, and what they point to is as the ioctl demands.
-    pub(crate) unsafe fn take(layout: &'static Layout, address: *mut u8, size: usize) -> Outcome<Self> {
-        let size = size.min(layout.size);
-        if address.is_null() && layout.size > 0 {
-            return Err(Errno::EFAULT);
+    /// No other thread of the program unmaps it meanwhile, nor what it points to.
+    pub(crate) unsafe fn take(layout: &'static Layout, address: *mut u8, shape: Shape) -> Outcome<Self> {
+        let size = shape.size.min(layout.size);
+        let near = shape.frame.holds(address, size);
+        if shape.goes && !near {
+            check_readable(address, size)?;
         }
         let mut raw = [0; MAX_FIXED];
-        if size > 0 {
-            // SAFETY: `size` is no more than the caller promised, nor than the table's size, which fits `raw`.
+        if shape.goes && size > 0 {
+            // SAFETY: it is there, as was looked; `size` is no more than the table's, which fits `raw`.
             unsafe { ptr::copy(address, raw.as_mut_ptr(), size) };
         }
-        let arrays = [(ptr::null_mut(), 0); MAX_ARRAYS];
-        let mut argument = Self { layout, address, size, raw, fixed: [0; MAX_FIXED], arrays };
+        let (fixed, arrays) = ([0; MAX_FIXED], [Bytes::NONE; MAX_ARRAYS]);
+        let mut argument = Self { layout, address, size, shape, writable: near, raw, fixed, arrays };
         argument.fill_fixed();
         argument.find_arrays()?;
         Ok(argument)
+    }
+
+    /// EFAULT if the structure cannot be written though the program wants it back. A call that changes something is not to
+    /// find that out when it is done.
+    pub(crate) fn check_return(&mut self) -> Outcome<()> {
+        if self.shape.returns && !self.writable {
+            check_writable(self.address, self.size)?;
+            self.writable = true;
+        }
+        Ok(())
     }
 
     /// The 32-bit field at `offset` of the C structure.
@@ -76,14 +116,23 @@ impl Argument {
         self.fixed[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
     }
 
-    /// The array with this index of the table: where it is and how many bytes it has.
-    pub(crate) fn array(&self, index: usize) -> (*mut u8, usize) {
-        self.arrays[index]
+    /// How many bytes the array with this index of the table has.
+    pub(crate) fn length(&self, index: usize) -> usize {
+        self.arrays[index].length
+    }
+
+    /// Copies bytes from the program's memory, `offset` bytes behind the beginning of an array.
+    pub(crate) fn copy_array(&self, index: usize, offset: usize, into: &mut [u8]) -> Outcome<()> {
+        let from = self.arrays[index].start.wrapping_add(offset);
+        check_readable(from, into.len())?;
+        // SAFETY: they are there, as was looked.
+        unsafe { ptr::copy(from, into.as_mut_ptr(), into.len()) };
+        Ok(())
     }
 
     /// Replaces an array by bytes of our own, which must be there when the parts are used.
     pub(crate) fn set_array(&mut self, index: usize, bytes: &mut [u8]) {
-        self.arrays[index] = (bytes.as_mut_ptr(), bytes.len());
+        self.arrays[index] = Bytes { start: bytes.as_mut_ptr(), length: bytes.len(), own: true };
     }
 
     /// Says how long an array of the program's is whose length no count in its structure tells.
@@ -92,25 +141,31 @@ impl Argument {
         if start.is_null() && length > 0 {
             return Err(Errno::EFAULT);
         }
-        self.arrays[index] = (start, length);
+        self.arrays[index] = Bytes { start, length, own: false };
         self.fit()
     }
 
-    /// The payload: the fixed part, then the arrays. It borrows from this argument without saying so.
-    pub(crate) fn parts(&self) -> [Part; MAX_PARTS] {
+    /// The payload: the fixed part, then the arrays. It borrows from this argument without saying so. EFAULT if an array
+    /// is not there.
+    pub(crate) fn parts(&self) -> Outcome<[Part; MAX_PARTS]> {
         let mut parts = [Part::EMPTY; MAX_PARTS];
         parts[0] = Part::own(&self.fixed[..self.layout.wire]);
-        for ((part, (start, length)), array) in parts[1..].iter_mut().zip(self.arrays).zip(self.layout.arrays)
-        {
+        for ((part, bytes), array) in parts[1..].iter_mut().zip(self.arrays).zip(self.layout.arrays) {
+            let Bytes { start, length, own } = bytes;
             *part = match array.direction {
-                // SAFETY: the program promised that they can be read when it made the ioctl, which is not over.
-                Direction::In => unsafe { Part::foreign(start, length) },
+                Direction::In => {
+                    if !own {
+                        check_readable(start, length)?;
+                    }
+                    // SAFETY: they are there, as was looked, and the ioctl is not over; or they are ours.
+                    unsafe { Part::foreign(start, length) }
+                }
                 // Kernels do not read what is only for the answer, nor write more of it than they have to say: a
                 // program may have told of more room than there is.
                 Direction::Out | Direction::Unused => Part::own(&NOTHING[..length]),
             };
         }
-        parts
+        Ok(parts)
     }
 
     /// Puts an answer into the program's memory. `descriptor` is what goes where the table says that one comes.
@@ -120,43 +175,49 @@ impl Argument {
         if head.fixed as usize == self.layout.wire {
             let wire = self.layout.wire;
             answer.read(size_of::<Answer>(), &mut self.fixed[..wire])?;
-            self.take_fixed();
+            self.take_fixed()?;
         } else if head.fixed != 0 {
             return Err(Errno::EIO);
         }
         if let (Some(offset), Some(descriptor)) = (self.layout.fd_out, descriptor) {
             self.raw[offset..offset + 4].copy_from_slice(&descriptor.to_le_bytes());
         }
-        self.put_raw();
+        if head.fixed != 0 || descriptor.is_some() {
+            self.put_raw()?;
+        }
         let mut at = size_of::<Answer>() + head.fixed as usize;
         for (array, bytes) in self.arrays.iter().zip(head.arrays) {
-            let length = (bytes as usize).min(array.1);
-            // SAFETY: the program gave room for as many bytes as its count says.
-            unsafe { answer.read_foreign(at, array.0, length)? };
+            let length = (bytes as usize).min(array.length);
+            check_writable(array.start, length)?;
+            // SAFETY: there is room, as was looked.
+            unsafe { answer.read_foreign(at, array.start, length)? };
             at += bytes as usize;
         }
         Ok(())
     }
 
-    /// Puts one 32-bit field of the C structure into the program's memory, if its structure has it.
+    /// Puts one 32-bit field of the C structure into the program's memory, if its structure has it. That it can be written
+    /// must have been looked at.
     pub(crate) fn put_field(&mut self, offset: usize, value: u32) {
-        if offset + 4 <= self.size {
-            // SAFETY: inside the structure, whose size the program told.
+        if self.shape.returns && self.writable && offset + 4 <= self.size {
+            // SAFETY: inside the structure, which can be written.
             unsafe { ptr::copy(value.to_le_bytes().as_ptr(), self.address.add(offset), 4) };
         }
     }
 
     /// Puts the fixed part on the wire, as it is, into the program's memory: the answer is known.
-    pub(crate) fn put_fixed(&mut self) {
-        self.take_fixed();
-        self.put_raw();
+    pub(crate) fn put_fixed(&mut self) -> Outcome<()> {
+        self.take_fixed()?;
+        self.put_raw()
     }
 
-    fn put_raw(&mut self) {
-        if self.size > 0 {
-            // SAFETY: as in `take`.
+    fn put_raw(&mut self) -> Outcome<()> {
+        if self.shape.returns && self.size > 0 {
+            self.check_return()?;
+            // SAFETY: it can be written, as was looked.
             unsafe { ptr::copy(self.raw.as_ptr(), self.address, self.size) };
         }
+        Ok(())
     }
 
     /// The fixed part on the wire.
@@ -188,7 +249,7 @@ impl Argument {
     }
 
     /// The way back of [`Argument::fill_fixed`], but for what is the program's own.
-    fn take_fixed(&mut self) {
+    fn take_fixed(&mut self) -> Outcome<()> {
         let before = self.raw;
         for field in self.layout.fields {
             self.raw[field.from..field.from + field.size]
@@ -198,14 +259,14 @@ impl Argument {
             let value: [u8; 4] = std::array::from_fn(|index| self.raw[offset + index]);
             self.raw[offset..offset + 8].copy_from_slice(&before[offset..offset + 8]);
             let target = self.pointer(offset);
-            if !target.is_null() {
-                // SAFETY: the program passed the address of 4 bytes to be written.
-                unsafe { ptr::copy(value.as_ptr(), target, 4) };
-            }
+            check_writable(target, value.len())?;
+            // SAFETY: it can be written, as was looked.
+            unsafe { ptr::copy(value.as_ptr(), target, value.len()) };
         }
         if let Some(offset) = self.layout.fd_in {
             self.raw[offset..offset + 4].copy_from_slice(&before[offset..offset + 4]);
         }
+        Ok(())
     }
 
     fn find_arrays(&mut self) -> Outcome<()> {
@@ -237,7 +298,7 @@ impl Argument {
             if start.is_null() && length > 0 {
                 return Err(Errno::EFAULT);
             }
-            self.arrays[index] = (start, length);
+            self.arrays[index] = Bytes { start, length, own: false };
         }
         self.fit()
     }
@@ -246,7 +307,7 @@ impl Argument {
     /// count.
     fn fit(&self) -> Outcome<()> {
         let mut most = MAX_RECORD - self.layout.wire;
-        for ((_, length), array) in self.arrays.iter().zip(self.layout.arrays) {
+        for (Bytes { length, .. }, array) in self.arrays.iter().zip(self.layout.arrays) {
             let answer = match array.direction {
                 Direction::In => MAX_RECORD,
                 Direction::Out if names_each(self.layout, array) => {
@@ -291,8 +352,9 @@ mod tests {
     use super::*;
 
     fn take(number: u8, bytes: &mut [u8]) -> Outcome<Argument> {
-        // SAFETY: the bytes are there; the tests below point only to what is there.
-        unsafe { Argument::take(layout_of(number).unwrap(), bytes.as_mut_ptr(), bytes.len()) }
+        let shape = Shape { size: bytes.len(), goes: true, returns: true, frame: Frame::here() };
+        // SAFETY: nobody unmaps anything.
+        unsafe { Argument::take(layout_of(number).unwrap(), bytes.as_mut_ptr(), shape) }
     }
 
     #[test]
@@ -324,8 +386,9 @@ mod tests {
         let mut bytes = [0_u8; 64];
         bytes[4] = 4;
         assert_eq!(take(0x42, &mut bytes).err(), Some(Errno::EFAULT), "EXECBUFFER without a stream");
-        // SAFETY: a null pointer is refused before anything is read.
-        let missing = unsafe { Argument::take(layout_of(0x41).unwrap(), ptr::null_mut(), 16) };
+        let shape = Shape { size: 16, goes: true, returns: false, frame: Frame::here() };
+        // SAFETY: as above.
+        let missing = unsafe { Argument::take(layout_of(0x41).unwrap(), ptr::null_mut(), shape) };
         assert_eq!(missing.err(), Some(Errno::EFAULT));
     }
 
@@ -336,32 +399,29 @@ mod tests {
         bytes[36] = 2;
         bytes[16..24].copy_from_slice(&(room.as_mut_ptr() as u64).to_le_bytes());
         let argument = take(0xa7, &mut bytes).unwrap();
-        assert_eq!(
-            (argument.wire(4), argument.array(2).1, argument.array(3).1),
-            (0, 0, 0),
-            "no values wanted"
-        );
+        assert_eq!((argument.wire(4), argument.length(2), argument.length(3)), (0, 0, 0), "no values wanted");
     }
 
     #[test]
     fn more_room_than_any_answer_needs_is_no_error() {
         let mut bytes = [0xff_u8; 80];
         let argument = take(0xa7, &mut bytes).unwrap();
-        let lengths: Vec<usize> = (0..4).map(|index| argument.array(index).1).collect();
+        let lengths: Vec<usize> = (0..4).map(|index| argument.length(index)).collect();
         assert!(lengths.iter().all(|length| *length <= ANSWER_BYTES), "{lengths:?}");
         assert_eq!(lengths[2] * 2, lengths[3], "as many properties as values");
         assert_eq!((lengths[0], lengths[3]), (ANSWER_BYTES, ANSWER_BYTES));
         let mut version = [0xff_u8; 64];
-        assert_eq!(take(0x00, &mut version).unwrap().array(0).1, ANSWER_BYTES, "a count of 64 bits");
+        assert_eq!(take(0x00, &mut version).unwrap().length(0), ANSWER_BYTES, "a count of 64 bits");
     }
 
     #[test]
     fn what_is_unused_does_not_travel_and_what_has_no_argument_needs_none() {
         let mut bytes = [0xee_u8; 104];
         let argument = take(0xa1, &mut bytes).unwrap();
-        assert_eq!((argument.wire(0), argument.array(0).1, argument.wire(4)), (0, 0, 0xeeee_eeee), "GETCRTC");
+        assert_eq!((argument.wire(0), argument.length(0), argument.wire(4)), (0, 0, 0xeeee_eeee), "GETCRTC");
+        let nothing = Shape { size: 0, goes: false, returns: false, frame: Frame::here() };
         // SAFETY: SET_MASTER has no structure; nothing is read.
-        let master = unsafe { Argument::take(layout_of(0x1e).unwrap(), ptr::null_mut(), 0) };
+        let master = unsafe { Argument::take(layout_of(0x1e).unwrap(), ptr::null_mut(), nothing) };
         assert!(master.is_ok());
     }
 
@@ -385,7 +445,7 @@ mod tests {
             bytes[..8].copy_from_slice(&address.to_le_bytes());
             bytes[8..16].copy_from_slice(&address.to_le_bytes());
             bytes[16..20].copy_from_slice(&u32::try_from(handles.len()).unwrap().to_le_bytes());
-            take(0xcb, &mut bytes).map(|argument| argument.array(0).1)
+            take(0xcb, &mut bytes).map(|argument| argument.length(0))
         };
         assert_eq!(query(&mut handles[..8188]), Ok(4 * 8188));
         assert_eq!(

@@ -7,6 +7,7 @@ use virgld_protocol::errno::Errno;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::errno::Outcome;
+use crate::patience::{self, Patience};
 use crate::settings::settings;
 use crate::{process, socket, sys};
 
@@ -44,15 +45,25 @@ pub(crate) const MAJOR: u32 = 226;
 pub(crate) fn open(node: Node, flags: i32) -> Outcome<RawFd> {
     process::sweep();
     let path = settings().and_then(|settings| settings.file(node.name())).ok_or(Errno::ENODEV)?;
-    let fd = socket::connect(&path, flags & libc::O_CLOEXEC != 0).map_err(|errno| match errno.0 {
+    let mut patience = Patience::begin(0);
+    let mut wait = || if patience.lasts() { Ok(()) } else { Err(Errno(libc::ETIMEDOUT)) };
+    let connected = socket::connect(&path, flags & libc::O_CLOEXEC != 0, &mut wait);
+    let admitted = connected.and_then(|fd| match verdict(fd, &mut wait) {
+        Ok(()) => Ok(fd),
+        Err(errno) => {
+            sys::close(fd);
+            Err(errno)
+        }
+    });
+    let fd = admitted.map_err(|errno| match errno.0 {
         // As of a device that was unplugged.
         libc::ENOENT | libc::ECONNREFUSED => Errno::ENODEV,
+        libc::ETIMEDOUT => {
+            patience::tell(node.name(), None);
+            Errno::ENODEV
+        }
         _ => errno,
     })?;
-    if let Err(errno) = verdict(fd) {
-        sys::close(fd);
-        return Err(errno);
-    }
     if flags & libc::O_NONBLOCK != 0 {
         let status = sys::status_flags(fd)?;
         sys::set_status_flags(fd, status | libc::O_NONBLOCK)?;
@@ -61,14 +72,9 @@ pub(crate) fn open(node: Node, flags: i32) -> Outcome<RawFd> {
 }
 
 /// Waits for the daemon's word on a new connection.
-fn verdict(fd: RawFd) -> Outcome<()> {
+fn verdict(fd: RawFd, wait: impl FnMut() -> Outcome<()>) -> Outcome<()> {
     let mut verdict = Verdict::new_zeroed();
-    let bytes = loop {
-        match socket::receive(fd, verdict.as_mut_bytes())? {
-            Some(packet) => break packet.bytes,
-            None => drop(sys::poll(fd, libc::POLLIN, 100)),
-        }
-    };
+    let bytes = socket::await_packet(fd, verdict.as_mut_bytes(), wait)?.bytes;
     match verdict {
         // The daemon ended, or is out of descriptors.
         _ if bytes == 0 => Err(Errno::ENODEV),

@@ -15,6 +15,7 @@ pub(crate) struct OwnFd {
     /// Where in [`OPEN`] it is noted; nowhere if there was no room.
     place: Option<usize>,
     inode: u64,
+    pipe: bool,
 }
 
 impl OwnFd {
@@ -31,8 +32,14 @@ impl OwnFd {
         let note = |place: &usize| {
             OPEN[*place].compare_exchange(-1, fd, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        let inode = sys::fstat(fd).map_or(0, |status| status.st_ino);
-        Self { fd, place: (0..OPEN.len()).find(note), inode }
+        let (inode, kind) =
+            sys::fstat(fd).map_or((0, 0), |status| (status.st_ino, status.st_mode & libc::S_IFMT));
+        Self { fd, place: (0..OPEN.len()).find(note), inode, pipe: kind == libc::S_IFIFO }
+    }
+
+    /// The inode of the pipe that it is an end of.
+    pub(crate) fn pipe(&self) -> Option<u64> {
+        self.pipe.then_some(self.inode)
     }
 
     /// Its number.

@@ -33,14 +33,12 @@ pub(crate) fn channel_of(fd: RawFd) -> Outcome<Option<Arc<Channel>>> {
     if let Some(channel) = state.find(inode) {
         return Ok(Some(channel));
     }
-    if nodes::recognise(fd).is_none() {
-        return Ok(None);
-    }
+    let Some(node) = nodes::recognise(fd) else { return Ok(None) };
     let _opening = state.opening.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(channel) = state.find(inode) {
         return Ok(Some(channel));
     }
-    let channel = Arc::new(Channel::open(fd, inode)?);
+    let channel = Arc::new(Channel::open(fd, inode, node)?);
     state.channels.write().unwrap_or_else(PoisonError::into_inner).push(channel.clone());
     Ok(Some(channel))
 }
@@ -56,10 +54,21 @@ pub(crate) fn any_channel() -> Option<Arc<Channel>> {
     channels.iter().find(|channel| channel.lives()).cloned()
 }
 
-/// Lets go of channels whose file is closed.
+/// The channel to the file that the fence `fd` is of.
+pub(crate) fn channel_of_fence(fd: RawFd) -> Option<Arc<Channel>> {
+    let status = sys::fstat(fd).ok().filter(|status| status.st_mode & libc::S_IFMT == libc::S_IFIFO)?;
+    let channels = state().channels.read().unwrap_or_else(PoisonError::into_inner);
+    let remembers = |channel: &&Arc<Channel>| {
+        channel.fences.lock().unwrap_or_else(PoisonError::into_inner).has(status.st_ino)
+    };
+    channels.iter().find(remembers).cloned()
+}
+
+/// Lets go of channels whose file is closed. One that was given up is kept while the daemon has its end: its file stays
+/// lost.
 pub(crate) fn sweep() {
     let mut channels = state().channels.write().unwrap_or_else(PoisonError::into_inner);
-    channels.retain(|channel| channel.lives());
+    channels.retain(|channel| !channel.is_over());
 }
 
 impl State {

@@ -13,6 +13,7 @@ use crate::errno::Outcome;
 use crate::handles::Handles;
 use crate::memory::Memory;
 use crate::own::OwnFd;
+use crate::patience::{GLANCE, Patience};
 use crate::stock::{Room, Stock};
 
 /// Bytes of a payload that lie somewhere in this process, perhaps in the program's memory.
@@ -72,23 +73,29 @@ pub(crate) struct Ring {
     pub(crate) fences: Vec<(u32, OwnFd)>,
     /// Buffers in advance.
     pub(crate) stock: Stock,
+    /// Room for the handles that a submit names.
+    pub(crate) named: Vec<u32>,
 }
 
 /// Why a full ring or a sleeping daemon is no reason to wait for ever.
 pub(crate) trait Peer {
     /// Rings the daemon's doorbell.
     fn ring_doorbell(&self);
-    /// Whether the daemon still holds its end.
-    fn lives(&self) -> bool;
-    /// Sends the descriptors of the record `serial`.
-    fn send_descriptors(&self, serial: u64, descriptors: &[i32]) -> Outcome<()>;
+    /// Whether it was found gone before.
+    fn is_gone(&self) -> bool;
+    /// Begins to wait for something.
+    fn patience(&self, memory: &Memory) -> Patience;
+    /// Looks whether it is still worth waiting; an error if not.
+    fn look(&self, memory: &Memory, patience: &mut Patience) -> Outcome<()>;
+    /// Sends the descriptors of the record `serial`. Waits while there is no room.
+    fn send_descriptors(&self, memory: &Memory, serial: u64, descriptors: &[i32]) -> Outcome<()>;
 }
 
 impl Ring {
     /// An empty ring, with `room` for buffers in advance.
     pub(crate) fn new(room: Room) -> Self {
         let (handles, fences, stock) = (Handles::default(), Vec::new(), Stock::new(room));
-        Self { tail: 0, head: 0, serial: 0, handles, fences, stock }
+        Self { tail: 0, head: 0, serial: 0, handles, fences, stock, named: Vec::new() }
     }
 
     /// The serial of the next record.
@@ -110,13 +117,16 @@ impl Ring {
         if length > MAX_RECORD {
             return Err(Errno::ENOMEM);
         }
+        if peer.is_gone() {
+            return Err(Errno::EIO);
+        }
         let rest = RING_BYTES - self.position();
         let filler = if length > rest { rest } else { 0 };
         self.make_room(memory, peer, filler + length)?;
         let serial = self.next_serial();
         if !descriptors.is_empty() {
             // Before the record can be seen: whoever takes it finds them there.
-            peer.send_descriptors(serial, descriptors)?;
+            peer.send_descriptors(memory, serial, descriptors)?;
         }
         if filler > 0 {
             self.write_head(memory, filler, KIND_FILLER, Heading::silent(0, 0), 0, 0);
@@ -146,13 +156,14 @@ impl Ring {
     }
 
     fn make_room(&mut self, memory: &Memory, peer: &impl Peer, bytes: usize) -> Outcome<()> {
+        let mut patience = None;
         while RING_BYTES as u64 - (self.tail - self.head) < bytes as u64 {
             let head = memory.word_64(HEAD).load(Ordering::Acquire);
             if head < self.head || head > self.tail {
                 return Err(Errno::EIO);
             }
             if head != self.head {
-                self.head = head;
+                (self.head, patience) = (head, None);
                 continue;
             }
             memory.word_32(ROOM_WANTED).store(1, Ordering::Relaxed);
@@ -160,9 +171,10 @@ impl Ring {
             fence(Ordering::SeqCst);
             if memory.word_64(HEAD).load(Ordering::Acquire) == head {
                 let [a, b, c, d, ..] = head.to_le_bytes();
-                memory.sleep(HEAD, u32::from_le_bytes([a, b, c, d]), 100);
-                if memory.word_64(HEAD).load(Ordering::Acquire) == head && !peer.lives() {
-                    return Err(Errno::EIO);
+                let patience = patience.get_or_insert_with(|| peer.patience(memory));
+                memory.sleep(HEAD, u32::from_le_bytes([a, b, c, d]), GLANCE);
+                if memory.word_64(HEAD).load(Ordering::Acquire) == head {
+                    peer.look(memory, patience)?;
                 }
             }
         }

@@ -7,7 +7,6 @@ use virgld_protocol::channel::{
     ANSWER_BYTES, ANSWERS_OFFSET, SLOT_ANSWERED, SLOT_FREE, SLOT_PENDING, SLOT_SLEEPING, SLOT_STRIDE, SLOTS,
     SLOTS_OFFSET, Slot,
 };
-use virgld_protocol::errno::Errno;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::errno::Outcome;
@@ -82,9 +81,14 @@ impl Lease<'_> {
         self.state().load(Ordering::Acquire) == SLOT_ANSWERED
     }
 
-    /// Waits for the answer: looks for a short while, then sleeps. Each time that
-    /// so many milliseconds have passed, `lives` is asked whether there is still somebody to answer.
-    pub(crate) fn wait(&self, spins: u32, milliseconds: u32, lives: impl Fn() -> bool) -> Outcome<Slot> {
+    /// Waits for the answer: looks for a short while, then sleeps. Each time that so many milliseconds have passed, or a
+    /// signal came, `look` says whether there is still somebody to answer.
+    pub(crate) fn wait(
+        &self,
+        spins: u32,
+        milliseconds: u32,
+        mut look: impl FnMut() -> Outcome<()>,
+    ) -> Outcome<Slot> {
         for _ in 0..spins {
             if self.is_answered() {
                 return Ok(self.header());
@@ -103,8 +107,11 @@ impl Lease<'_> {
             }
             self.memory.sleep(self.offset(), SLOT_SLEEPING, milliseconds);
             // An answer that came before the end is taken even if the end came right after.
-            if !self.is_answered() && !lives() {
-                return Err(Errno::EIO);
+            if !self.is_answered()
+                && let Err(lost) = look()
+                && !self.is_answered()
+            {
+                return Err(lost);
             }
         }
     }

@@ -9,10 +9,16 @@ use virgld_protocol::errno::Errno;
 
 use crate::errno::Outcome;
 use crate::own::OwnFd;
+use crate::patience::GLANCE;
 use crate::sys;
 
-/// Connects to the socket at `path`. The descriptor gets the lowest free number, as `open` would give.
-pub(crate) fn connect(path: &CStr, close_on_exec: bool) -> Outcome<RawFd> {
+/// Connects to the socket at `path`. The descriptor gets the lowest free number, as `open` would give. While nobody lets
+/// us in, `wait` says whether to go on.
+pub(crate) fn connect(
+    path: &CStr,
+    close_on_exec: bool,
+    mut wait: impl FnMut() -> Outcome<()>,
+) -> Outcome<RawFd> {
     // SAFETY: all bytes zero is a legal value of this structure of integers.
     let mut address: libc::sockaddr_un = unsafe { zeroed() };
     address.sun_family = FAMILY;
@@ -29,19 +35,48 @@ pub(crate) fn connect(path: &CStr, close_on_exec: bool) -> Outcome<RawFd> {
     if fd < 0 {
         return Err(sys::errno());
     }
-    loop {
+    // Where so many wait already that there is no place to wait in.
+    limit_sends(fd, GLANCE);
+    let connected = loop {
         // SAFETY: the address is ours and its size is right.
         let connected =
             unsafe { libc::connect(fd, (&raw const address).cast(), length_of::<libc::sockaddr_un>()) };
         match if connected == 0 { Ok(()) } else { Err(sys::errno()) } {
-            Ok(()) => return Ok(fd),
-            Err(Errno::EINTR) => {}
-            Err(errno) => {
-                sys::close(fd);
-                return Err(errno);
+            Err(Errno::EINTR | Errno::EAGAIN) => {
+                if let Err(errno) = wait() {
+                    break Err(errno);
+                }
             }
+            other => break other,
         }
-    }
+    };
+    limit_sends(fd, 0);
+    connected.map(|()| fd).inspect_err(|_| sys::close(fd))
+}
+
+/// For how many milliseconds a call may wait for room in the other's socket; 0 for no limit.
+fn limit_sends(fd: RawFd, milliseconds: u32) {
+    let time = libc::timeval { tv_sec: 0, tv_usec: i64::from(milliseconds) * 1000 };
+    let length = length_of::<libc::timeval>();
+    // SAFETY: the time is ours and its size is right.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, (&raw const time).cast(), length) };
+}
+
+/// The process that listens where `fd` is connected to; none if it cannot be seen from here.
+pub(crate) fn peer_process(fd: RawFd) -> Option<i32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = length_of::<libc::ucred>();
+    // SAFETY: the room is ours and its size is told.
+    let asked = unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut peer).cast(), &raw mut length)
+    };
+    (asked == 0 && peer.pid > 0).then_some(peer.pid)
+}
+
+/// Ends a connection for whoever has it, in whatever process.
+pub(crate) fn shut_down(fd: RawFd) {
+    // SAFETY: no memory is passed.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
 }
 
 /// The path of the socket that `fd` is connected to, if it is a connection of packets to a path.
@@ -76,8 +111,13 @@ pub(crate) fn pair() -> Outcome<(OwnFd, OwnFd)> {
     Ok((OwnFd::adopt(ends[0]), OwnFd::adopt(ends[1])))
 }
 
-/// Sends one packet with descriptors. Waits while the other end is full; fails when it is gone.
-pub(crate) fn send(socket: RawFd, bytes: &[u8], descriptors: &[RawFd]) -> Outcome<()> {
+/// Sends one packet with descriptors. Fails when the other end is gone. While it is full, `wait` says whether to go on.
+pub(crate) fn send(
+    socket: RawFd,
+    bytes: &[u8],
+    descriptors: &[RawFd],
+    mut wait: impl FnMut() -> Outcome<()>,
+) -> Outcome<()> {
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut control = Control::new();
     let message = control.message(&mut part, descriptors);
@@ -89,12 +129,29 @@ pub(crate) fn send(socket: RawFd, bytes: &[u8], descriptors: &[RawFd]) -> Outcom
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(Errno(libc::EAGAIN)) => {
-                if sys::poll(socket, libc::POLLOUT, 100) & (libc::POLLHUP | libc::POLLERR) != 0 {
+                if sys::poll(socket, libc::POLLOUT, SLICE) & (libc::POLLHUP | libc::POLLERR) != 0 {
                     return Err(Errno::EIO);
                 }
+                wait()?;
             }
             Err(Errno(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN)) => return Err(Errno::EIO),
             Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Receives one packet. While none is there, `wait` says whether to go on.
+pub(crate) fn await_packet(
+    socket: RawFd,
+    into: &mut [u8],
+    mut wait: impl FnMut() -> Outcome<()>,
+) -> Outcome<Packet> {
+    loop {
+        if let Some(packet) = receive(socket, into)? {
+            return Ok(packet);
+        }
+        if sys::poll(socket, libc::POLLIN, SLICE) == 0 {
+            wait()?;
         }
     }
 }
@@ -187,6 +244,8 @@ fn descriptors_of(message: &libc::msghdr) -> Vec<OwnFd> {
 
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 const FAMILY: libc::sa_family_t = libc::AF_UNIX as libc::sa_family_t;
+
+const SLICE: i32 = GLANCE.cast_signed();
 
 /// Size of a type as the socket calls want it.
 #[expect(clippy::cast_possible_truncation, reason = "the structures of the socket calls are small")]

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use virgld_protocol::errno::Errno;
 
@@ -195,6 +196,14 @@ pub(crate) fn peek_pipe(fd: RawFd, into: &mut [u8]) -> Outcome<usize> {
     });
     ends.into_iter().for_each(close);
     Ok(usize::try_from(copied?).unwrap_or(0))
+}
+
+/// The time since some moment of the past. It stands still while the machine sleeps.
+pub(crate) fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the room is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Events of one descriptor, waited for up to `timeout` milliseconds. A signal ends the wait.

@@ -30,7 +30,7 @@ use crate::client::{Execbuffer, Ioctl, MAX_ARRAYS};
 /// First word of [`Hello`]: "VGLD".
 pub const MAGIC: u32 = 0x444c_4756;
 /// Version of this interface; both ends must agree.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Name of the node for rendering and mode setting, in /dev/dri and of its socket in the runtime directory.
 pub const CARD: &str = "card0";
@@ -53,6 +53,12 @@ pub const DOORBELL_WANTED: usize = 0x080;
 pub const RETIRED: usize = 0x0c0;
 /// Header: not 0 if another channel of the same file exists, so that [`RETIRED`] says nothing (u32).
 pub const FILE_SHARED: usize = 0x100;
+/// Header: how often the client has asked whether anybody is there (u32). It rings the doorbell then, whether that is
+/// wanted or not.
+pub const ASKED: usize = 0x140;
+/// Header: what [`ASKED`] was when the daemon last heard the doorbell (u32). A call may take long, and a daemon that has
+/// nothing to answer yet is known by this to be alive.
+pub const HEARD: usize = 0x180;
 
 /// Where the slot headers begin.
 pub const SLOTS_OFFSET: usize = 0x1000;

@@ -35,7 +35,7 @@ fn put_together<T: Ioctl>(noise: &[u8], counts: &[u8]) -> (Call, Vec<Vec<u8>>) {
             arrays.push(Vec::new());
         }
     }
-    (Call { number: table.number, bytes }, arrays)
+    (Call { number: table.number, bytes: bytes.into() }, arrays)
 }
 
 fn round_trip<T: Ioctl>(noise: &[u8], counts: &[u8]) -> Result<(), TestCaseError> {
@@ -46,10 +46,10 @@ fn round_trip<T: Ioctl>(noise: &[u8], counts: &[u8]) -> Result<(), TestCaseError
         prop_assert_eq!(*seen, &sent[..], "{}", T::TABLE.name);
     }
     for length in 0..call.bytes.len() {
-        let short = Call { number: call.number, bytes: call.bytes[..length].to_vec() };
+        let short = Call { number: call.number, bytes: call.bytes[..length].to_vec().into() };
         prop_assert!(short.parse::<T>().is_err(), "{} cut to {length}", T::TABLE.name);
     }
-    let long = Call { number: call.number, bytes: [&call.bytes[..], &[0]].concat() };
+    let long = Call { number: call.number, bytes: [&call.bytes[..], &[0]].concat().into() };
     prop_assert!(long.parse::<T>().is_err(), "{} with a byte more", T::TABLE.name);
     Ok(())
 }
@@ -138,7 +138,7 @@ proptest! {
             properties,
             values,
         ];
-        let call = Call { number: Atomic::TABLE.number, bytes: parts.concat() };
+        let call = Call { number: Atomic::TABLE.number, bytes: parts.concat().into() };
         let wire = call.parse::<Atomic>().unwrap();
         match told == count(expected.len()) {
             true => prop_assert_eq!(wire.changes(), Ok(expected)),
@@ -150,7 +150,7 @@ proptest! {
     /// Whatever bytes a client sends, taking them apart ends in a call or a refusal.
     #[test]
     fn no_bytes_do_harm(bytes in vec(any::<u8>(), 0..300)) {
-        let call = Call { number: 0, bytes };
+        let call = Call { number: 0, bytes: bytes.into() };
         let _ = call.parse::<Version>();
         let _ = call.parse::<Execbuffer>();
         let _ = call.parse::<SyncobjTimelineWait>();

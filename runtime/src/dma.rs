@@ -7,9 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use crate::memory::{Memory, OutOfBounds, check};
+use crate::queue::{Queue, Taken};
 
 /// A range of device-reachable bytes that one holder owns.
 ///
@@ -60,7 +59,7 @@ pub struct DmaSlice {
     size: usize,
     address: u64,
     class: usize,
-    home: Sender<(usize, usize)>,
+    home: Arc<Queue<(usize, usize)>>,
 }
 
 impl DmaSlice {
@@ -104,7 +103,7 @@ impl DmaSlice {
 impl Drop for DmaSlice {
     fn drop(&mut self) {
         // The pool may be gone at shutdown; its memory is then gone with it.
-        let _ = self.home.send((self.class, self.offset));
+        self.home.put((self.class, self.offset));
     }
 }
 
@@ -143,8 +142,8 @@ pub struct DmaPool {
     memory: Arc<dyn Memory>,
     address: u64,
     classes: Vec<(usize, Vec<usize>)>,
-    returned: Receiver<(usize, usize)>,
-    home: Sender<(usize, usize)>,
+    returned: Taken<(usize, usize)>,
+    home: Arc<Queue<(usize, usize)>>,
 }
 
 impl DmaPool {
@@ -162,7 +161,6 @@ impl DmaPool {
         classes: &[SizeClass],
     ) -> Result<Self, OutOfBounds> {
         check(offset, Self::bytes(classes), memory.size())?;
-        let (home, returned) = unbounded();
         let mut next = offset;
         let classes = classes
             .iter()
@@ -174,7 +172,7 @@ impl DmaPool {
                 (class.size, free)
             })
             .collect();
-        Ok(Self { memory, address, classes, returned, home })
+        Ok(Self { memory, address, classes, returned: Taken::default(), home: Arc::default() })
     }
 
     /// The largest slice this pool can ever give.
@@ -185,7 +183,7 @@ impl DmaPool {
     /// A slice of at least `size` bytes, with whatever an earlier holder left in it, or nothing while all
     /// blocks that are large enough are in use.
     pub fn take(&mut self, size: usize) -> Option<DmaSlice> {
-        while let Ok((class, offset)) = self.returned.try_recv() {
+        while let Some((class, offset)) = self.returned.next(&self.home) {
             self.classes[class].1.push(offset);
         }
         let fits =

@@ -4,12 +4,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use crate::actor::Badge;
 use crate::cap::{Cap, Interface};
 use crate::outbox;
-use crate::stage::{SlotId, StageShared, take};
+use crate::queue::Queue;
+use crate::stage::{SlotId, StageShared};
 use crate::watched;
 
 /// A message and the badge of who sent it.
@@ -20,7 +19,7 @@ pub(crate) struct Envelope<M> {
 
 /// The part of a mailbox that capabilities refer to.
 pub(crate) struct Shared<M> {
-    sender: Sender<Envelope<M>>,
+    messages: Queue<Envelope<M>>,
     /// The incarnation whose capabilities are honoured; 0 when the actor is dead.
     epoch: AtomicU64,
     /// How often another mailbox has taken the place of one that an actor does not give back. The last has the messages.
@@ -48,7 +47,7 @@ impl<M: Send + 'static> Shared<M> {
     fn post_now(&self, epoch: u64, badge: Badge, message: M) -> bool {
         if watched::is_abandoned(&self.stage.tenure)
             || !self.is_current(epoch)
-            || self.sender.send(Envelope { badge, message }).is_err()
+            || !self.messages.put(Envelope { badge, message })
         {
             return false;
         }
@@ -73,7 +72,7 @@ impl<M> Shared<M> {
 /// ```compile_fail,E0451
 /// # use virgld_runtime::Mailbox;
 /// # fn forge<M>() -> Mailbox<M> {
-/// Mailbox { receiver: panic!(), shared: panic!(), epoch: 0 }
+/// Mailbox { shared: panic!(), epoch: 0, succession: 0 }
 /// # }
 /// ```
 ///
@@ -93,7 +92,6 @@ impl<M> Shared<M> {
 /// fn say_to_another<I: Interface, J: Interface>(own: &Mailbox<J::Whole>) -> Cap<I> { own.open::<I>(Badge(0)) }
 /// ```
 pub struct Mailbox<M> {
-    receiver: Receiver<Envelope<M>>,
     shared: Arc<Shared<M>>,
     epoch: u64,
     succession: u64,
@@ -101,7 +99,6 @@ pub struct Mailbox<M> {
 
 /// The right to another receiving end, which takes the place of one that does not come back.
 pub(crate) struct Succession<M> {
-    receiver: Receiver<Envelope<M>>,
     shared: Arc<Shared<M>>,
     epoch: u64,
 }
@@ -110,24 +107,21 @@ impl<M> Succession<M> {
     /// Takes its place: whatever waits, and comes, is for this one. The capabilities stay as they are.
     pub(crate) fn succeed(&self) -> Mailbox<M> {
         let succession = self.shared.succession.fetch_add(1, Ordering::AcqRel) + 1;
-        let (receiver, shared) = (self.receiver.clone(), Arc::clone(&self.shared));
-        Mailbox { receiver, shared, epoch: self.epoch, succession }
+        Mailbox { shared: Arc::clone(&self.shared), epoch: self.epoch, succession }
     }
 }
 
 impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn new(stage: Arc<StageShared>, slot: SlotId, epoch: u64) -> Self {
-        let (sender, receiver) = unbounded();
-        let (succession, scheduled) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (messages, succession, scheduled) = (Queue::default(), AtomicU64::new(0), AtomicBool::new(false));
         let epoch_now = AtomicU64::new(epoch);
-        let shared = Shared { sender, epoch: epoch_now, succession, scheduled, slot, stage };
-        Self { receiver, shared: Arc::new(shared), epoch, succession: 0 }
+        let shared = Shared { messages, epoch: epoch_now, succession, scheduled, slot, stage };
+        Self { shared: Arc::new(shared), epoch, succession: 0 }
     }
 
     /// The right to take its place should its owner not give it back.
     pub(crate) fn succession(&self) -> Succession<M> {
-        let (receiver, shared) = (self.receiver.clone(), Arc::clone(&self.shared));
-        Succession { receiver, shared, epoch: self.epoch }
+        Succession { shared: Arc::clone(&self.shared), epoch: self.epoch }
     }
 
     /// Mints a capability to speak `I` to the owner of this mailbox, who will see `badge` on what it brings.
@@ -157,7 +151,7 @@ impl<M: Send + 'static> Mailbox<M> {
     }
 
     pub(crate) fn take(&self) -> Option<Envelope<M>> {
-        if self.is_last() { take(&self.receiver) } else { None }
+        if self.is_last() { self.shared.messages.take() } else { None }
     }
 }
 
@@ -206,6 +200,7 @@ impl<M> Drop for Mailbox<M> {
     fn drop(&mut self) {
         if self.is_last() {
             self.shared.epoch.store(0, Ordering::Release);
+            self.shared.messages.close();
         }
     }
 }

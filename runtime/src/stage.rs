@@ -16,6 +16,7 @@ use crate::cell::{Cell, Hung, Round, Run};
 use crate::fault::{Faults, Injector};
 use crate::mailbox::Mailbox;
 use crate::outbox;
+use crate::queue::{Queue, Taken};
 use crate::supervise::Intensity;
 use crate::tree::{Lifetime, Strategy, SupervisorId, SupervisorReport, Tree, Verdict};
 
@@ -31,7 +32,7 @@ pub trait Wake: Send + Sync {
 
 /// What other threads see of a stage.
 pub(crate) struct StageShared {
-    ready: Sender<SlotId>,
+    ready: Queue<SlotId>,
     arrivals: Sender<Arrival>,
     departures: Sender<SlotId>,
     /// Whether there are arrivals or departures that the stage has not looked at.
@@ -51,7 +52,7 @@ pub(crate) struct StageShared {
 impl StageShared {
     pub(crate) fn schedule(&self, slot: SlotId) {
         // The stage is gone at shutdown; then nobody is left to run.
-        let _ = self.ready.send(slot);
+        self.ready.put(slot);
         if self.asleep.swap(false, Ordering::AcqRel) {
             self.waker.wake();
         }
@@ -78,7 +79,7 @@ type Another = Box<dyn FnMut() -> Box<dyn Run> + Send>;
 /// ```compile_fail,E0451
 /// # use virgld_runtime::Spawner;
 /// # fn forge() -> Spawner {
-/// Spawner { shared: panic!() }
+/// Spawner { shared: panic!(), under: None }
 /// # }
 /// ```
 ///
@@ -243,7 +244,7 @@ pub enum Death {
 /// One thread's actors.
 pub struct Stage {
     pub(crate) shared: Arc<StageShared>,
-    ready: Receiver<SlotId>,
+    ready: Taken<SlotId>,
     arrivals: Receiver<Arrival>,
     departures: Receiver<SlotId>,
     slots: HashMap<SlotId, Slot>,
@@ -279,11 +280,10 @@ struct Slot {
 impl Stage {
     /// A stage whose thread `waker` wakes.
     pub fn new(waker: Arc<dyn Wake>) -> Self {
-        let (ready_sender, ready) = unbounded();
         let (arrivals_sender, arrivals) = unbounded();
         let (departures_sender, departures) = unbounded();
         let shared = StageShared {
-            ready: ready_sender,
+            ready: Queue::default(),
             arrivals: arrivals_sender,
             departures: departures_sender,
             changed: AtomicBool::new(false),
@@ -297,7 +297,7 @@ impl Stage {
         };
         Self {
             shared: Arc::new(shared),
-            ready,
+            ready: Taken::default(),
             arrivals,
             departures,
             slots: HashMap::default(),
@@ -368,7 +368,7 @@ impl Stage {
                 self.settling = None;
                 self.settlers.retain(|slot| self.slots.contains_key(slot));
                 self.settled += 1;
-                if self.ready.is_empty() || self.settled >= ROUNDS {
+                if self.ready.is_empty(&self.shared.ready) || self.settled >= ROUNDS {
                     return self.over(true);
                 }
             }
@@ -379,7 +379,7 @@ impl Stage {
                     slot.deadline = None;
                 }
                 (slot, Act::Wake)
-            } else if let Some(slot) = take(&self.ready) {
+            } else if let Some(slot) = self.ready.next(&self.shared.ready) {
                 // It may have come in with this very message.
                 self.change();
                 (slot, Act::Run)
@@ -410,13 +410,13 @@ impl Stage {
 
     /// Whether there is something to do: a message waits, or a deadline has come.
     pub fn has_work(&self, now: Time) -> bool {
-        !self.ready.is_empty() || self.deadline().is_some_and(|deadline| deadline <= now)
+        !self.ready.is_empty(&self.shared.ready) || self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// Announces that the thread is about to sleep. If it says no, messages came meanwhile: run again.
     pub fn may_sleep(&self) -> bool {
         self.shared.asleep.store(true, Ordering::SeqCst);
-        if self.ready.is_empty() && self.arrivals.is_empty() {
+        if self.ready.is_empty(&self.shared.ready) && self.arrivals.is_empty() {
             return true;
         }
         self.awake();
@@ -643,12 +643,6 @@ impl Job {
         };
         (self, outcome)
     }
-}
-
-/// The next of what waits. Looking costs less than trying to receive where nothing is there, which is what ends
-/// every turn.
-pub(crate) fn take<T>(receiver: &Receiver<T>) -> Option<T> {
-    if receiver.is_empty() { None } else { receiver.try_recv().ok() }
 }
 
 /// An actor died, and its restart failed.

@@ -18,6 +18,7 @@ use virgld_runtime::dma::DmaPool;
 use virgld_runtime::{Actor, Cap, Fault, Restart, Turn};
 use zerocopy::IntoBytes;
 
+use crate::aside::aside;
 use crate::link::locked;
 
 /// A call as it was answered.
@@ -147,7 +148,7 @@ impl FakeDoor {
         attached: Option<Attached>,
     ) -> Token {
         let bytes = [&[fixed.as_bytes()], arrays].concat().concat();
-        self.raw(file, Call { number: T::TABLE.number, bytes }, attached)
+        self.raw(file, Call { number: T::TABLE.number, bytes: bytes.into() }, attached)
     }
 
     /// Makes a call of any bytes.
@@ -170,7 +171,7 @@ impl FakeDoor {
     ) -> (Token, FenceKey) {
         let bytes = [&[fixed.as_bytes()], arrays].concat().concat();
         let (token, serial, fence) = (self.token(file), self.serial(file), self.fence());
-        let call = Call { number: T::TABLE.number, bytes };
+        let call = Call { number: T::TABLE.number, bytes: bytes.into() };
         let event = CallEvent {
             file,
             call,
@@ -210,7 +211,7 @@ impl FakeDoor {
         };
         let parts =
             [fixed.as_bytes(), what.handles.as_bytes(), what.waits.as_bytes(), what.signals.as_bytes()];
-        let call = Call { number: Execbuffer::TABLE.number, bytes: parts.concat() };
+        let call = Call { number: Execbuffer::TABLE.number, bytes: parts.concat().into() };
         let (token, serial) = (self.token(file), self.serial(file));
         let fence = what.fence.then(|| self.fence());
         let attached = what.wait;
@@ -358,7 +359,7 @@ impl Actor for DoorActor {
     fn handle(&mut self, _: Turn, message: Message) -> Result<(), Fault> {
         if let Message::Command(command) = message {
             let expelled = if let Command::Expel { file } = &command { Some(*file) } else { None };
-            locked(&self.ledger).hear(command);
+            aside(|| locked(&self.ledger).hear(command));
             if let Some(file) = expelled {
                 // A scheme that died is reported as a casualty of the stage.
                 let _ = self.scheme.send(DoorEvent::Closed { file });

@@ -3,6 +3,7 @@
 //! Everything here is a function of a seed: what fails once fails again.
 #![forbid(unsafe_code)]
 
+pub mod aside;
 pub mod clients;
 pub mod device;
 pub mod door;

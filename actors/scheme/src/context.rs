@@ -182,7 +182,7 @@ impl State {
         let reached = Reached { executed: serial, complete: serial };
         file.reached = reached;
         let signals = std::mem::take(&mut file.signals);
-        for fence in signals.into_values().flat_map(|signals| signals.fences) {
+        for fence in signals.into_values().flat_map(|signals| signals.fences).flatten() {
             self.signal(fence, Err(Errno::EIO), effects);
         }
         self.fences.forget_holds(id);
@@ -199,7 +199,7 @@ impl State {
     /// Nobody will ever say that the work of a closed file is complete.
     pub(crate) fn orphans_died(&mut self, id: FileId, effects: &mut Vec<Effect>) {
         for (_, fences) in self.orphans.extract_if(|(file, _), _| *file == id).collect::<Vec<_>>() {
-            fences.into_iter().for_each(|fence| self.signal(fence, Err(Errno::EIO), effects));
+            fences.into_iter().flatten().for_each(|fence| self.signal(fence, Err(Errno::EIO), effects));
         }
     }
 

@@ -130,14 +130,14 @@ impl State {
         effects: &mut Vec<Effect>,
     ) {
         let own = (!syncobjs.is_empty()).then(|| self.fences.fresh());
-        let promised: Vec<FenceKey> = fence_out.into_iter().chain(own).collect();
-        for key in &promised {
-            self.fences.expect(*key, Some(order));
+        let promised = [fence_out, own];
+        for key in promised.into_iter().flatten() {
+            self.fences.expect(key, Some(order));
         }
         if let Some(key) = own {
             self.attach_fence(order.file, syncobjs, key, effects);
         }
-        if !promised.is_empty()
+        if promised != [None; 2]
             && let Some(file) = self.files.get_mut(&order.file)
         {
             file.signals.entry(serial).or_default().fences = promised;
@@ -155,14 +155,14 @@ impl State {
     ) {
         let Some(file) = self.files.get_mut(&id) else {
             let orphans = self.orphans.remove(&(id, serial)).unwrap_or_default();
-            return orphans.into_iter().for_each(|fence| self.signal(fence, result, effects));
+            return orphans.into_iter().flatten().for_each(|fence| self.signal(fence, result, effects));
         };
         if result.is_err() {
             file.errors += 1;
         }
         let signals = file.signals.remove(&serial).unwrap_or_default();
         self.pull(&signals.returns);
-        for fence in signals.fences {
+        for fence in signals.fences.into_iter().flatten() {
             self.signal(fence, result, effects);
         }
         self.reached(id, reached, effects);

@@ -211,9 +211,9 @@ impl State {
 
     /// A fence has signalled.
     pub(crate) fn signal(&mut self, key: FenceKey, result: Result<(), Errno>, effects: &mut Vec<Effect>) {
-        let mut signalled = vec![(key, result)];
+        let (mut first, mut merged) = (Some((key, result)), Vec::new());
         let mut syncobjs = false;
-        while let Some((key, result)) = signalled.pop() {
+        while let Some((key, result)) = first.take().or_else(|| merged.pop()) {
             effects.push(Effect::Door(Command::Signal { fence: key, result }));
             if let Err(errno) = result {
                 self.fences.remember_failure(key, errno);
@@ -222,7 +222,7 @@ impl State {
             for waiter in pending.waiters {
                 match waiter {
                     Waiter::Hold(id) => self.open_gate(id, effects),
-                    Waiter::Merge(fence) => signalled.extend(self.merge_part(fence, result)),
+                    Waiter::Merge(fence) => merged.extend(self.merge_part(fence, result)),
                     Waiter::Syncobj(id) => {
                         self.syncobjs.fence_signalled(id, key, result);
                         syncobjs = true;

@@ -43,10 +43,14 @@ pub(crate) enum GlContext {
     Dead,
 }
 
+/// The fences that a piece of work signals: the one that its call wants, and the one that its synchronisation objects stand
+/// for.
+pub(crate) type Promised = [Option<FenceKey>; 2];
+
 /// What to do when a piece of work is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
-    pub(crate) fences: Vec<FenceKey>,
+    pub(crate) fences: Promised,
     /// Buffers that the work may have written where the client does not see it.
     pub(crate) returns: Vec<ResourceId>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use virgld_protocol::client::{Reply, is_asynchronous};
 use virgld_protocol::errno::{Errno, Refusal};
-use virgld_protocol::ids::{FenceKey, FileId, ResourceId, Serial, Token};
+use virgld_protocol::ids::{FileId, ResourceId, Serial, Token};
 use virgld_protocol::message::door::{Attach, Command};
 use virgld_protocol::message::resource::{Capset, Notice};
 use virgld_protocol::message::scheme::{
@@ -20,13 +20,13 @@ use crate::buffer::Buffer;
 use crate::create::Parked;
 use crate::distant::Distant;
 use crate::fence::Fences;
-use crate::file::File;
+use crate::file::{File, Promised};
 use crate::kms::Showing;
 use crate::syncobj::Syncobjs;
 use crate::syncobj_transfer::TransferWait;
 use crate::syncobj_wait::SyncWait;
 use crate::vigil::Vigil;
-use crate::wait::BufferWait;
+use crate::wait::{BufferWait, Uses};
 
 /// Something that the state wants done.
 #[derive(Debug)]
@@ -128,7 +128,9 @@ pub struct State {
     /// Those of them whose memory some client sees and the device cannot reach.
     pub(crate) distant: HashMap<ResourceId, Distant>,
     /// Fences for work of files that are closed.
-    pub(crate) orphans: HashMap<(FileId, Serial), Vec<FenceKey>>,
+    pub(crate) orphans: HashMap<(FileId, Serial), Promised>,
+    /// Lists of waits that are over, to be used again.
+    pub(crate) spent: Vec<Uses>,
     pub(crate) exports: HashMap<ExportKey, ResourceId>,
     pub(crate) parked: HashMap<Token, Parked>,
     pub(crate) waits: Vec<BufferWait>,
@@ -153,6 +155,7 @@ impl State {
             buffers: HashMap::default(),
             distant: HashMap::default(),
             orphans: HashMap::default(),
+            spent: Vec::new(),
             exports: HashMap::default(),
             parked: HashMap::default(),
             waits: Vec::new(),

@@ -18,12 +18,15 @@ pub(crate) struct BufferWait {
     who: Waiting,
     pub(crate) deadline: Time,
     /// The work that it waits for.
-    until: Vec<Use>,
+    until: Uses,
 }
+
+/// Work that somebody waits for.
+pub(crate) type Uses = Vec<Use>;
 
 /// The last work of a file that uses a buffer.
 #[derive(Clone, Copy)]
-struct Use {
+pub(crate) struct Use {
     file: FileId,
     serial: Serial,
     /// Whether it is over when the device has executed it.
@@ -66,9 +69,13 @@ impl State {
         self.end_query(caller.file, resource);
         let until = self.work_under_way(resource);
         if until.is_empty() {
+            spend(&mut self.spent, until);
             return Ok(Outcome::Answer(Reply::empty()));
         }
-        let Some(token) = caller.token.filter(|_| asked.flags & ONLY_ASK == 0) else { return Err(BUSY) };
+        let Some(token) = caller.token.filter(|_| asked.flags & ONLY_ASK == 0) else {
+            spend(&mut self.spent, until);
+            return Err(BUSY);
+        };
         ask_for(&until, effects);
         let deadline = caller.now.after(self.limits.wait);
         self.waits.push(BufferWait { who: Waiting::Call(caller.file, token), deadline, until });
@@ -79,6 +86,7 @@ impl State {
     pub(crate) fn await_work(&mut self, gate: Token, resource: ResourceId, effects: &mut Vec<Effect>) {
         let until = self.work_under_way(resource);
         if until.is_empty() {
+            spend(&mut self.spent, until);
             return effects.push(Effect::Display(display::Request::Ready { gate }));
         }
         ask_for(&until, effects);
@@ -87,13 +95,15 @@ impl State {
     }
 
     /// The work on a buffer that is not over: the last of each file that names it, or did.
-    fn work_under_way(&self, resource: ResourceId) -> Vec<Use> {
-        let Some(buffer) = self.buffers.get(&resource) else { return Vec::new() };
+    fn work_under_way(&mut self, resource: ResourceId) -> Uses {
+        let mut found = self.spent.pop().unwrap_or_default();
+        let Some(buffer) = self.buffers.get(&resource) else { return found };
         let staging = buffer.staging;
         let of_holder = |id: &FileId| Some((*id, self.files.get(id)?.entry_of(resource)?.last_use));
         let uses = buffer.holders.iter().filter_map(of_holder).chain(buffer.last_uses.iter().copied());
         let uses = uses.map(|(file, serial)| Use { file, serial, staging });
-        uses.filter(|it| !it.is_over(&self.files)).collect()
+        found.extend(uses.filter(|it| !it.is_over(&self.files)));
+        found
     }
 
     /// Work of a file has gone on: answers those who waited for it.
@@ -109,6 +119,7 @@ impl State {
                 }
                 Waiting::Display(gate) => effects.push(Effect::Display(display::Request::Ready { gate })),
             }
+            spend(&mut self.spent, wait.until);
         }
     }
 
@@ -126,9 +137,21 @@ impl State {
             if let Waiting::Call(_, token) = wait.who {
                 answer(Some(token), Err(BUSY), effects);
             }
+            spend(&mut self.spent, wait.until);
         }
     }
 }
+
+/// Keeps a list for the next wait, so that waits take no memory.
+fn spend(spent: &mut Vec<Uses>, mut list: Uses) {
+    if spent.len() < MOST_SPENT {
+        list.clear();
+        spent.push(list);
+    }
+}
+
+/// More calls than this seldom wait at a time.
+const MOST_SPENT: usize = 64;
 
 /// Has the contexts find out when work is complete that must be.
 fn ask_for(until: &[Use], effects: &mut Vec<Effect>) {

@@ -7,7 +7,9 @@ use virgld_protocol::errno::Errno;
 
 use crate::errno::{Outcome, answer};
 use crate::fence::{DMABUF_TYPE, SYNC_TYPE};
+use crate::foreign::Frame;
 use crate::map::{Wish, map};
+use crate::marshal::Shape;
 use crate::settings::settings;
 use crate::{drm, fence, process, sys};
 
@@ -23,8 +25,11 @@ pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mu
         match kind {
             DRM_TYPE => {
                 let size = usize::from(u16::from_le_bytes([low, high & 0x3f]));
+                // `_IOC_WRITE` and `_IOC_READ`: as the program sees it.
+                let (goes, returns) = (high & 0x40 != 0, high & 0x80 != 0);
+                let shape = Shape { size, goes, returns, frame: Frame::here() };
                 // SAFETY: the program's promise.
-                let done = answer(Some(-1), || unsafe { drm_ioctl(fd, number, argument.cast(), size) });
+                let done = answer(Some(-1), || unsafe { drm_ioctl(fd, number, argument.cast(), shape) });
                 if let Some(result) = done {
                     return result;
                 }
@@ -45,10 +50,10 @@ pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mu
 /// # Safety
 ///
 /// As the ioctl demands.
-unsafe fn drm_ioctl(fd: c_int, number: u8, argument: *mut u8, size: usize) -> Outcome<Option<c_int>> {
+unsafe fn drm_ioctl(fd: c_int, number: u8, argument: *mut u8, shape: Shape) -> Outcome<Option<c_int>> {
     let Some(channel) = process::channel_of(fd)? else { return Ok(None) };
     // SAFETY: the caller's promise.
-    unsafe { drm::ioctl(&channel, number, argument, size)? };
+    unsafe { drm::ioctl(&channel, number, argument, shape)? };
     Ok(Some(0))
 }
 

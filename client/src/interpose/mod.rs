@@ -10,6 +10,7 @@ mod links;
 mod memory;
 mod next;
 mod open;
+mod poll;
 mod read;
 mod status;
 mod udev;

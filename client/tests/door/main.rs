@@ -7,10 +7,13 @@
 
 mod calls;
 mod daemon;
+mod heap;
 mod measure;
 mod modes;
+mod pointers;
 mod program;
 mod scheme;
+mod silence;
 mod udev;
 
 use std::path::Path;
@@ -30,17 +33,20 @@ fn program() {
 }
 
 fn start(directory: &Path, scenario: &str) -> Child {
+    command(directory, scenario).stdout(Stdio::null()).spawn().unwrap()
+}
+
+fn command(directory: &Path, scenario: &str) -> Command {
     let here = std::env::current_exe().unwrap();
     let library = here.with_file_name("libvirgld_drm.so");
     assert!(library.exists(), "{} was not built", library.display());
-    Command::new(here)
+    let mut command = Command::new(here);
+    command
         .args(["--exact", "program", "--nocapture"])
         .env(SCENARIO, scenario)
         .env("LD_PRELOAD", library)
-        .env("VIRGLD_DIR", directory)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+        .env("VIRGLD_DIR", directory);
+    command
 }
 
 fn play(scenario: &str) -> Daemon {
@@ -120,8 +126,18 @@ fn a_daemon_that_dies_is_an_error_to_who_reads_events() {
 }
 
 #[test]
+fn pointers_that_lead_nowhere_are_an_error_and_no_more() {
+    play("pointers");
+}
+
+#[test]
 fn busy_buffers_are_known_without_asking() {
     play("busy");
+}
+
+#[test]
+fn what_is_done_over_and_over_takes_no_memory() {
+    play("heap");
 }
 
 #[test]

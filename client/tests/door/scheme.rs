@@ -15,10 +15,21 @@ use virgld_protocol::message::scheme::{
 use virgld_runtime::{Actor, Cap, Fault, Turn};
 use zerocopy::IntoBytes;
 
+use crate::heap;
+
 /// A stream that begins with this word is held back until SET_CLIENT_CAP.
 pub(crate) const HOLD: u32 = 0x57a1_1ed0;
 /// One that begins with this fails.
 pub(crate) const FAIL: u32 = 0xdead_0000;
+/// GET_CAP of this is not answered before GET_CAP of the next.
+pub(crate) const LATER: u64 = 1 << 40;
+pub(crate) const ANSWER: u64 = LATER + 1;
+/// GET_CAP of this has the daemon's thread count how often it asks for memory, but for what this scheme does; GET_CAP of the
+/// next says how often that was.
+pub(crate) const BEGIN: u64 = LATER + 3;
+pub(crate) const END: u64 = LATER + 4;
+/// GET_CAP of this has the daemon hang until it is thawed.
+pub(crate) const HANG: u64 = LATER + 2;
 /// Of buffers of this width there are no more than six.
 pub(crate) const SCARCE: u32 = 7;
 /// What MAP gives for handle 0; others follow in pages.
@@ -38,6 +49,8 @@ pub(crate) struct Seen {
     pub(crate) most_held: usize,
     pub(crate) unused_exports: u32,
     pub(crate) unused_syncobjs: u32,
+    /// Said by the test: it need not hang any longer.
+    pub(crate) thawed: bool,
 }
 
 pub(crate) struct Scheme {
@@ -47,6 +60,7 @@ pub(crate) struct Scheme {
     next_handle: u32,
     scarce: u32,
     held: Vec<Held>,
+    late: Vec<Option<Token>>,
 }
 
 struct Held {
@@ -60,7 +74,7 @@ struct Held {
 impl Scheme {
     pub(crate) fn new(door: Cap<FromScheme>, seen: Arc<Mutex<Seen>>) -> Self {
         let arena = SharedMemory::new("arena", 1 << 20).unwrap();
-        Self { door, seen, arena, next_handle: 0, scarce: 6, held: Vec::new() }
+        Self { door, seen, arena, next_handle: 0, scarce: 6, held: Vec::new(), late: Vec::new() }
     }
 
     fn say(&self, command: Command) {
@@ -80,6 +94,30 @@ impl Scheme {
             0x00 => Ok(version(&event.call)),
             0x0c => {
                 let call = event.call.parse::<GetCap>().unwrap().fixed;
+                match call.capability {
+                    LATER => return self.late.push(token),
+                    ANSWER => {
+                        for late in std::mem::take(&mut self.late) {
+                            self.answer(
+                                late,
+                                Ok(Reply::fixed(&GetCap { capability: LATER, value: 1 })),
+                                None,
+                            );
+                        }
+                        return self.answer(token, Ok(Reply::fixed(&GetCap { value: 1, ..call })), None);
+                    }
+                    BEGIN => heap::begin(),
+                    END => {
+                        let value = heap::end();
+                        return self.answer(token, Ok(Reply::fixed(&GetCap { value, ..call })), None);
+                    }
+                    HANG => {
+                        while !self.seen.lock().unwrap().thawed {
+                            std::thread::sleep(std::time::Duration::from_millis(10));
+                        }
+                    }
+                    _ => {}
+                }
                 Ok(Reply::fixed(&GetCap { value: call.capability + 1, ..call }))
             }
             0x43 => {
@@ -322,7 +360,15 @@ impl Actor for Scheme {
     type Message = Message;
 
     fn handle(&mut self, _turn: Turn, message: Message) -> Result<(), Fault> {
-        let Message::Door(event) = message else { return Ok(()) };
+        if let Message::Door(event) = message {
+            heap::aside(|| self.hear(event));
+        }
+        Ok(())
+    }
+}
+
+impl Scheme {
+    fn hear(&mut self, event: DoorEvent) {
         match event {
             DoorEvent::Opened { .. } => {
                 let mut seen = self.seen.lock().unwrap();
@@ -361,6 +407,5 @@ impl Actor for Scheme {
             }
             DoorEvent::SyncobjUnused { .. } => self.seen.lock().unwrap().unused_syncobjs += 1,
         }
-        Ok(())
     }
 }

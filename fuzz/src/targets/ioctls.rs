@@ -124,7 +124,7 @@ impl Strangers {
             None => input.bytes(16).to_vec(),
         };
         let attached = if input.chance(96) { self.descriptor(system, input) } else { None };
-        let token = system.door.raw(file, Call { number, bytes }, attached);
+        let token = system.door.raw(file, Call { number, bytes: bytes.into() }, attached);
         self.calls.push((token, file, number));
     }
 

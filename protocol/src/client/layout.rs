@@ -1,5 +1,6 @@
 //! How one ioctl's argument turns into bytes and back: a table per ioctl that both ends read.
 
+use virgld_runtime::lent::Lent;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::errno::{Errno, Refusal};
@@ -138,7 +139,7 @@ pub struct Call {
     /// The ioctl number.
     pub number: u8,
     /// Fixed part and arrays in wire order; without the bulk array.
-    pub bytes: Vec<u8>,
+    pub bytes: Lent,
 }
 
 /// A call taken apart.

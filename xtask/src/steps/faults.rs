@@ -43,7 +43,7 @@ const PANICS: [(&str, u32); 6] = [
 ];
 
 /// Commands after which a program is in the middle of its work.
-const UNDER_WAY: u64 = 500;
+pub(super) const UNDER_WAY: u64 = 500;
 
 /// Runs each fault with a daemon that lives through all of them.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
@@ -225,7 +225,7 @@ pub(super) fn until(daemon: &Daemon, what: &str, is_so: impl Fn(&Value) -> Resul
 }
 
 /// A count of the device's.
-fn number(status: &Value, name: &str) -> Result<u64> {
+pub(super) fn number(status: &Value, name: &str) -> Result<u64> {
     let found = status.pointer(&format!("/device/{name}")).and_then(Value::as_u64);
     found.ok_or_else(|| Failure::new(format!("the daemon's status has no device.{name}")))
 }

@@ -16,6 +16,7 @@ mod deps;
 mod docs;
 mod faults;
 mod glmark2;
+mod hung;
 mod isolated;
 mod kms;
 mod licences;
@@ -167,6 +168,12 @@ const STEPS: &[Step] = &[
         GL,
         faults::run,
         "the device is killed, aborted and stopped, and actors panic, under programs; others go on, or survive",
+    ),
+    step(
+        "hung",
+        GL,
+        hung::run,
+        "the daemon is stopped under programs: they draw on if it goes on in time, and else end and say why",
     ),
     step("churn", GL, churn::run, "a thousand clients one after another leave nothing behind"),
     step("vm", &[&DEVICE, &PROGRAMS, &VM], vm::run, "the pixel checks on a PCI device, in a virtual machine"),

@@ -21,7 +21,7 @@ use crate::setup::Desk;
 const NONE: u32 = 77;
 
 fn raw(desk: &mut Desk, file: FileId, number: u8, bytes: Vec<u8>) -> Option<Errno> {
-    let token = desk.system.door.raw(file, Call { number, bytes }, None);
+    let token = desk.system.door.raw(file, Call { number, bytes: bytes.into() }, None);
     desk.answer(token).unwrap_or_else(|| panic!("{number:#x} has no answer")).errno()
 }
 
@@ -191,7 +191,7 @@ proptest! {
                 let sizes = layout.array_sizes(&bytes).map(|sizes| sizes.into_iter().fold(0, usize::saturating_add));
                 bytes.resize(layout.wire + sizes.filter(|sum| *sum < 4096).unwrap_or(0), 0);
             }
-            tokens.push(desk.system.door.raw(file, Call { number, bytes }, None));
+            tokens.push(desk.system.door.raw(file, Call { number, bytes: bytes.into() }, None));
         }
         desk.system.outlast();
         prop_assert_eq!(desk.system.door.unanswered(), 0);

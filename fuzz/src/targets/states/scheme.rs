@@ -107,7 +107,7 @@ impl Desk {
         let file = file(input);
         let (attached, token) = (input.flag().then(|| attached(input)), Some(self.token()));
         let (serial, fence_out) = (Serial(self.next), input.chance(64).then(|| FenceKey(1000 + self.next)));
-        let call = Call { number, bytes };
+        let call = Call { number, bytes: bytes.into() };
         DoorEvent::Call(CallEvent { file, call, bulk: None, token, serial, attached, fence_out })
     }
 

@@ -13,6 +13,7 @@ use virgld_protocol::message::door::{Command, Message};
 use virgld_protocol::message::scheme::{DoorEvent, FromDoor, Node, Reached, SyncobjKey};
 use virgld_runtime::dma::DmaPool;
 use virgld_runtime::io::{Ready, ReadySink};
+use virgld_runtime::lent::Lender;
 use virgld_runtime::{Actor, Cap, Fault, Restart, Time, Turn, fault};
 
 use super::accept::{Listener, reserve};
@@ -43,6 +44,8 @@ pub struct Door {
     pub(super) registrar: Registrar,
     pub(super) sinks: Sinks,
     pub(super) pool: DmaPool,
+    /// For what calls say.
+    pub(super) calls: Lender,
     pub(super) listeners: [Listener; 2],
     pub(super) files: HashMap<FileId, File>,
     pub(super) channels: HashMap<u64, Channel>,
@@ -57,6 +60,8 @@ pub struct Door {
     pub(super) signalled: Vec<(FenceKey, Result<(), Errno>)>,
     /// The channels to look at, in the order of their turns.
     pub(super) active: Vec<u64>,
+    /// No channels: room for those whose turn it is.
+    turns: Vec<u64>,
     /// Sockets that were left before they were empty, so that others have their turn: to go on with when it settles.
     pub(super) unfinished: Vec<Source>,
     scheme: Cap<FromDoor>,
@@ -102,6 +107,7 @@ impl Door {
             registrar,
             sinks,
             pool,
+            calls: Lender::default(),
             files: HashMap::default(),
             channels: HashMap::default(),
             fences: Fences::default(),
@@ -111,6 +117,7 @@ impl Door {
             reserve: reserve(),
             signalled: Vec::new(),
             active: Vec::new(),
+            turns: Vec::new(),
             unfinished: Vec::new(),
             scheme,
             next_number: 0,
@@ -207,6 +214,9 @@ impl Door {
                 Ok(())
             }
             Source::Doorbell(id) => {
+                if let Some(channel) = self.channels.get(&id) {
+                    channel.ring.hear();
+                }
                 self.activate(id);
                 Ok(())
             }
@@ -250,17 +260,17 @@ impl Door {
     fn reached(&mut self, file: FileId, reached: Reached) {
         let Some(open) = self.files.get_mut(&file) else { return };
         let (uid, before) = (open.credentials.uid, open.under_way());
-        let retired = open.retire(reached.complete);
+        let channels = &self.channels;
+        open.retire(reached.complete, |channel, record| {
+            if let Some(channel) = channels.get(&channel) {
+                channel.ring.retire(record);
+            }
+        });
         let after = open.under_way();
         self.shares.reached(file, self.now, reached.executed >= open.last_serial());
         if let Some(load) = self.loads.get_mut(&uid) {
             load.calls -= before.0 - after.0;
             load.bytes -= before.1 - after.1;
-        }
-        for (channel, record) in retired {
-            if let Some(channel) = self.channels.get(&channel) {
-                channel.ring.retire(record);
-            }
         }
         if self.next_feed.is_some() {
             self.feed();
@@ -278,12 +288,15 @@ impl Door {
     /// Gives every active channel a turn. Says whether anything was taken.
     fn turn(&mut self) -> Result<bool, Fault> {
         let mut any = false;
-        for id in std::mem::take(&mut self.active) {
+        let mut turns = std::mem::take(&mut self.turns);
+        std::mem::swap(&mut turns, &mut self.active);
+        for id in turns.drain(..) {
             any |= self.take_turn(id)?;
             if self.channels.get(&id).is_some_and(|channel| channel.attention == Attention::Active) {
                 self.active.push(id);
             }
         }
+        self.turns = turns;
         // Whoever was first is last in the next turn.
         if self.active.len() > 1 {
             self.active.rotate_left(1);
@@ -301,17 +314,16 @@ impl Door {
         }
         // Pairs with the client's: it writes, then looks whether the doorbell is wanted.
         virgld_runtime::memory::full_barrier();
-        let mut still = Vec::new();
-        for id in std::mem::take(&mut self.active) {
-            let Some(channel) = self.channels.get_mut(&id) else { continue };
+        let channels = &mut self.channels;
+        self.active.retain(|id| {
+            let Some(channel) = channels.get_mut(id) else { return false };
             if channel.ring.has_more() {
                 channel.ring.want_doorbell(false);
-                still.push(id);
-            } else {
-                channel.attention = Attention::Idle;
+                return true;
             }
-        }
-        self.active = still;
+            channel.attention = Attention::Idle;
+            false
+        });
         !self.active.is_empty()
     }
 

@@ -1,10 +1,10 @@
 //! From the scheme's answer to the bytes in a slot.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use rustix::io::Errno as SystemErrno;
 use virgld_protocol::channel::{ANSWER_BYTES, Answer};
-use virgld_protocol::client::{Direction, Reply, layout_of};
+use virgld_protocol::client::{Direction, MAX_ARRAYS, Reply, layout_of};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::Token;
 use virgld_protocol::message::door::Attach;
@@ -34,17 +34,17 @@ impl Door {
                 }
             }
             Ok((head, reply, given, mapped)) => {
-                let descriptors: Vec<BorrowedFd<'_>> = given.iter().map(AsFd::as_fd).collect();
-                if !descriptors.is_empty()
-                    && let Err(error) = channel.pass(pending.serial, &descriptors)
+                if let Some(given) = &given
+                    && let Err(error) = channel.pass(pending.serial, &[given.as_fd()])
                 {
                     return channel.ring.answer(slot, Err(errno_of(error)), 0);
                 }
-                let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + reply.arrays.len());
-                parts.extend(head.as_ref().map(IntoBytes::as_bytes));
-                parts.extend(mapped.as_ref().map(IntoBytes::as_bytes));
-                parts.push(&reply.fixed);
-                parts.extend(reply.arrays.iter().map(Vec::as_slice));
+                // No ioctl has more arrays, and the head was made for as many as there are.
+                let mut parts: [&[u8]; 3 + MAX_ARRAYS] = [&[]; _];
+                parts[0] = head.as_ref().map_or(&[], IntoBytes::as_bytes);
+                parts[1] = mapped.as_ref().map_or(&[], IntoBytes::as_bytes);
+                parts[2] = &reply.fixed;
+                parts[3..].iter_mut().zip(&reply.arrays).for_each(|(part, array)| *part = array);
                 channel.ring.answer(slot, Ok(&parts), u32::from(given.is_some()));
             }
         }

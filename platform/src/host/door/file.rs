@@ -104,17 +104,12 @@ impl File {
         Serial(self.serial)
     }
 
-    /// Takes back the credit of all calls up to `through`, and says which record of which channel each was.
-    pub(super) fn retire(&mut self, through: Serial) -> Vec<(u64, u64)> {
-        let mut retired: Vec<(u64, u64)> = Vec::new();
+    /// Takes back the credit of all calls up to `through`, and tells which record of which channel each was.
+    pub(super) fn retire(&mut self, through: Serial, mut tell: impl FnMut(u64, u64)) {
         while let Some(call) = self.in_flight.pop_front_if(|call| call.serial <= through) {
             self.bytes -= call.bytes;
-            match retired.last_mut() {
-                Some((channel, record)) if *channel == call.channel => *record = call.record,
-                _ => retired.push((call.channel, call.record)),
-            }
+            tell(call.channel, call.record);
         }
-        retired
     }
 
     /// Puts a fence in stock and names it.

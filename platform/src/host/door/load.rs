@@ -152,13 +152,13 @@ mod tests {
         }
         assert!(!file.has_credit(0, &limits, true));
         let last = file.last_serial();
-        file.retire(last);
+        file.retire(last, |_, _| ());
         let large = limits.bytes_beside_others + 1;
         assert!(file.has_credit(large, &limits, false), "one may be as large as it likes");
         file.launch(now, 1, 1, large);
         assert!(!file.has_credit(0, &limits, false) && file.has_credit(0, &limits, true));
         let last = file.last_serial();
-        file.retire(last);
+        file.retire(last, |_, _| ());
         assert!(file.competes(now), "it may be about to draw its next frame");
         now = now.after(Duration::from_secs(1));
         assert!(!file.competes(now));

@@ -5,6 +5,7 @@ use virgld_protocol::channel::{
     RING_BYTES, RING_OFFSET, Record, SLOTS,
 };
 use virgld_protocol::client::{Call, Layout, layout_of};
+use virgld_runtime::lent::Lent;
 use virgld_runtime::memory::{Memory, OutOfBounds};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -133,13 +134,17 @@ pub(super) struct Body {
 }
 
 /// Takes the payload of an ioctl apart as its table says.
-pub(super) fn body(memory: &dyn Memory, found: &Found, layout: &Layout) -> Result<Body, Broken> {
+pub(super) fn body(
+    memory: &dyn Memory,
+    found: &Found,
+    layout: &Layout,
+    mut bytes: Lent,
+) -> Result<Body, Broken> {
     let payload = found.record.payload as usize;
     if payload < layout.wire {
         return Err(Broken::Payload);
     }
-    let mut bytes = vec![0; layout.wire];
-    memory.read(found.payload, &mut bytes)?;
+    memory.read(found.payload, bytes.add(layout.wire))?;
     // The counts are those of our copy: what the client changes from now on changes nothing.
     let sizes = layout.array_sizes(&bytes).ok_or(Broken::Payload)?;
     let total = sizes.iter().try_fold(layout.wire, |sum, size| sum.checked_add(*size));
@@ -152,9 +157,7 @@ pub(super) fn body(memory: &dyn Memory, found: &Found, layout: &Layout) -> Resul
         if layout.bulk == Some(index) {
             bulk = (size > 0).then_some((at, size));
         } else if size > 0 {
-            let end = bytes.len();
-            bytes.resize(end + size, 0);
-            memory.read(at, &mut bytes[end..])?;
+            memory.read(at, bytes.add(size))?;
         }
         at += size;
     }
@@ -172,7 +175,7 @@ pub fn take_apart(memory: &dyn Memory, tail: u64) -> Result<Vec<(Call, Option<Sp
         cursor = found.after;
         let layout = layout_of(found.record.number).filter(|_| found.record.kind == KIND_IOCTL);
         if let Some(layout) = layout {
-            let Body { call, bulk } = body(memory, &found, layout)?;
+            let Body { call, bulk } = body(memory, &found, layout, Lent::default())?;
             calls.push((call, bulk));
         }
     }
@@ -212,8 +215,8 @@ mod tests {
         let found = next(&*memory, cursor, end + 96).unwrap().unwrap();
         assert_eq!(found.after, Cursor { head: end + 96, serial: 5 });
         let close = layout_of(9).unwrap();
-        let body = body(&*memory, &found, close).unwrap();
-        assert_eq!(body, Body { call: Call { number: 9, bytes: vec![7; 8] }, bulk: None });
+        let body = body(&*memory, &found, close, Lent::default()).unwrap();
+        assert_eq!(body, Body { call: Call { number: 9, bytes: vec![7; 8].into() }, bulk: None });
         assert_eq!(next(&*memory, found.after, end + 96), Ok(None));
     }
 
@@ -253,11 +256,11 @@ mod tests {
         put(&memory, 0, ioctl(96, 0x42, 1, 48), &payload);
         let found = next(&*memory, Cursor::default(), 96).unwrap().unwrap();
         let execbuffer = layout_of(0x42).unwrap();
-        let taken = body(&*memory, &found, execbuffer).unwrap();
+        let taken = body(&*memory, &found, execbuffer, Lent::default()).unwrap();
         assert_eq!(taken.bulk, Some((RING_OFFSET + 64, 8)));
         assert_eq!((taken.call.bytes.len(), taken.call.bytes[32]), (40, 5));
         memory.write(RING_OFFSET + 32 + 4, &[0xff; 4]).unwrap();
-        assert_eq!(body(&*memory, &found, execbuffer), Err(Broken::Payload));
+        assert_eq!(body(&*memory, &found, execbuffer, Lent::default()), Err(Broken::Payload));
     }
 
     proptest! {
@@ -279,7 +282,7 @@ mod tests {
             record.slot = number;
             put(&memory, 0, record, &bytes[..200]);
             if let (Ok(Some(found)), Some(layout)) = (next(&*memory, Cursor::default(), 256), layout_of(number))
-                && let Ok(body) = body(&*memory, &found, layout)
+                && let Ok(body) = body(&*memory, &found, layout, Lent::default())
             {
                 let bulk = body.bulk.map_or(0, |(_, length)| length);
                 prop_assert_eq!(body.call.bytes.len() + bulk, found.record.payload as usize);

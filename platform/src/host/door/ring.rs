@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use virgld_protocol::channel::{
-    ANSWER_BYTES, ANSWERS_OFFSET, CHANNEL_BYTES, DOORBELL_WANTED, FILE_SHARED, HEAD, RETIRED, ROOM_WANTED,
-    SLOT_ANSWERED, SLOT_SLEEPING, SLOT_STRIDE, SLOTS, SLOTS_OFFSET, Slot, TAIL,
+    ANSWER_BYTES, ANSWERS_OFFSET, ASKED, CHANNEL_BYTES, DOORBELL_WANTED, FILE_SHARED, HEAD, HEARD, RETIRED,
+    ROOM_WANTED, SLOT_ANSWERED, SLOT_SLEEPING, SLOT_STRIDE, SLOTS, SLOTS_OFFSET, Slot, TAIL,
 };
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::FenceKey;
@@ -79,6 +79,11 @@ impl Ring {
     /// Says whether the client is to ring the doorbell after its next record.
     pub(super) fn want_doorbell(&self, wanted: bool) {
         self.word(DOORBELL_WANTED).store(u32::from(wanted), Ordering::Release);
+    }
+
+    /// Tells a client that has asked whether anybody is there.
+    pub(super) fn hear(&self) {
+        self.word(HEARD).store(self.word(ASKED).load(Ordering::Acquire), Ordering::Release);
     }
 
     /// Notes that a call waits in `slot`.

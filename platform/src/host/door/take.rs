@@ -86,7 +86,7 @@ impl Door {
         if channel.ring.is_pending(found.record.slot) {
             return Err(Broken::Slot.into());
         }
-        let Body { call, bulk } = body(channel.ring.memory(), found, layout)?;
+        let Body { call, bulk } = body(channel.ring.memory(), found, layout, self.calls.lend())?;
         if wants_event(&call) && !self.has_room_for_event(file) {
             return Err(self.refuse(id, found, Errno::ENOMEM));
         }

@@ -1,0 +1,156 @@
+//! Queues from any thread to one, in memory that is kept: what waits takes none once the queue has found its size.
+//!
+//! The lock is held to put one thing in, or to take all out at once, and no longer.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What waits.
+pub(crate) struct Queue<T> {
+    inside: Mutex<Inside<T>>,
+}
+
+struct Inside<T> {
+    waiting: VecDeque<T>,
+    closed: bool,
+}
+
+/// What the one who takes has taken out and not looked at.
+pub(crate) struct Taken<T>(VecDeque<T>);
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { inside: Mutex::new(Inside { waiting: VecDeque::new(), closed: false }) }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Puts one in, behind all others. Says whether there is anybody to take it.
+    pub(crate) fn put(&self, one: T) -> bool {
+        let mut inside = self.inside();
+        let open = !inside.closed;
+        if open {
+            inside.waiting.push_back(one);
+        }
+        open
+    }
+
+    /// Takes the first.
+    pub(crate) fn take(&self) -> Option<T> {
+        let mut inside = self.inside();
+        let one = inside.waiting.pop_front();
+        if inside.waiting.is_empty() {
+            // A flood is over: the memory that it took goes back.
+            inside.waiting.shrink_to(MOST_KEPT);
+        }
+        one
+    }
+
+    /// Nobody takes any more. What waits is dropped.
+    pub(crate) fn close(&self) {
+        let mut inside = self.inside();
+        inside.closed = true;
+        let left = std::mem::take(&mut inside.waiting);
+        // What is dropped may have something to say to this very queue.
+        drop(inside);
+        drop(left);
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside<T>> {
+        // Nothing that panics runs under the lock.
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Taken<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Taken<T> {
+    /// Takes the first.
+    pub(crate) fn next(&mut self, queue: &Queue<T>) -> Option<T> {
+        if self.0.is_empty() {
+            // A flood is over: the memory that it took goes back.
+            self.0.shrink_to(MOST_KEPT);
+            std::mem::swap(&mut self.0, &mut queue.inside().waiting);
+        }
+        self.0.pop_front()
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self, queue: &Queue<T>) -> bool {
+        self.0.is_empty() && queue.inside().waiting.is_empty()
+    }
+}
+
+/// Room for so many is kept.
+const MOST_KEPT: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_first_comes_out_first() {
+        let (queue, mut taken) = (Queue::default(), Taken::default());
+        assert!(taken.is_empty(&queue) && taken.next(&queue).is_none());
+        (0..3).for_each(|number| assert!(queue.put(number)));
+        assert_eq!(taken.next(&queue), Some(0));
+        assert!(queue.put(3) && !taken.is_empty(&queue));
+        let rest: Vec<_> = std::iter::from_fn(|| taken.next(&queue)).collect();
+        assert_eq!(rest, [1, 2, 3]);
+        assert!(taken.is_empty(&queue));
+    }
+
+    #[test]
+    fn taken_one_by_one_they_come_in_order_and_the_memory_of_a_flood_goes_back() {
+        let queue = Queue::default();
+        (0..100 * MOST_KEPT).for_each(|number| assert!(queue.put(number)));
+        assert!((0..100 * MOST_KEPT).all(|number| queue.take() == Some(number)));
+        assert_eq!(queue.take(), None);
+        assert!(queue.inside().waiting.capacity() <= 2 * MOST_KEPT);
+    }
+
+    #[test]
+    fn a_closed_queue_keeps_nothing() {
+        let (queue, kept) = (Queue::default(), Arc::new(()));
+        assert!(queue.put(kept.clone()));
+        queue.close();
+        assert!(!queue.put(kept.clone()));
+        assert_eq!(Arc::strong_count(&kept), 1);
+    }
+
+    #[test]
+    fn memory_is_kept_but_for_that_of_a_flood() {
+        let (queue, mut taken) = (Queue::default(), Taken::default());
+        for count in [10, 100 * MOST_KEPT, 10, 10] {
+            (0..count).for_each(|number| assert!(queue.put(number)));
+            while taken.next(&queue).is_some() {}
+        }
+        let rooms = [taken.0.capacity(), queue.inside().waiting.capacity()];
+        assert!((1..=4 * MOST_KEPT).contains(&rooms.iter().sum()), "{rooms:?}");
+    }
+
+    #[test]
+    fn many_threads_put_in_and_nothing_is_lost() {
+        let (queue, mut taken) = (Queue::default(), Taken::default());
+        let mut next = [0; 4];
+        std::thread::scope(|scope| {
+            for thread in 0..next.len() {
+                let queue = &queue;
+                scope.spawn(move || (0..500).for_each(|number| assert!(queue.put((thread, number)))));
+            }
+            while next.iter().any(|next| *next < 500) {
+                if let Some((thread, number)) = taken.next(&queue) {
+                    assert_eq!(number, next[thread], "in order");
+                    next[thread] += 1;
+                }
+            }
+        });
+        assert!(taken.is_empty(&queue));
+    }
+}
