@@ -26,7 +26,7 @@ use super::file::File;
 use super::load::Load;
 use super::record::Broken;
 use super::token::{Source, slot_of};
-use crate::host::log_limit::LogLimit;
+use crate::host::log_limit::LogShares;
 use crate::host::reactor::Registrar;
 
 /// The door.
@@ -64,7 +64,7 @@ pub struct Door {
     /// When to look at starved channels though nothing has retired.
     next_feed: Option<Time>,
     /// How much is logged of clients.
-    pub(super) log: LogLimit,
+    pub(super) log: LogShares,
     /// Whose the step under way is.
     serving: Option<Source>,
     directory: Directory,
@@ -112,7 +112,7 @@ impl Door {
             next_number: 0,
             next_look: None,
             next_feed: None,
-            log: LogLimit::default(),
+            log: LogShares::default(),
             serving: None,
             directory,
         })
@@ -163,7 +163,7 @@ impl Door {
     /// Cuts off a file whose client broke the rules.
     pub(super) fn expel(&mut self, file: FileId, broken: Broken) -> Result<(), Fault> {
         let pid = self.files.get(&file).map_or(0, |file| file.credentials.pid);
-        if self.may_log() {
+        if self.may_log_of(file) {
             warn!(file = file.0, pid, %broken, "a client broke the rules and is cut off");
         }
         self.close(file)
@@ -233,7 +233,7 @@ impl Door {
             Command::Event { file, bytes } => self.send_event(file, &bytes),
             Command::Hotplug => self.directory.tell_hotplug(),
             Command::Expel { file } => {
-                if self.may_log() {
+                if self.may_log_of(file) {
                     warn!(file = file.0, "cut off on the scheme's word");
                 }
                 return self.close(file);

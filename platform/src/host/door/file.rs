@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) socket: Arc<OwnedFd>,
     /// Its channels.
     pub(super) channels: Vec<u64>,
+    /// Since when it has been open without a greeting. Once greeted, always greeted.
+    pub(super) silent_since: Option<Time>,
     /// Its last descriptor is gone: once its rings are empty, so is it.
     pub(super) closing: bool,
     /// Foreign fences that are watched for it.
@@ -50,11 +52,17 @@ struct InFlight {
 
 impl File {
     /// A file that has just been opened.
-    pub(super) fn new(credentials: Credentials, socket: Arc<OwnedFd>, watch: Registration) -> Self {
+    pub(super) fn new(
+        credentials: Credentials,
+        socket: Arc<OwnedFd>,
+        watch: Registration,
+        now: Time,
+    ) -> Self {
         Self {
             credentials,
             socket,
             channels: Vec::new(),
+            silent_since: Some(now),
             closing: false,
             watched: Vec::new(),
             stock: HashMap::default(),
@@ -146,6 +154,6 @@ pub(super) mod tests_support {
         let registrar = Reactor::new().unwrap().registrar();
         let sink = Box::new(|_| true);
         let watch = registrar.register(socket.clone(), Interest::Read, Trigger::Edge, 1, sink).unwrap();
-        File::new(Credentials::default(), socket, watch)
+        File::new(Credentials::default(), socket, watch, Time::default())
     }
 }

@@ -29,6 +29,7 @@ mod packet;
 mod record;
 mod ring;
 mod service;
+mod silent;
 mod sysfs;
 mod take;
 #[cfg(test)]
