@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cases;
+mod drawing;
 mod fairness;
 mod picture;
 mod timing;

@@ -1,6 +1,7 @@
 //! The attacks. Each says what the attacker got.
 
 mod channel;
+mod draws;
 mod ends;
 mod exhaustion;
 mod floods;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
         memory::CASES,
         sharing::CASES,
         streams::CASES,
+        draws::CASES,
         screens::CASES,
         channel::CASES,
         exhaustion::CASES,
