@@ -5,6 +5,7 @@
 mod cases;
 mod drawing;
 mod fairness;
+mod kept;
 mod picture;
 mod timing;
 mod victim;
@@ -40,9 +41,11 @@ struct Options {
     /// what is nobody's.
     #[arg(long, value_name = "SECONDS")]
     timing: Option<u64>,
-    /// Work without end, until killed: for the case in which clients are.
+    /// Work without end in this role, until killed: for the cases in which clients are.
     #[arg(long, hide = true)]
-    hammer: bool,
+    play: Option<String>,
+    #[arg(long, hide = true, default_value_t = 1)]
+    seed: u64,
     /// The cases to run, all if none is named.
     cases: Vec<String>,
 }
@@ -50,9 +53,8 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let door = Door(options.runtime_dir);
-    if options.hammer {
-        // It is killed; whatever ends it before is seen by who waits for that.
-        return if cases::hammer(&door).is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    if let Some(role) = &options.play {
+        return figures(role, cases::play(&door, role, options.seed));
     }
     let seconds = std::time::Duration::from_secs;
     if let Some(time) = options.fairness {

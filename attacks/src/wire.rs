@@ -64,7 +64,8 @@ pub(crate) struct Door(pub(crate) PathBuf);
 
 /// An open file with one channel.
 pub(crate) struct Client {
-    connection: OwnedFd,
+    /// The file itself.
+    pub(crate) connection: OwnedFd,
     /// The channel's socket.
     pub(crate) line: OwnedFd,
     /// The channel's memory.

@@ -7,7 +7,9 @@ mod exhaustion;
 mod floods;
 mod handles;
 mod host;
+mod killed;
 mod memory;
+mod play;
 mod screens;
 mod sharing;
 mod strangers;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::victim::Victim;
 use crate::wire::{Door, Failed, Outcome};
 
-pub(crate) use ends::hammer;
+pub(crate) use play::play;
 
 /// One attack.
 pub(crate) type Case = fn(&Door, &mut Victim) -> Outcome<String>;
@@ -36,6 +38,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
         exhaustion::CASES,
         floods::CASES,
         ends::CASES,
+        killed::CASES,
         strangers::CASES,
     ]
     .into_iter()

@@ -245,7 +245,7 @@ fn some<'a>(input: &mut Input<'a>) -> &'a [u8] {
 
 /// Of a screen.
 fn side(input: &mut Input<'_>) -> u32 {
-    const SIDES: [u32; 8] = [8192, 0, 1, 8, 4096, 8191, 8193, u32::MAX];
+    const SIDES: [u32; 8] = [8, 0, 1, 64, 4096, 8193, u32::MAX, 8192];
     if input.chance(16) { input.number() } else { SIDES[input.below(SIDES.len())] }
 }
 

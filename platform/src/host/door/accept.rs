@@ -147,7 +147,7 @@ impl Door {
             match packet::receive(&*file.socket, hello.as_mut_bytes()) {
                 Packet::None => return Ok(()),
                 Packet::End => {
-                    file.closing = true;
+                    file.closing.get_or_insert(self.now);
                     // A client that was killed may have written what it rang no doorbell for.
                     file.channels.clone().into_iter().for_each(|channel| self.activate(channel));
                     return self.close_if_over(id);

@@ -25,8 +25,10 @@ pub(super) struct File {
     pub(super) channels: Vec<u64>,
     /// Since when it has been open without a greeting. Once greeted, always greeted.
     pub(super) silent_since: Option<Time>,
-    /// Its last descriptor is gone: once its rings are empty, so is it.
-    pub(super) closing: bool,
+    /// Since when its last descriptor is gone: once its rings are empty, so is it.
+    pub(super) closing: Option<Time>,
+    /// When work of it retired last.
+    pub(super) last_retired: Time,
     /// Foreign fences that are watched for it.
     pub(super) watched: Vec<FenceKey>,
     /// Fences in advance, by token.
@@ -63,7 +65,8 @@ impl File {
             socket,
             channels: Vec::new(),
             silent_since: Some(now),
-            closing: false,
+            closing: None,
+            last_retired: now,
             watched: Vec::new(),
             stock: HashMap::default(),
             next_token: 0,

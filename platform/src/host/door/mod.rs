@@ -20,6 +20,7 @@ mod channel;
 mod complaints;
 mod config;
 mod directory;
+mod ends;
 mod event;
 mod exports;
 mod fences;
