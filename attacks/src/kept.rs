@@ -26,6 +26,13 @@ pub(crate) fn nothing_is_kept_for(door: &Door, processes: &HashSet<u32>) -> Outc
     }
 }
 
+/// How many files a process has open.
+pub(crate) fn files_of(door: &Door, process: u32) -> Outcome<usize> {
+    let state = state(door)?;
+    let files = state.get("clients").and_then(Value::as_array).into_iter().flatten();
+    Ok(files.filter(|file| file.get("pid").and_then(Value::as_u64) == Some(process.into())).count())
+}
+
 /// All that a daemon says of its state.
 fn state(door: &Door) -> Outcome<Value> {
     let mut text = String::new();

@@ -5,6 +5,7 @@ mod draws;
 mod ends;
 mod exhaustion;
 mod floods;
+mod forks;
 mod handles;
 mod host;
 mod killed;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::victim::Victim;
 use crate::wire::{Door, Failed, Outcome};
 
+pub(crate) use forks::inherit;
 pub(crate) use play::play;
 
 /// One attack.
@@ -39,6 +41,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
         floods::CASES,
         ends::CASES,
         killed::CASES,
+        forks::CASES,
         strangers::CASES,
     ]
     .into_iter()

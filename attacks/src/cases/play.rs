@@ -28,6 +28,7 @@ pub(super) const DESCRIPTORS: &str = "descriptors on the way";
 pub(super) const ALL_SLOTS: &str = "all slots waiting";
 pub(super) const BEHIND_A_FENCE: &str = "a fence that others hold";
 pub(super) const OWN_SOCKETS: &str = "its own sockets on the way";
+pub(super) const ONE_RUDE_WORD: &str = "one rude word";
 pub(super) const GREETING: &str = "half a greeting";
 
 /// Plays a role: the number of an ioctl, or one of the above, or everything. It says a line when it has begun, and is killed;
@@ -41,6 +42,8 @@ pub(crate) fn play(door: &Door, role: &str, seed: u64) -> Outcome<()> {
         BEHIND_A_FENCE => all_slots(door, Some(std::io::stdin().as_fd())),
         OWN_SOCKETS => own_sockets(door),
         GREETING => greeting(door),
+        // This one ends by itself.
+        ONE_RUDE_WORD => super::exhaustion::rude(door),
         "everything" => everything(door),
         number => match number.parse() {
             Ok(number) => one_ioctl(door, number, &mut noise),
