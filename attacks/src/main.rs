@@ -1,10 +1,13 @@
 //! A hostile client against a running daemon and its real device: each case tries something that must not work. Beside
 //! it lives a victim, another client, whose texture must be as it was after each case, and who must see no error.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod cases;
+mod drawing;
 mod fairness;
+mod kept;
 mod picture;
+mod raw;
 mod timing;
 mod victim;
 mod wire;
@@ -39,9 +42,14 @@ struct Options {
     /// what is nobody's.
     #[arg(long, value_name = "SECONDS")]
     timing: Option<u64>,
-    /// Work without end, until killed: for the case in which clients are.
+    /// Work without end in this role, until killed: for the cases in which clients are.
     #[arg(long, hide = true)]
-    hammer: bool,
+    play: Option<String>,
+    #[arg(long, hide = true, default_value_t = 1)]
+    seed: u64,
+    /// Look at a file that was inherited: for the case in which a program does so.
+    #[arg(long, hide = true)]
+    inherit: Option<String>,
     /// The cases to run, all if none is named.
     cases: Vec<String>,
 }
@@ -49,9 +57,11 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let door = Door(options.runtime_dir);
-    if options.hammer {
-        // It is killed; whatever ends it before is seen by who waits for that.
-        return if cases::hammer(&door).is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    if let Some(role) = &options.play {
+        return figures(role, cases::play(&door, role, options.seed));
+    }
+    if let Some(given) = &options.inherit {
+        return figures("inherit", cases::inherit(given));
     }
     let seconds = std::time::Duration::from_secs;
     if let Some(time) = options.fairness {

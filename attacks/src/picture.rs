@@ -1,10 +1,12 @@
-//! A small texture, the memory behind it, and the command streams that touch one.
+//! A small texture or buffer, the memory behind it, and the command streams that touch a texture without drawing.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::{pread, pwrite};
 use virgld_protocol::channel::{Mapped, SERVICE_MAP};
-use virgld_protocol::client::{Execbuffer, Map, ResourceCreate, TransferFromHost, TransferToHost, Wait};
+use virgld_protocol::client::{
+    Execbuffer, Map, PrimeFdToHandle, ResourceCreate, ResourceInfo, TransferFromHost, TransferToHost, Wait,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::wire::{Client, Failed, Outcome};
@@ -18,9 +20,11 @@ pub(crate) const UNTOUCHED: u8 = 0x5a;
 /// `VIRGL_BIND_SHARED`.
 pub(crate) const SHARED: u32 = 1 << 20;
 
-/// A texture of 32 by 32 texels.
+/// A texture of 32 by 32 texels, or a buffer of as many bytes.
 pub(crate) struct Picture {
     pub(crate) handle: u32,
+    /// Texels, or bytes, in a row, and how many rows.
+    extent: (u32, u32),
     /// As command streams name it.
     pub(crate) resource: u32,
     /// As MAP gave it.
@@ -30,28 +34,56 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// Makes one, empty.
+    /// Makes a texture, empty.
     pub(crate) fn new(client: &mut Client, bind: u32) -> Outcome<Self> {
         const TEXTURE_2D: u32 = 2;
         const BGRA: u32 = 1;
         const RENDER_TARGET_AND_SAMPLER: u32 = 1 << 1 | 1 << 3;
-        let made = client.ioctl(
-            &ResourceCreate {
-                target: TEXTURE_2D,
-                format: BGRA,
-                bind: bind | RENDER_TARGET_AND_SAMPLER,
-                width: SIDE,
-                height: SIDE,
-                depth: 1,
-                array_size: 1,
-                size: SIDE * SIDE * 4,
-                stride: SIDE * 4,
-                ..ResourceCreate::default()
-            },
-            &[],
-        )?;
+        let asked = ResourceCreate {
+            target: TEXTURE_2D,
+            format: BGRA,
+            bind: bind | RENDER_TARGET_AND_SAMPLER,
+            stride: SIDE * 4,
+            ..ResourceCreate::default()
+        };
+        Self::make(client, asked, (SIDE, SIDE))
+    }
+
+    /// Makes a buffer for whatever shaders do with buffers.
+    pub(crate) fn buffer(client: &mut Client) -> Outcome<Self> {
+        const FOR_SHADERS: u32 = 1 << 14;
+        Self::bytes(client, FOR_SHADERS)
+    }
+
+    /// Makes a buffer for what the device writes of its own accord: the results of queries.
+    pub(crate) fn results(client: &mut Client) -> Outcome<Self> {
+        const CUSTOM: u32 = 1 << 17;
+        Self::bytes(client, CUSTOM)
+    }
+
+    fn bytes(client: &mut Client, bind: u32) -> Outcome<Self> {
+        const BYTE: u32 = 64;
+        let asked = ResourceCreate { format: BYTE, bind, ..ResourceCreate::default() };
+        Self::make(client, asked, (SIDE * SIDE * 4, 1))
+    }
+
+    /// What another file has passed to this one.
+    pub(crate) fn imported(client: &mut Client, descriptor: BorrowedFd<'_>) -> Outcome<Self> {
+        let asked = PrimeFdToHandle { handle: 0, flags: 0, fd: 0 };
+        let (PrimeFdToHandle { handle, .. }, _) = client.ioctl_with(&asked, &[], &[descriptor])?;
+        let info = ResourceInfo { bo_handle: handle, ..ResourceInfo::default() };
+        let resource = client.ioctl(&info, &[])?.res_handle;
+        let (memory, place, offset) = map(client, handle)?;
+        Ok(Self { handle, extent: (SIDE, SIDE), resource, offset, memory, place })
+    }
+
+    fn make(client: &mut Client, asked: ResourceCreate, extent: (u32, u32)) -> Outcome<Self> {
+        let (width, height) = extent;
+        let size = SIDE * SIDE * 4;
+        let asked = ResourceCreate { width, height, depth: 1, array_size: 1, size, ..asked };
+        let made = client.ioctl(&asked, &[])?;
         let (memory, place, offset) = map(client, made.bo_handle)?;
-        Ok(Self { handle: made.bo_handle, resource: made.res_handle, offset, memory, place })
+        Ok(Self { handle: made.bo_handle, extent, resource: made.res_handle, offset, memory, place })
     }
 
     /// Takes note that its memory is elsewhere.
@@ -75,7 +107,7 @@ impl Picture {
     /// Puts texels into the texture.
     pub(crate) fn upload(&self, client: &mut Client, texels: &[u8]) -> Outcome<()> {
         self.write(texels)?;
-        let (w, h, d) = (SIDE, SIDE, 1);
+        let ((w, h), d) = (self.extent, 1);
         let transfer = TransferToHost { bo_handle: self.handle, w, h, d, ..Default::default() };
         client.ioctl(&transfer, &[])?;
         wait(client, self.handle)
@@ -84,7 +116,7 @@ impl Picture {
     /// What is in the texture.
     pub(crate) fn download(&self, client: &mut Client) -> Outcome<Vec<u8>> {
         self.write(&[UNTOUCHED; BYTES])?;
-        let (w, h, d) = (SIDE, SIDE, 1);
+        let ((w, h), d) = (self.extent, 1);
         let transfer = TransferFromHost { bo_handle: self.handle, w, h, d, ..Default::default() };
         client.ioctl(&transfer, &[])?;
         wait(client, self.handle)?;
@@ -142,22 +174,6 @@ pub(crate) fn clear(target: u32, surface: u32) -> Vec<u32> {
     let bind = [5 | 3 << 16, 1, 0, surface];
     let clear = [7 | 8 << 16, COLOUR, red, 0, 0, one, 0, 0, 0];
     [&create[..], &bind[..], &clear[..]].concat()
-}
-
-/// A shader of this kind and text, made and bound.
-pub(crate) fn shader(handle: u32, kind: u32, text: &str) -> Vec<u32> {
-    const SHADER: u32 = 4;
-    /// How many tokens a shader has at most.
-    const TOKENS: u32 = 1 << 16;
-    let mut bytes = text.as_bytes().to_vec();
-    bytes.push(0);
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    let words = bytes.chunks_exact(4).map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]));
-    let words: Vec<u32> = words.collect();
-    let size = u32::try_from(words.len()).unwrap_or(u32::MAX);
-    let create = [1 | SHADER << 8 | (5 + size) << 16, handle, kind, length, TOKENS, 0];
-    [&create[..], &words, &[31 | 2 << 16, handle, kind]].concat()
 }
 
 /// TRANSFER3D, which the host executes like the ioctl.

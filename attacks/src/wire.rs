@@ -64,7 +64,8 @@ pub(crate) struct Door(pub(crate) PathBuf);
 
 /// An open file with one channel.
 pub(crate) struct Client {
-    connection: OwnedFd,
+    /// The file itself.
+    pub(crate) connection: OwnedFd,
     /// The channel's socket.
     pub(crate) line: OwnedFd,
     /// The channel's memory.
@@ -322,7 +323,16 @@ impl Client {
 
 /// Waits until the other end of a socket is closed.
 pub(crate) fn is_closed_soon(socket: BorrowedFd<'_>) -> bool {
-    let wait = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(0), tv_nsec: 0 };
+    is_closed_within(socket, PATIENCE)
+}
+
+/// Whether the other end of a socket is closed.
+pub(crate) fn is_closed(socket: BorrowedFd<'_>) -> bool {
+    is_closed_within(socket, Duration::ZERO)
+}
+
+fn is_closed_within(socket: BorrowedFd<'_>, time: Duration) -> bool {
+    let wait = Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(0), tv_nsec: 0 };
     poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::empty())], Some(&wait))
         .is_ok_and(|count| count > 0)
 }
@@ -342,7 +352,7 @@ pub(crate) fn send(
 }
 
 /// Receives one packet; waits for it.
-fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> Outcome<(usize, Vec<OwnedFd>)> {
+pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> Outcome<(usize, Vec<OwnedFd>)> {
     let wait = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(0), tv_nsec: 0 };
     if poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&wait))? == 0 {
         return Err(Failed::Late);

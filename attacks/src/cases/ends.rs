@@ -1,19 +1,15 @@
 //! Leaving in the middle.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
 use virgld_protocol::channel::{KIND_IOCTL, NO_SLOT};
 use virgld_protocol::client::{Execbuffer, Ioctl};
 use zerocopy::IntoBytes;
 
-use super::{Case, Noise};
-use crate::picture::{Picture, SHARED, clear, copy, submit};
+use super::Case;
+use crate::picture::{Picture, SHARED, clear};
 use crate::victim::Victim;
-use crate::wire::{Door, Failed, Outcome};
+use crate::wire::{Door, Outcome};
 
-pub(super) const CASES: &[(&str, Case)] =
-    &[("leaving-with-work-under-way", leaving), ("killed-at-any-moment", killed)];
+pub(super) const CASES: &[(&str, Case)] = &[("leaving-with-work-under-way", leaving)];
 
 fn leaving(door: &Door, victim: &mut Victim) -> Outcome<String> {
     for round in 0..20 {
@@ -36,41 +32,4 @@ fn leaving(door: &Door, victim: &mut Victim) -> Outcome<String> {
     }
     victim.check()?;
     Ok("20 clients left with 100 submits each under way".into())
-}
-
-fn killed(door: &Door, victim: &mut Victim) -> Outcome<String> {
-    let mut noise = Noise(5);
-    let here = std::env::current_exe().map_err(|error| Failed::Setup(error.to_string()))?;
-    for _ in 0..20 {
-        let mut child = Command::new(&here)
-            .arg("--hammer")
-            .arg("--runtime-dir")
-            .arg(&door.0)
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(|error| Failed::Setup(error.to_string()))?;
-        std::thread::sleep(Duration::from_micros(u64::from(noise.below(120_000))));
-        let ended = child.try_wait();
-        let _ = child.kill();
-        let _ = child.wait();
-        if !matches!(ended, Ok(None)) {
-            return Err(Failed::Setup(format!("the client to be killed ended before: {ended:?}")));
-        }
-        victim.check()?;
-    }
-    Ok("20 clients killed while they did all kinds of calls".into())
-}
-
-/// Does all kinds of calls without end.
-pub(crate) fn hammer(door: &Door) -> Outcome<()> {
-    loop {
-        let mut client = door.open()?;
-        for bind in [0, SHARED] {
-            let own = Picture::new(&mut client, bind)?;
-            own.upload(&mut client, &vec![1; crate::picture::BYTES])?;
-            submit(&mut client, &copy(own.resource, own.resource), own.handle)?;
-            submit(&mut client, &clear(own.resource, 1), own.handle)?;
-            own.download(&mut client)?;
-        }
-    }
 }

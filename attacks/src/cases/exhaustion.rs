@@ -1,14 +1,19 @@
 //! Wanting everything.
 
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use rustix::io::Errno;
 use virgld_protocol::channel::SERVICE_FENCES;
-use virgld_protocol::client::{GemClose, ResourceCreate, SyncobjCreate, SyncobjHandleToFd};
+use virgld_protocol::client::{GemClose, GetCap, ResourceCreate, SyncobjCreate, SyncobjHandleToFd};
 use zerocopy::IntoBytes;
 
 use super::{Case, must, must_refuse, room_again};
 use crate::picture::{Picture, SHARED};
 use crate::victim::Victim;
-use crate::wire::{Client, Door, Failed, Outcome};
+use crate::wire::{Client, Door, Failed, Outcome, is_closed, is_closed_soon, send};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("quota-of-memory", memory),
@@ -17,6 +22,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("quota-of-fences", fences),
     ("quota-of-shared-syncobjs", shared_syncobjs),
     ("connection-flood", connections),
+    ("silent-connections", silent),
+    ("log-of-a-noisy-client", noisy),
 ];
 
 fn create(client: &mut Client, size: u32, bind: u32) -> Outcome<u32> {
@@ -133,4 +140,54 @@ fn connections(door: &Door, victim: &mut Victim) -> Outcome<String> {
     drop(files);
     room_again(door)?;
     Ok(format!("{count} files, then {error}; those that are open work on, and afterwards there is room"))
+}
+
+/// Connections that say nothing, as many as there may be, and one that greeted and has been idle since.
+fn silent(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    let mut idle = door.open()?;
+    let (count, _, silent) = until_refused(2000, Errno::MFILE, || door.connect())?;
+    must_refuse("at once", door.open().map(drop), Errno::MFILE)?;
+    let begin = Instant::now();
+    let patience = Duration::from_secs(20);
+    while door.open().is_err() {
+        must("silent connections keep others out", begin.elapsed() < patience)?;
+        sleep(Duration::from_millis(100));
+    }
+    let waited = begin.elapsed().as_secs();
+    let [first, .., last] = &silent[..] else { return Err(Failed::Setup("too few connections".into())) };
+    must("it is not the first that gave way", is_closed_soon(first.as_fd()))?;
+    must("more gave way than there was need for", !is_closed(last.as_fd()))?;
+    // Each that comes takes a place, and those that spoke keep theirs.
+    let come: Vec<Client> = (0..count).map(|_| door.open()).collect::<Outcome<_>>()?;
+    idle.ioctl(&GetCap { capability: 1, value: 0 }, &[])?;
+    must_refuse("once all have spoken", door.open().map(drop), Errno::MFILE)?;
+    victim.check()?;
+    drop((come, silent, idle));
+    room_again(door)?;
+    Ok(format!(
+        "{count} silent connections keep others out for {waited} s, then give way one by one; who spoke stays"
+    ))
+}
+
+/// Breaks rules without end, while somebody else breaks one. Who reads the log must find them there.
+fn noisy(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    const TIMES: usize = 600;
+    for _ in 0..TIMES {
+        rude(door)?;
+    }
+    let here = std::env::current_exe().map_err(|error| Failed::Setup(error.to_string()))?;
+    let mut other = Command::new(here);
+    other.args(["--play", super::play::ONE_RUDE_WORD, "--runtime-dir"]).arg(&door.0).stdout(Stdio::null());
+    let mut other = other.spawn().map_err(|error| Failed::Setup(error.to_string()))?;
+    let ended = other.wait().map_err(|error| Failed::Setup(error.to_string()))?;
+    must("who breaks one rule", ended.success())?;
+    victim.check()?;
+    Ok(format!("process {} broke one rule after {TIMES} of process {}", other.id(), std::process::id()))
+}
+
+/// Says what is no greeting, and is cut off.
+pub(super) fn rude(door: &Door) -> Outcome<()> {
+    let connection = door.connect()?;
+    send(connection.as_fd(), b"rude", &[])?;
+    must("it was borne", is_closed_soon(connection.as_fd()))
 }

@@ -11,7 +11,8 @@ use virgld_protocol::client::{Execbuffer, Ioctl};
 use zerocopy::IntoBytes;
 
 use super::{Case, must};
-use crate::picture::{BYTES, Picture, UNTOUCHED, clear, shader, submit, wait};
+use crate::drawing::{self, FRAGMENT, TRIANGLES, VERTEX, canvas, shader};
+use crate::picture::{BYTES, Picture, UNTOUCHED, submit, wait};
 use crate::victim::Victim;
 use crate::wire::{Door, Failed, Outcome};
 
@@ -27,8 +28,6 @@ pub(super) const CASES: &[(&str, Case)] = &[
 const AFTERMATH: Duration = Duration::from_secs(8);
 /// What the attacker's texture is full of.
 const COLOUR: u8 = 0x44;
-const VERTEX: u32 = 0;
-const FRAGMENT: u32 = 1;
 /// The simplest of all vertex shaders.
 const STILL: &str =
     "VERT\nDCL OUT[0], POSITION\nIMM[0] FLT32 { 0.0, 0.0, 0.0, 1.0 }\n  0: MOV OUT[0], IMM[0]\n  1: END\n";
@@ -137,19 +136,11 @@ fn break_host(door: &Door, victim: &mut Victim, stream: &dyn Fn(u32) -> Vec<u32>
     ))
 }
 
-/// A picture as the framebuffer, two shaders, one draw.
+/// A picture as the target, two shaders, one draw.
 fn draw(target: u32, vertex: &str, count: u32, instances: u32) -> Vec<u32> {
-    const ELEMENTS: u32 = 5;
-    const TRIANGLES: u32 = 4;
-    const VIEWPORT: u32 = 4;
-    let half = 16.0_f32.to_bits();
-    let one = 1.0_f32.to_bits();
-    let mut stream = clear(target, 1);
-    stream.extend([VIEWPORT | 7 << 16, 0, half, half, one, half, half, 0]);
-    for (handle, kind, text) in [(2, VERTEX, vertex), (3, FRAGMENT, BLACK)] {
-        stream.extend(shader(handle, kind, text));
-    }
-    stream.extend([1 | ELEMENTS << 8 | 1 << 16, 4, 2 | ELEMENTS << 8 | 1 << 16, 4]);
-    stream.extend([8 | 12 << 16, 0, count, TRIANGLES, 0, instances, 0, 0, 0, 0, 0, u32::MAX, 0]);
+    let mut stream = canvas(target);
+    stream.extend(shader(6, VERTEX, vertex));
+    stream.extend(shader(7, FRAGMENT, BLACK));
+    stream.extend(drawing::draw(TRIANGLES, count, instances, false));
     stream
 }

@@ -1,12 +1,16 @@
 //! The attacks. Each says what the attacker got.
 
 mod channel;
+mod draws;
 mod ends;
 mod exhaustion;
 mod floods;
+mod forks;
 mod handles;
 mod host;
+mod killed;
 mod memory;
+mod play;
 mod screens;
 mod sharing;
 mod strangers;
@@ -18,7 +22,8 @@ use std::time::{Duration, Instant};
 use crate::victim::Victim;
 use crate::wire::{Door, Failed, Outcome};
 
-pub(crate) use ends::hammer;
+pub(crate) use forks::inherit;
+pub(crate) use play::play;
 
 /// One attack.
 pub(crate) type Case = fn(&Door, &mut Victim) -> Outcome<String>;
@@ -31,11 +36,14 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, Case)> {
         sharing::CASES,
         views::CASES,
         streams::CASES,
+        draws::CASES,
         screens::CASES,
         channel::CASES,
         exhaustion::CASES,
         floods::CASES,
         ends::CASES,
+        killed::CASES,
+        forks::CASES,
         strangers::CASES,
     ]
     .into_iter()

@@ -40,19 +40,19 @@ const XRGB: u32 = u32::from_le_bytes(*b"XR24");
 const LAST_OBJECT: u32 = 200;
 
 /// A file of `card0` with a picture of one colour, and what it found out about the screen.
-struct Screen {
-    client: Client,
-    handle: u32,
-    framebuffer: u32,
+pub(super) struct Screen {
+    pub(super) client: Client,
+    pub(super) handle: u32,
+    pub(super) framebuffer: u32,
     offset: u64,
     memory: OwnedFd,
     place: u64,
-    crtc: u32,
-    connector: u32,
+    pub(super) crtc: u32,
+    pub(super) connector: u32,
 }
 
 impl Screen {
-    fn new(door: &Door, colour: u8) -> Outcome<Self> {
+    pub(super) fn new(door: &Door, colour: u8) -> Outcome<Self> {
         let mut client = door.open_card()?;
         // Who comes first is master unasked.
         let _ = client.ioctl(&DropMaster, &[]);
@@ -74,22 +74,21 @@ impl Screen {
     }
 
     /// Becomes master, as a compositor does, and shows its picture.
-    fn show(&mut self) -> Outcome<()> {
+    pub(super) fn show(&mut self) -> Outcome<()> {
         become_master(&mut self.client)?;
         let framebuffer = self.framebuffer;
         self.set(framebuffer)
     }
 
     fn set(&mut self, fb_id: u32) -> Outcome<()> {
-        let asked = SetCrtc {
-            count_connectors: 1,
-            crtc_id: self.crtc,
-            fb_id,
-            mode_valid: 1,
-            mode: mode(),
-            ..SetCrtc::default()
-        };
+        let asked = self.mode_set(fb_id);
         self.client.ioctl(&asked, &[self.connector.as_bytes()]).map(drop)
+    }
+
+    /// The call that shows a framebuffer on its connector.
+    pub(super) fn mode_set(&self, fb_id: u32) -> SetCrtc {
+        let (count_connectors, crtc_id, mode_valid, mode) = (1, self.crtc, 1, mode());
+        SetCrtc { count_connectors, crtc_id, fb_id, mode_valid, mode, ..SetCrtc::default() }
     }
 
     fn paint(&self, colour: u8) -> Outcome<()> {
@@ -139,7 +138,8 @@ fn dumb(client: &mut Client) -> Outcome<u32> {
     client.ioctl(&asked, &[]).map(|made| made.handle)
 }
 
-fn of(handle: u32) -> AddFb2 {
+/// The call that makes a framebuffer of it.
+pub(super) fn of(handle: u32) -> AddFb2 {
     AddFb2 {
         width: SIDE,
         height: SIDE,

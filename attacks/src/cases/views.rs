@@ -9,7 +9,8 @@ use zerocopy::IntoBytes;
 
 use super::sharing::{export, import};
 use super::{Case, must, must_refuse};
-use crate::picture::{BYTES, Picture, SHARED, clear, map, shader, submit};
+use crate::drawing::{self, FRAGMENT, TRIANGLES, VERTEX, canvas, shader};
+use crate::picture::{BYTES, Picture, SHARED, clear, map, submit};
 use crate::victim::Victim;
 use crate::wire::{Client, Door, Failed, Outcome};
 
@@ -23,7 +24,6 @@ pub(super) const CASES: &[(&str, Case)] = &[
 const SHOWN: u8 = 0x31;
 const SECRET: u8 = 0x32;
 /// Names of objects.
-const TARGET: u32 = 1;
 const WINDOW: u32 = 9;
 
 /// Two clients, a picture that one has made and given the other, and what the other draws to.
@@ -148,9 +148,6 @@ fn given_again(door: &Door, victim: &mut Victim) -> Outcome<String> {
     Ok("who kept nothing goes on; what is given again can be used and taken back again".into())
 }
 
-const VERTEX: u32 = 0;
-const FRAGMENT: u32 = 1;
-
 /// One triangle that covers everything.
 const COVER: &str = "VERT\nDCL SV[0], VERTEXID\nDCL OUT[0], POSITION\nDCL TEMP[0], LOCAL\n\
      IMM[0] FLT32 { 1.0, 2.0, 4.0, -1.0 }\nIMM[1] FLT32 { 0.0, 0.0, 0.0, 1.0 }\n\
@@ -163,22 +160,14 @@ const SAMPLE: &str = "FRAG\nDCL OUT[0], COLOR\nDCL SAMP[0]\nDCL SVIEW[0], 2D, FL
 
 /// All that it takes to draw a texture to a picture, but for the texture.
 fn prepare(target: u32) -> Vec<u32> {
-    const BLEND: u32 = 1;
     const SAMPLER: u32 = 7;
-    /// All four channels are written.
-    const ALL: u32 = 0xf << 27;
-    const ELEMENTS: u32 = 5;
     const NO_LEVELS: u32 = 2 << 11;
-    let [half, one] = [16.0_f32, 1.0].map(f32::to_bits);
     [
-        &clear(target, TARGET)[..],
-        &[4 | 7 << 16, 0, half, half, one, half, half, 0],
-        &shader(2, VERTEX, COVER),
-        &shader(3, FRAGMENT, SAMPLE),
-        &[1 | ELEMENTS << 8 | 1 << 16, 4, 2 | ELEMENTS << 8 | 1 << 16, 4],
-        &[1 | BLEND << 8 | 11 << 16, 6, 0, 0, ALL, 0, 0, 0, 0, 0, 0, 0, 2 | BLEND << 8 | 1 << 16, 6],
-        &[1 | SAMPLER << 8 | 9 << 16, 5, NO_LEVELS, 0, 0, 0, 0, 0, 0, 0],
-        &[18 | 3 << 16, FRAGMENT, 0, 5],
+        &canvas(target)[..],
+        &shader(6, VERTEX, COVER),
+        &shader(7, FRAGMENT, SAMPLE),
+        &[1 | SAMPLER << 8 | 9 << 16, 8, NO_LEVELS, 0, 0, 0, 0, 0, 0, 0],
+        &[18 | 3 << 16, FRAGMENT, 0, 8],
     ]
     .concat()
 }
@@ -197,6 +186,5 @@ fn look(at: u32) -> Vec<u32> {
 }
 
 fn draw() -> Vec<u32> {
-    const TRIANGLES: u32 = 4;
-    vec![8 | 12 << 16, 0, 3, TRIANGLES, 0, 1, 0, 0, 0, 0, 0, u32::MAX, 0]
+    drawing::draw(TRIANGLES, 3, 1, false)
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use virgld_platform::host::process::DeviceProgram;
-use virgld_platform::host::sandbox::{Confined, Files, confine};
+use virgld_platform::host::sandbox::{Confined, Files, Sockets, confine};
 
 use super::Error;
 use super::command_line::Device;
@@ -13,7 +13,12 @@ use super::device::DeviceChoice;
 
 /// Confines the daemon, which has one thread by now, and every device process that it starts later.
 pub(crate) fn enter(device: &Device, directory: &Path) -> Result<(), Error> {
-    match confine(&files(device, directory))? {
+    let sockets = match &device.device {
+        // Somebody else's device is dialled, and dialled again when it is lost.
+        DeviceChoice::Socket(_) => Sockets::Connect,
+        DeviceChoice::Process(_) | DeviceChoice::Pci(_) | DeviceChoice::Auto => Sockets::Listen,
+    };
+    match confine(&files(device, directory), sockets)? {
         Confined::Fully => tracing::info!("confined by Landlock and seccomp"),
         Confined::Partly => {
             tracing::info!("confined by seccomp, and by Landlock as far as this older kernel has it");

@@ -1,6 +1,7 @@
 //! What is fed with random input.
 
 mod device;
+mod frontend;
 mod ioctls;
 mod records;
 mod states;
@@ -21,6 +22,11 @@ pub const TARGETS: &[Target] = &[
     target("records", records::run, "a channel's ring as any client wrote it: records and marshalled ioctls"),
     target("ioctls", ioctls::run, "any ioctl with any argument by several files, on the whole of virgld"),
     target("device", device::run, "a device that writes whatever it likes into its queues and answers"),
+    target(
+        "frontend",
+        frontend::run,
+        "a device process that says whatever it likes on its vhost-user and display sockets",
+    ),
     target("scheme", states::scheme::run, "any messages to the scheme"),
     target("context", states::context::run, "any messages to a context"),
     target("resource", states::resource::run, "any messages to the resource actor"),

@@ -72,7 +72,7 @@ impl Door {
                 Ok(connection) => self.admit(node, connection)?,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return Ok(false),
-                Err(Errno::MFILE | Errno::NFILE) if self.turn_away(index) => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.make_room(None)? || self.turn_away(index) => {}
                 Err(error) => {
                     // Out of descriptors or memory. The edge is spent: nothing will tell when there are some.
                     warn!(%error, "cannot let a client in; trying again shortly");
@@ -107,15 +107,16 @@ impl Door {
         let Ok(peer) = Peer::of(&connection) else { return Ok(()) };
         let credentials = peer.credentials;
         if !self.access.allows(node, &peer) {
-            if self.may_log() {
+            if self.may_log(credentials) {
                 let (uid, pid) = (credentials.uid, credentials.pid);
                 warn!(uid, pid, ?node, "the policy lets this user not open it");
             }
             announce(&connection, Errno::ACCESS.raw_os_error());
             return Ok(());
         }
-        if self.load_of(credentials.uid).files >= self.limits.user.files {
-            if self.may_log() {
+        let is_full = self.load_of(credentials.uid).files >= self.limits.user.files;
+        if is_full && !self.make_room(Some(credentials.uid))? {
+            if self.may_log(credentials) {
                 warn!(uid = credentials.uid, "a user has too many files open; one more is refused");
             }
             announce(&connection, Errno::MFILE.raw_os_error());
@@ -133,7 +134,7 @@ impl Door {
         };
         announce(&connection, 0);
         self.load(credentials.uid);
-        self.files.insert(file, File::new(credentials, connection, watch));
+        self.files.insert(file, File::new(credentials, connection, watch, self.now));
         debug!(file = file.0, ?node, pid = credentials.pid, "opened");
         self.tell(DoorEvent::Opened { file, node, credentials })
     }
@@ -146,7 +147,7 @@ impl Door {
             match packet::receive(&*file.socket, hello.as_mut_bytes()) {
                 Packet::None => return Ok(()),
                 Packet::End => {
-                    file.closing = true;
+                    file.closing.get_or_insert(self.now);
                     // A client that was killed may have written what it rang no doorbell for.
                     file.channels.clone().into_iter().for_each(|channel| self.activate(channel));
                     return self.close_if_over(id);
@@ -182,18 +183,19 @@ impl Door {
         };
         let Some(file) = self.files.get_mut(&id) else { return };
         if file.channels.len() >= self.limits.file.processes {
-            if self.may_log() {
+            if self.may_log_of(id) {
                 warn!(file = id.0, "too many processes use one file; one more is refused");
             }
             return;
         }
         let Some(channel) = Channel::open(number, id, socket, &welcome, &self.registrar, &self.sinks) else {
-            if self.may_log() {
+            if self.may_log_of(id) {
                 warn!(file = id.0, "no room for a channel");
             }
             return;
         };
         file.channels.push(number);
+        file.silent_since = None;
         self.channels.insert(number, channel);
         if file.channels.len() > 1 {
             // For good: what a process did that is gone may still be under way.

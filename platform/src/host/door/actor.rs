@@ -28,7 +28,7 @@ use super::load::Load;
 use super::record::Broken;
 use super::share::Shares;
 use super::token::{Source, slot_of};
-use crate::host::log_limit::LogLimit;
+use crate::host::log_limit::LogShares;
 use crate::host::reactor::Registrar;
 
 /// The door.
@@ -71,8 +71,10 @@ pub struct Door {
     next_look: Option<Time>,
     /// When to look at starved channels though nothing has retired.
     next_feed: Option<Time>,
+    /// When to look at ends that do not come.
+    pub(super) next_end: Option<Time>,
     /// How much is logged of clients.
-    pub(super) log: LogLimit,
+    pub(super) log: LogShares,
     /// Whose the step under way is.
     serving: Option<Source>,
     directory: Directory,
@@ -123,7 +125,8 @@ impl Door {
             next_number: 0,
             next_look: None,
             next_feed: None,
-            log: LogLimit::default(),
+            next_end: None,
+            log: LogShares::default(),
             serving: None,
             directory,
         })
@@ -174,7 +177,7 @@ impl Door {
     /// Cuts off a file whose client broke the rules.
     pub(super) fn expel(&mut self, file: FileId, broken: Broken) -> Result<(), Fault> {
         let pid = self.files.get(&file).map_or(0, |file| file.credentials.pid);
-        if self.may_log() {
+        if self.may_log_of(file) {
             warn!(file = file.0, pid, %broken, "a client broke the rules and is cut off");
         }
         self.close(file)
@@ -208,9 +211,13 @@ impl Door {
             Source::File(file) => self.hello(FileId(file)),
             Source::Channel(id) => {
                 if let Some(channel) = self.channels.get_mut(&id) {
-                    channel.notice_end();
+                    channel.notice_end(self.now);
                 }
                 self.activate(id);
+                Ok(())
+            }
+            Source::Process(id) => {
+                self.process_ended(id);
                 Ok(())
             }
             Source::Doorbell(id) => {
@@ -237,18 +244,20 @@ impl Door {
 
     fn command(&mut self, command: Command) -> Result<(), Fault> {
         match command {
-            Command::Answer { token, result, attach } => self.answer(token, result, attach),
+            Command::Answer { token, result, attach } => self.answer(token, result, attach)?,
             Command::Signal { fence, result } => self.fences.signal(fence, result),
             Command::Reached { file, reached } => self.reached(file, reached),
             Command::WatchExport { export } => {
-                self.exports.watch_buffer(export);
+                if !self.exports.watch_buffer(export) {
+                    return self.tell(DoorEvent::ExportUnused { export });
+                }
                 self.next_look.get_or_insert(self.now.after(LOOK_EVERY));
             }
             Command::ForgetExport { export } => self.exports.forget_buffer(export),
             Command::Event { file, bytes } => self.send_event(file, &bytes),
             Command::Hotplug => self.directory.tell_hotplug(),
             Command::Expel { file } => {
-                if self.may_log() {
+                if self.may_log_of(file) {
                     warn!(file = file.0, "cut off on the scheme's word");
                 }
                 return self.close(file);
@@ -268,6 +277,9 @@ impl Door {
         });
         let after = open.under_way();
         self.shares.reached(file, self.now, reached.executed >= open.last_serial());
+        if after != before {
+            open.last_retired = self.now;
+        }
         if let Some(load) = self.loads.get_mut(&uid) {
             load.calls -= before.0 - after.0;
             load.bytes -= before.1 - after.1;
@@ -327,29 +339,6 @@ impl Door {
         !self.active.is_empty()
     }
 
-    /// Lets go of channels and files that have ended and whose rings are empty.
-    fn end_what_is_over(&mut self, id: u64) -> Result<(), Fault> {
-        let Some(channel) = self.channels.get(&id) else { return Ok(()) };
-        if channel.ring.has_more() {
-            return Ok(());
-        }
-        let file = channel.file;
-        if channel.ending {
-            self.channels.remove(&id);
-            if let Some(open) = self.files.get_mut(&file) {
-                open.channels.retain(|other| *other != id);
-            }
-        }
-        self.close_if_over(file)
-    }
-
-    /// Ends a file whose last descriptor is gone, once all that it was asked has been taken.
-    pub(super) fn close_if_over(&mut self, id: FileId) -> Result<(), Fault> {
-        let Some(file) = self.files.get(&id).filter(|file| file.closing) else { return Ok(()) };
-        let drained = |id: &u64| self.channels.get(id).is_none_or(|channel| !channel.ring.has_more());
-        if file.channels.iter().all(drained) { self.close(id) } else { Ok(()) }
-    }
-
     fn take_turn(&mut self, id: u64) -> Result<bool, Fault> {
         self.serving = Some(Source::Channel(id));
         let mut taken = 0;
@@ -388,7 +377,9 @@ impl Actor for Door {
         self.now = restart.now;
         let file = match self.serving.take() {
             Some(Source::File(file)) => Some(FileId(file)),
-            Some(Source::Channel(id) | Source::Doorbell(id)) => self.channels.get(&id).map(|it| it.file),
+            Some(Source::Channel(id) | Source::Doorbell(id) | Source::Process(id)) => {
+                self.channels.get(&id).map(|it| it.file)
+            }
             _ => None,
         };
         if let Some(file) = file {
@@ -410,7 +401,8 @@ impl Actor for Door {
     }
 
     fn deadline(&self) -> Option<Time> {
-        [self.next_look, self.next_feed, self.accept_again, self.log_is_due()].into_iter().flatten().min()
+        let own = [self.next_look, self.next_feed, self.next_end, self.accept_again, self.log_is_due()];
+        own.into_iter().flatten().min()
     }
 
     fn wake(&mut self, now: Time) -> Result<(), Fault> {
@@ -424,6 +416,9 @@ impl Actor for Door {
         }
         if self.next_look.is_some_and(|time| time <= now) {
             self.look_at_exports()?;
+        }
+        if self.next_end.is_some_and(|time| time <= now) {
+            self.end_what_lingers()?;
         }
         self.tell_what_was_left_out();
         Ok(())

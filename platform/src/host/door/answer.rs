@@ -8,19 +8,37 @@ use virgld_protocol::client::{Direction, MAX_ARRAYS, Reply, layout_of};
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::Token;
 use virgld_protocol::message::door::Attach;
+use virgld_runtime::Fault;
 use zerocopy::IntoBytes;
 
 use super::actor::Door;
+use super::attach::Given;
 use super::token;
 
 impl Door {
     /// Answers a call; nothing happens if its caller is gone.
-    pub(super) fn answer(&mut self, token: Token, result: Result<Reply, Errno>, attach: Option<Attach>) {
+    pub(super) fn answer(
+        &mut self,
+        token: Token,
+        result: Result<Reply, Errno>,
+        attach: Option<Attach>,
+    ) -> Result<(), Fault> {
+        // Made also for a caller who is gone: that nobody has an object any more is known by the end of its last descriptor,
+        // and one of which there never was any would be kept for ever.
+        let given = match attach {
+            Some(attach) => self.give(attach)?.map(Some),
+            None => Ok(None),
+        };
+        self.put(token, result, given);
+        Ok(())
+    }
+
+    fn put(&mut self, token: Token, result: Result<Reply, Errno>, given: Result<Option<Given>, Errno>) {
         let (id, slot) = token::slot_of(token);
         let Some(channel) = self.channels.get_mut(&id) else { return };
         let Some(pending) = channel.ring.take_pending(slot) else { return };
         let outcome = result.and_then(|reply| {
-            let given = attach.map(|attach| self.give(attach)).transpose()?;
+            let given = given?;
             let mapped = given.as_ref().and_then(|given| given.mapped);
             Ok((head_of(pending.ioctl, &reply)?, reply, given, mapped))
         });
@@ -78,7 +96,22 @@ pub(super) fn errno_of(error: SystemErrno) -> Errno {
 
 #[cfg(test)]
 mod tests {
+    use virgld_protocol::message::scheme::SyncobjKey;
+
+    use super::super::tests_support::Alone;
     use super::*;
+
+    #[test]
+    fn what_is_made_for_a_caller_who_is_gone_is_noticed_to_be_nobodys() {
+        let mut alone = Alone::new();
+        let key = SyncobjKey(7);
+        let nobody = token::of_slot(99, 0);
+        alone.door.answer(nobody, Ok(Reply::empty()), Some(Attach::Syncobj(key))).unwrap();
+        assert!(alone.door.exports.has_syncobj(key));
+        // Its end is heard of like that of any other.
+        assert_eq!(alone.reactor.wait(Some(std::time::Duration::ZERO), || ()), Ok(1));
+        assert!(alone.door.exports.reap_syncobj(key) && !alone.door.exports.has_syncobj(key));
+    }
 
     #[test]
     fn heads_count_outgoing_arrays_by_their_index() {

@@ -40,20 +40,27 @@ impl AsFd for Given {
 }
 
 impl Door {
-    /// Makes the descriptor that goes with an answer.
-    pub(super) fn give(&mut self, attach: Attach) -> Result<Given, Errno> {
+    /// Makes the descriptor that goes with an answer, or says why there can be none.
+    pub(super) fn give(&mut self, attach: Attach) -> Result<Result<Given, Errno>, Fault> {
         let own = |made: Result<OwnedFd, rustix::io::Errno>| {
             made.map(|made| Given { descriptor: Descriptor::Own(made), mapped: None }).map_err(errno_of)
         };
-        match attach {
-            Attach::Buffer { export, memory } => own(self.exports.open_buffer(export, &*shared(memory)?)),
+        Ok(match attach {
+            Attach::Buffer { export, memory } => {
+                shared(memory).and_then(|memory| own(self.exports.open_buffer(export, &memory)))
+            }
             Attach::Fence { result: Some(result), .. } => own(Fences::signalled(result)),
             Attach::Fence { fence, result: None } => own(self.fences.open(fence)),
-            Attach::Syncobj(key) => own(self.give_syncobj(key)),
-            Attach::Memory { memory, mapped } => {
-                Ok(Given { descriptor: Descriptor::Of(shared(memory)?), mapped: Some(mapped) })
+            Attach::Syncobj(syncobj) => {
+                let made = self.give_syncobj(syncobj);
+                if made.is_err() && !self.exports.has_syncobj(syncobj) {
+                    self.tell(DoorEvent::SyncobjUnused { syncobj })?;
+                }
+                own(made)
             }
-        }
+            Attach::Memory { memory, mapped } => shared(memory)
+                .map(|memory| Given { descriptor: Descriptor::Of(memory), mapped: Some(mapped) }),
+        })
     }
 
     fn give_syncobj(&mut self, key: SyncobjKey) -> Result<OwnedFd, rustix::io::Errno> {

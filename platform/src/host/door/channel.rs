@@ -5,10 +5,14 @@ use std::slice;
 use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use virgld_protocol::channel::{Attachment, Welcome};
 use virgld_protocol::ids::FileId;
+use virgld_runtime::Time;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::access::Peer;
 use super::config::Sinks;
 use super::packet::{self, Packet};
 use super::record::Broken;
@@ -24,10 +28,12 @@ pub(super) struct Channel {
     pub(super) ring: Ring,
     /// Whether the door looks at its ring.
     pub(super) attention: Attention,
-    /// Its process is gone: once its ring is empty, so is it.
-    pub(super) ending: bool,
+    /// Since when its process is gone: once its ring is empty, so is it.
+    pub(super) ending: Option<Time>,
     socket: Arc<OwnedFd>,
     _watches: [Registration; 2],
+    /// Absent where the kernel does not tell which process it is.
+    _process: Option<Registration>,
 }
 
 /// Whether the door looks at a ring.
@@ -60,19 +66,26 @@ impl Channel {
         };
         let watches =
             [watch(socket.clone(), Source::Channel(id))?, watch(doorbell.clone(), Source::Doorbell(id))?];
+        let process = match maker_of(&socket)? {
+            Some(process) => Some(watch(Arc::new(process), Source::Process(id))?),
+            None => None,
+        };
         packet::send(&*socket, welcome.as_bytes(), &[ring.memory().fd(), doorbell.as_fd()]).ok()?;
         let attention = Attention::Idle;
-        Some(Self { file, ring, attention, ending: false, socket, _watches: watches })
+        Some(Self { file, ring, attention, ending: None, socket, _watches: watches, _process: process })
     }
 
     /// Notices the end of its process. What was sent before that stays in the socket until its record is taken: a
     /// descriptor that no record asks for is never the daemon's.
-    pub(super) fn notice_end(&mut self) {
+    pub(super) fn notice_end(&mut self, now: Time) {
         let mut entry = PollFd::new(&*self.socket, PollFlags::empty());
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         // Where polling fails nothing more can come either.
-        self.ending |= poll(slice::from_mut(&mut entry), Some(&now)).is_err()
+        let over = poll(slice::from_mut(&mut entry), Some(&at_once)).is_err()
             || entry.revents().intersects(PollFlags::HUP | PollFlags::ERR);
+        if over {
+            self.ending.get_or_insert(now);
+        }
     }
 
     /// The descriptors of the record `serial`: the next packet on the socket, which was sent before the record was
@@ -100,9 +113,22 @@ impl Channel {
     }
 }
 
+/// The process that made this pair of sockets, to be watched: its end is the channel's, also where the other socket is not
+/// closed by it, because it is on its way somewhere: in the queue of this very one, say. Nothing if it has ended, or there is
+/// no room. `Some(None)` if the kernel does not say.
+fn maker_of(socket: &OwnedFd) -> Option<Option<OwnedFd>> {
+    let Ok(peer) = Peer::of(socket) else { return Some(None) };
+    // A process outside of our namespace has no number.
+    let Some(pid) = Pid::from_raw(peer.credentials.pid.cast_signed()) else { return Some(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(process) => Some(Some(process)),
+        Err(Errno::NOSYS | Errno::PERM) => Some(None),
+        Err(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
@@ -144,10 +170,10 @@ mod tests {
         let (mut channel, theirs, _reactor) = channel();
         let sent = (0..1000).take_while(|serial| send(&theirs, *serial, 16).is_ok()).count();
         assert!(sent > 64, "{sent}");
-        channel.notice_end();
-        assert!(!channel.ending);
+        channel.notice_end(Time::default());
+        assert!(channel.ending.is_none());
         drop(theirs);
-        channel.notice_end();
-        assert!(channel.ending);
+        channel.notice_end(Time::default());
+        assert!(channel.ending.is_some());
     }
 }

@@ -22,7 +22,7 @@ impl Door {
     pub(super) fn send_event(&mut self, id: FileId, bytes: &[u8]) {
         let Some(file) = self.files.get(&id) else { return };
         if let Err(error) = packet::send(&*file.socket, bytes, &[])
-            && self.may_log()
+            && self.may_log_of(id)
         {
             warn!(file = id.0, %error, "an event was lost, because the client does not read its events");
         }

@@ -62,11 +62,11 @@ impl Exports {
         self.known_buffers.get(&identity).copied()
     }
 
-    /// From now on it matters whether anybody holds it.
-    pub(super) fn watch_buffer(&mut self, key: ExportKey) {
-        if let Some(buffer) = self.buffers.get_mut(&key) {
-            buffer.watched = true;
-        }
+    /// From now on it matters whether anybody holds it. Says whether anybody can: there may never have been a descriptor.
+    pub(super) fn watch_buffer(&mut self, key: ExportKey) -> bool {
+        let Some(buffer) = self.buffers.get_mut(&key) else { return false };
+        buffer.watched = true;
+        true
     }
 
     /// Forgets a buffer.
@@ -109,6 +109,11 @@ impl Exports {
         self.known_syncobjs.insert(identity, key);
         self.syncobjs.insert(key, Syncobj { writing, identity, _watch: watch });
         Ok(reading)
+    }
+
+    /// Whether there is, or was until a moment ago, a descriptor of this synchronisation object.
+    pub(super) fn has_syncobj(&self, key: SyncobjKey) -> bool {
+        self.syncobjs.contains_key(&key)
     }
 
     /// Which synchronisation object has this identity.
@@ -169,7 +174,7 @@ mod tests {
         let given = exports.open_buffer(KEY, &memory).unwrap();
         let second = exports.open_buffer(KEY, &memory).unwrap();
         assert_eq!(exports.find_buffer(Identity::of(&given).unwrap().0), Some(KEY));
-        exports.watch_buffer(KEY);
+        assert!(exports.watch_buffer(KEY) && !exports.watch_buffer(ExportKey(8)));
         assert!(exports.watches() && exports.unused_buffers().is_empty());
         drop(second);
         let protection = ProtFlags::READ | ProtFlags::WRITE;

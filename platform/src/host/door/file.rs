@@ -23,8 +23,12 @@ pub(super) struct File {
     pub(super) socket: Arc<OwnedFd>,
     /// Its channels.
     pub(super) channels: Vec<u64>,
-    /// Its last descriptor is gone: once its rings are empty, so is it.
-    pub(super) closing: bool,
+    /// Since when it has been open without a greeting. Once greeted, always greeted.
+    pub(super) silent_since: Option<Time>,
+    /// Since when its last descriptor is gone: once its rings are empty, so is it.
+    pub(super) closing: Option<Time>,
+    /// When work of it retired last.
+    pub(super) last_retired: Time,
     /// Foreign fences that are watched for it.
     pub(super) watched: Vec<FenceKey>,
     /// Fences in advance, by token.
@@ -50,12 +54,19 @@ struct InFlight {
 
 impl File {
     /// A file that has just been opened.
-    pub(super) fn new(credentials: Credentials, socket: Arc<OwnedFd>, watch: Registration) -> Self {
+    pub(super) fn new(
+        credentials: Credentials,
+        socket: Arc<OwnedFd>,
+        watch: Registration,
+        now: Time,
+    ) -> Self {
         Self {
             credentials,
             socket,
             channels: Vec::new(),
-            closing: false,
+            silent_since: Some(now),
+            closing: None,
+            last_retired: now,
             watched: Vec::new(),
             stock: HashMap::default(),
             next_token: 0,
@@ -141,6 +152,6 @@ pub(super) mod tests_support {
         let registrar = Reactor::new().unwrap().registrar();
         let sink = Box::new(|_| true);
         let watch = registrar.register(socket.clone(), Interest::Read, Trigger::Edge, 1, sink).unwrap();
-        File::new(Credentials::default(), socket, watch)
+        File::new(Credentials::default(), socket, watch, Time::default())
     }
 }

@@ -21,6 +21,7 @@ mod channel;
 mod complaints;
 mod config;
 mod directory;
+mod ends;
 mod event;
 mod exports;
 mod fences;
@@ -31,6 +32,7 @@ mod record;
 mod ring;
 mod service;
 mod share;
+mod silent;
 mod sysfs;
 mod take;
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl Door {
                 self.tell(DoorEvent::Merge { file, token, fences })?;
                 self.tell_signalled()?;
             }
-            Err(_) => self.answer(token, Err(Errno::EMFILE), None),
+            Err(_) => self.answer(token, Err(Errno::EMFILE), None)?,
         }
         Ok(Taken::Yes)
     }

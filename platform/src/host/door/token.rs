@@ -13,6 +13,8 @@ pub(super) enum Source {
     Channel(u64),
     /// The doorbell of this channel.
     Doorbell(u64),
+    /// The process of this channel.
+    Process(u64),
     /// This foreign fence.
     Fence(u64),
     /// The synchronisation object with this key.
@@ -32,6 +34,7 @@ impl Source {
             Self::Doorbell(number) => (4, number),
             Self::Fence(number) => (5, number),
             Self::Syncobj(number) => (6, number),
+            Self::Process(number) => (7, number),
         };
         number << 3 | kind
     }
@@ -46,6 +49,7 @@ impl Source {
             4 => Self::Doorbell(number),
             5 => Self::Fence(number),
             6 => Self::Syncobj(number),
+            7 => Self::Process(number),
             _ => Self::Again,
         }
     }
@@ -76,6 +80,7 @@ mod tests {
             Source::Doorbell(3),
             Source::Fence(u64::MAX >> 3),
             Source::Syncobj(0),
+            Source::Process(8),
         ] {
             assert_eq!(Source::unpack(source.pack()), source);
         }

@@ -89,17 +89,22 @@ impl Monitor {
     }
 
     /// A screen has this size from now on, and is black; without width or height it is off. A device that asks for more
-    /// than screens can be gets none.
+    /// than screens can be, or than is kept for all of them, gets none.
     pub(super) fn set(&self, scanout: u32, width: u32, height: u32) {
-        let index = scanout as usize;
+        let (index, screens) = (scanout as usize, &mut self.lock().screens);
+        // Not louder where it is refused: a device may say so without end.
+        let refused = || tracing::debug!(scanout, width, height, "the device sets a screen that cannot be");
         if index >= MOST_SCREENS || width > LARGEST || height > LARGEST {
-            return tracing::warn!(scanout, width, height, "the device sets a screen that cannot be");
+            return refused();
         }
-        let screens = &mut self.lock().screens;
+        let bytes = width as usize * height as usize * PIXEL;
+        let kept = |(other, screen): (usize, &Screen)| if other == index { 0 } else { screen.pixels.len() };
+        if screens.iter().enumerate().map(kept).sum::<usize>() + bytes > MOST_BYTES {
+            return refused();
+        }
         if screens.len() <= index {
             screens.resize(index + 1, Screen::default());
         }
-        let bytes = width as usize * height as usize * PIXEL;
         screens[index] = Screen { width, height, pixels: vec![0; bytes] };
     }
 
@@ -145,7 +150,9 @@ const PIXEL: usize = 4;
 const MOST_SCREENS: usize = 16;
 /// In pixels, each way: more than modes can have here.
 const LARGEST: u32 = 8192;
-/// The same: less than this, and there is no mode.
+/// Of all screens together: one of the largest, or many that are smaller.
+const MOST_BYTES: usize = LARGEST as usize * LARGEST as usize * PIXEL;
+/// In pixels, each way: less than this, and there is no mode.
 const SMALLEST: u32 = 32;
 
 #[cfg(test)]
@@ -192,6 +199,20 @@ mod tests {
         assert_eq!(monitor.screens()[0].pixels, [0, 0, 0, 0, 7, 7, 7, 7]);
         monitor.set(0, 0, 0);
         assert_eq!(monitor.screens(), [Screen::default()]);
+    }
+
+    #[test]
+    fn a_device_that_sets_many_screens_takes_no_more_memory_than_one() {
+        let monitor = Monitor::default();
+        let sizes = || monitor.lock().screens.iter().map(|screen| screen.pixels.len()).collect::<Vec<_>>();
+        monitor.set(0, LARGEST, LARGEST / 2);
+        monitor.set(1, LARGEST, LARGEST / 2);
+        monitor.set(2, 1, 1);
+        monitor.set(1, LARGEST, LARGEST / 2 + 1);
+        assert_eq!(sizes(), [MOST_BYTES / 2; 2]);
+        monitor.set(1, 1, 1);
+        monitor.set(2, 1, 1);
+        assert_eq!(sizes(), [MOST_BYTES / 2, PIXEL, PIXEL]);
     }
 
     #[test]
