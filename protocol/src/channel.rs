@@ -20,8 +20,8 @@
 //! The client appends a record to the ring and advances `tail`; the daemon takes it and advances `head`. Both
 //! count bytes and never wrap back to 0. A record is never split: one that does not fit before the end of the
 //! ring is preceded by a filler. A call that wants an answer names a slot; the daemon writes the answer there
-//! and wakes the slot's futex. Calls without an answer cost the client no system call while the daemon is
-//! awake.
+//! and wakes the slot's futex. Sending calls without an answer costs the client no system call while the
+//! daemon is awake.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use virgld_protocol::client::{Map, ResourceCreate, TransferToHost, Wait};
 use virgld_protocol::ids::FileId;
-use virgld_protocol::message::scheme::Node;
+use virgld_protocol::message::scheme::{Attached, Node};
 use virgld_testkit::aside::is_aside;
 use virgld_testkit::door::Submission;
 use virgld_testkit::system::{System, SystemConfig};
@@ -129,6 +129,19 @@ impl Desk {
         count
     }
 
+    /// A submit that waits for a fence of another file's.
+    fn draw_behind(&mut self, other: FileId) -> u64 {
+        let first = Submission { fence: true, ..Default::default() };
+        let fence = self.system.door.submit(other, &first).unwrap().fence.unwrap();
+        let mut count = self.run();
+        let wait = Some(Attached::Fence(fence));
+        let second = self.system.door.submit(self.file, &Submission { wait, ..Default::default() }).unwrap();
+        count += self.run();
+        assert!(self.system.door.retired(self.file) < second.serial, "it is held");
+        count += self.settle();
+        count + self.draw(false)
+    }
+
     fn upload(&mut self) -> u64 {
         let what = TransferToHost { bo_handle: self.handle, w: 16, h: 16, d: 1, ..Default::default() };
         let call = self.system.door.call(self.file, &what, &[]);
@@ -163,6 +176,17 @@ fn a_submit_with_a_fence_that_is_waited_for_takes_no_memory() {
 #[test]
 fn a_submit_without_a_fence_that_is_waited_for_takes_no_memory() {
     assert_eq!(count(|desk| desk.draw(false)), 0, "in {ROUNDS} rounds");
+}
+
+#[test]
+fn a_submit_that_is_held_takes_lists_of_what_it_waits_for() {
+    let mut desk = Desk::new();
+    let other = desk.system.door.open(Node::Render);
+    (0..ROUNDS).for_each(|_| {
+        desk.draw_behind(other);
+    });
+    let count: u64 = (0..ROUNDS).map(|_| desk.draw_behind(other)).sum();
+    assert!((1..=2 * ROUNDS).contains(&count), "{count} in {ROUNDS} rounds");
 }
 
 #[test]
