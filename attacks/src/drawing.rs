@@ -133,7 +133,7 @@ fn image(texture: u32, access: u32) -> Vec<u32> {
     command(35, 0, &[FRAGMENT, 0, WORDS, access, 0, 0, texture])
 }
 
-fn blit(from: u32, to: u32) -> Vec<u32> {
+pub(crate) fn blit(from: u32, to: u32) -> Vec<u32> {
     const ALL_COLOURS: u32 = 0xf;
     let place = |texture| [texture, 0, 1, 0, 0, 0, SIDE, SIDE, 1];
     command(16, 0, &[&[ALL_COLOURS, 0, 0][..], &place(to), &place(from)].concat())

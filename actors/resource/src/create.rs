@@ -388,7 +388,14 @@ fn copy_contents(from: &Backing, to: &Backing) {
     let (source, start, length) = (&*from.region.memory, in_memory(from.offset), in_memory(from.length));
     // Backings lie inside their regions, so no copy can fail.
     let _ = to.region.memory.fill(in_memory(to.offset), source, start, length);
-    if let Some(place) = &to.device {
-        let _ = place.region.memory.fill(in_memory(place.offset), source, start, length);
-    }
+    bring_to_device(to);
+}
+
+/// Copies what is in a client's memory to where the device has it, if that is elsewhere.
+pub(crate) fn bring_to_device(backing: &Backing) {
+    let Some(place) = &backing.device else { return };
+    let (source, start, length) =
+        (&*backing.region.memory, in_memory(backing.offset), in_memory(backing.length));
+    // As above.
+    let _ = place.region.memory.fill(in_memory(place.offset), source, start, length);
 }

@@ -15,7 +15,7 @@ use virgld_runtime::link::Region;
 use crate::account::{Charge, Quota, copied};
 use crate::arena::{Arena, OpenArena, in_memory};
 use crate::capsets::Capsets;
-use crate::create::{Order, Waiting};
+use crate::create::{Order, Waiting, bring_to_device};
 use crate::fetch::Fetch;
 use crate::throttle::Leaving;
 
@@ -217,6 +217,7 @@ impl State {
             announce(resource, record, effects);
             let shape = record.shape;
             if (record.backing.isolated || matches!(shape, Shape::Flat(_))) && !record.released {
+                bring_to_device(&record.backing);
                 effects.push(Effect::Control(ResourceCommand::Restore { resource, shape }));
             }
         }

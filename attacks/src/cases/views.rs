@@ -9,12 +9,13 @@ use zerocopy::IntoBytes;
 
 use super::sharing::{export, import};
 use super::{Case, must, must_refuse};
-use crate::drawing::{self, FRAGMENT, TRIANGLES, VERTEX, canvas, shader};
-use crate::picture::{BYTES, Picture, SHARED, clear, map, submit};
+use crate::drawing::{self, FRAGMENT, TRIANGLES, VERTEX, blit, canvas, shader};
+use crate::picture::{BYTES, Picture, SHARED, clear, copy, inline_write, map, submit, transfer};
 use crate::victim::Victim;
 use crate::wire::{Client, Door, Failed, Outcome};
 
 pub(super) const CASES: &[(&str, Case)] = &[
+    ("prime-revoked-numbers", numbers),
     ("prime-revoked-views", views),
     ("prime-revoked-surfaces", surfaces),
     ("prime-revoked-and-given-again", given_again),
@@ -81,6 +82,36 @@ fn refused_or_done(attempt: Outcome<()>) -> Outcome<()> {
     }
 }
 
+/// Names the picture in every way that a stream can, where that worked while it was shared.
+fn numbers(door: &Door, victim: &mut Victim) -> Outcome<String> {
+    const READ: [fn(u32, u32) -> Vec<u32>; 2] = [copy, blit];
+    const WRITTEN: [fn(u32) -> Vec<u32>; 3] =
+        [|it| inline_write(it, 0x7777_7777), |it| clear(it, WINDOW), |it| transfer(it, true)];
+    for read in READ {
+        let mut gift = Gift::new(door)?;
+        let stream = read(gift.made.resource, gift.own.resource);
+        submit(&mut gift.other, &stream, gift.handle)?;
+        must("a picture that is shared cannot be read", gift.drawn()? == [SHOWN; BYTES])?;
+        gift.take_back()?;
+        gift.try_it(&stream)?;
+        must("its number still reads the picture", !gift.drawn()?.contains(&SECRET))?;
+        must("the maker's picture changed", gift.made.download(&mut gift.maker)? == [SECRET; BYTES])?;
+    }
+    for write in WRITTEN {
+        let mut gift = Gift::new(door)?;
+        gift.take_back()?;
+        let stream = write(gift.made.resource);
+        gift.try_it(&stream)?;
+        must(
+            "its number still writes to the picture",
+            gift.made.download(&mut gift.maker)? == [SECRET; BYTES],
+        )?;
+    }
+    victim.check()?;
+    Ok("copy, blit, write, clear and transfer by its number neither show nor change what was taken back"
+        .into())
+}
+
 /// Draws from a view of the picture that was made while it was shared, and is bound or not.
 fn views(door: &Door, victim: &mut Victim) -> Outcome<String> {
     for closed in [false, true] {
@@ -130,7 +161,7 @@ fn surfaces(door: &Door, victim: &mut Victim) -> Outcome<String> {
 /// Who only ever copied from it keeps its context; and what is given a second time works, and can be taken back again.
 fn given_again(door: &Door, victim: &mut Victim) -> Outcome<String> {
     let mut gift = Gift::new(door)?;
-    submit(&mut gift.other, &crate::picture::copy(gift.made.resource, gift.own.resource), gift.handle)?;
+    submit(&mut gift.other, &copy(gift.made.resource, gift.own.resource), gift.handle)?;
     gift.take_back()?;
     let wait = virgld_protocol::client::Wait { handle: gift.handle, flags: 0 };
     must_refuse("the handle", gift.other.ioctl(&wait, &[]), Errno::NOENT)?;

@@ -173,6 +173,34 @@ fn a_context_that_has_something_of_a_revoked_buffer_is_lost_also_if_its_handle_i
     }
 }
 
+#[test]
+fn what_a_context_had_of_a_buffer_that_is_gone_says_nothing_of_the_next_with_its_number() {
+    let mut desk = Desk::new();
+    let (maker, other) = (desk.open(), desk.open());
+    let mut numbers = Vec::new();
+    for which in [0, 2] {
+        let (handle, resource) = desk.create(maker, SHARED);
+        numbers.push(resource);
+        let export = desk.export(maker, handle).unwrap();
+        let imported = desk.import(other, export).unwrap();
+        let (words, keeps) = look_at(resource).into_iter().nth(which).unwrap();
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        desk.submit(other, &Submission { stream: &bytes, ..Submission::default() });
+        if !keeps {
+            assert_eq!(desk.revoke(maker, handle), None);
+        }
+        for (file, handle) in [(other, imported), (maker, handle)] {
+            desk.ask(file, &GemClose { handle, pad: 0 }, &[]);
+        }
+        desk.go();
+        desk.system.door.drop_export(export);
+        desk.finish();
+    }
+    assert_eq!(numbers[0], numbers[1]);
+    assert!(desk.system.report().unwrap().scheme.files.iter().all(|file| !file.lost));
+    desk.end(&[maker, other]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Restrict(usize, u32),
