@@ -192,7 +192,13 @@ fn words_that_suffer_on_their_way_leave_nothing_behind() {
         let (mut system, mut clients) = live(seed, &mut random, &plan, Mood::Stormy);
         system.calm();
         clients.leave(&mut system);
-        verdict(&plan, &check_rest(&mut system));
+        let mut wrong = check_rest(&mut system);
+        if plan.faults.iter().any(|it| it.actor == "control queue" && it.wrong == Wrong::Corrupt) {
+            // An answer that turned bad said that there is no such context, and the device has it all the same: nobody takes
+            // a buffer from a context that there is not.
+            wrong.retain(|it| !it.contains("went while attached to context"));
+        }
+        verdict(&plan, &wrong);
     });
 }
 
