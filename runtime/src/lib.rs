@@ -8,6 +8,7 @@
 mod actor;
 mod cap;
 mod cell;
+mod death;
 pub mod dma;
 pub mod fault;
 pub mod io;
@@ -18,6 +19,7 @@ pub mod memory;
 mod outbox;
 mod queue;
 mod respond;
+mod spawn;
 mod stage;
 mod supervise;
 mod tree;
@@ -26,9 +28,11 @@ mod words;
 
 pub use actor::{Actor, Badge, Fault, Restart, Time, Turn, carry_out};
 pub use cap::{Cap, Dead, Interface};
+pub use death::{Casualty, Death};
 pub use mailbox::{Mailbox, Minter};
 pub use respond::Respond;
-pub use stage::{Casualty, Death, SlotId, Spawner, Stage, Supervisor, Wake};
+pub use spawn::{Spawner, Supervisor};
+pub use stage::{SlotId, Stage, Wake};
 pub use supervise::{Intensity, Restarts};
 pub use tree::{Strategy, SupervisorReport};
 pub use watched::{Abandonment, Revoked, Tenure, Watched};

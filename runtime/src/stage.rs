@@ -11,18 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use foldhash::HashMap;
 
-use crate::actor::{Actor, Fault, Restart, Time};
-use crate::cell::{Cell, Hung, Round, Run};
-use crate::fault::{Faults, Injector};
-use crate::mailbox::Mailbox;
+use crate::actor::{Fault, Restart, Time};
+use crate::cell::{Hung, Round, Run};
+use crate::death::{Casualty, Revival, panic_text};
+use crate::fault::Faults;
 use crate::outbox;
 use crate::queue::{Queue, Taken};
-use crate::supervise::Intensity;
-use crate::tree::{Lifetime, Strategy, SupervisorId, SupervisorReport, Tree, Verdict};
+use crate::spawn::{Another, Arrival, Spawner};
+use crate::tree::Tree;
 
 /// Which actor of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SlotId(u64);
+pub struct SlotId(pub(crate) u64);
 
 /// Ends the sleep of a stage's thread.
 pub trait Wake: Send + Sync {
@@ -33,12 +33,12 @@ pub trait Wake: Send + Sync {
 /// What other threads see of a stage.
 pub(crate) struct StageShared {
     ready: Queue<SlotId>,
-    arrivals: Sender<Arrival>,
-    departures: Sender<SlotId>,
+    pub(crate) arrivals: Sender<Arrival>,
+    pub(crate) departures: Sender<SlotId>,
     /// Whether there are arrivals or departures that the stage has not looked at.
-    changed: AtomicBool,
+    pub(crate) changed: AtomicBool,
     asleep: AtomicBool,
-    next: AtomicU64,
+    pub(crate) next: AtomicU64,
     waker: Arc<dyn Wake>,
     pub(crate) faults: Arc<Faults>,
     /// Which thread's turn it is, counted; more than one only where a thread was abandoned.
@@ -58,187 +58,9 @@ impl StageShared {
         }
     }
 
-    fn tree(&self) -> MutexGuard<'_, Tree<SlotId>> {
+    pub(crate) fn tree(&self) -> MutexGuard<'_, Tree<SlotId>> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// An actor on its way to its stage.
-struct Arrival {
-    slot: SlotId,
-    name: &'static str,
-    cell: Box<dyn Run>,
-    another: Option<Another>,
-}
-
-/// Makes another of an actor that does not come back.
-type Another = Box<dyn FnMut() -> Box<dyn Run> + Send>;
-
-/// The authority to start actors on a stage. The stage gives it, and who has it passes it on by [`Spawner::grant`].
-///
-/// ```compile_fail,E0451
-/// # use virgld_runtime::Spawner;
-/// # fn forge() -> Spawner {
-/// Spawner { shared: panic!(), under: None }
-/// # }
-/// ```
-///
-/// ```compile_fail,E0277
-/// # use virgld_runtime::Spawner;
-/// fn must_copy<T: Clone>() {}
-/// fn copy() { must_copy::<Spawner>() }
-/// ```
-///
-/// Nobody says where an actor runs but by its mailbox.
-///
-/// ```compile_fail,E0423
-/// # use virgld_runtime::{SlotId, Spawner};
-/// fn end_another(spawner: &Spawner) { spawner.stop(SlotId(1)) }
-/// ```
-pub struct Spawner {
-    shared: Arc<StageShared>,
-    /// Whose children they are. Nobody's, if there is none: whoever runs the stage hears of their deaths.
-    under: Option<SupervisorId>,
-}
-
-/// The authority to start actors that are started anew when they die ([`Actor::restart`]), as the children of one supervisor.
-pub struct Supervisor {
-    shared: Arc<StageShared>,
-    id: SupervisorId,
-}
-
-impl Spawner {
-    /// A mailbox for an actor to come: capabilities to it can be made and used before it runs.
-    pub fn mailbox<M: Send + 'static>(&self) -> Mailbox<M> {
-        // Relaxed: only uniqueness matters. Incarnations share the numbering, so no epoch ever comes twice.
-        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        Mailbox::new(self.shared.clone(), SlotId(number), number)
-    }
-
-    /// Starts `actor` behind `mailbox`. It must be this spawner's. It is never started anew.
-    pub fn start<A: Actor + 'static>(
-        &self,
-        name: &'static str,
-        mailbox: Mailbox<A::Message>,
-        actor: A,
-    ) -> SlotId {
-        if let Some(under) = self.under {
-            self.shared.tree().worker(under, mailbox.slot(), name, Lifetime::Temporary);
-        }
-        self.shared.admit(name, mailbox, actor, false, None)
-    }
-
-    /// The highest supervisor of a tree. When it gives up, whoever runs the stage must decide.
-    pub fn supervisor(&self, name: &'static str, strategy: Strategy, intensity: Intensity) -> Supervisor {
-        let id = self.shared.tree().supervisor(self.under, name, strategy, intensity);
-        Supervisor { shared: self.shared.clone(), id }
-    }
-
-    /// What supervisors there are, and what they have done; those above before those below.
-    pub fn supervisors(&self) -> Vec<SupervisorReport> {
-        self.shared.tree().report()
-    }
-
-    /// The authority to make things go wrong on this stage.
-    pub fn injector(&self) -> Injector {
-        Injector::new(Arc::clone(&self.shared.faults))
-    }
-
-    /// Ends an actor, after the message that it may be handling now.
-    pub fn stop(&self, slot: SlotId) {
-        let _ = self.shared.departures.send(slot);
-        self.shared.changed.store(true, Ordering::Release);
-        self.shared.schedule(slot);
-    }
-
-    /// An equal authority to pass on.
-    pub fn grant(&self) -> Self {
-        Self { shared: self.shared.clone(), under: self.under }
-    }
-}
-
-impl Supervisor {
-    /// Starts an actor as its last child. The mailbox and the capabilities to it outlive its deaths; of what waits there
-    /// only the message that it died of while handling it is lost.
-    pub fn start<A: Actor + 'static>(
-        &self,
-        name: &'static str,
-        mailbox: Mailbox<A::Message>,
-        actor: A,
-    ) -> SlotId {
-        self.shared.tree().worker(self.id, mailbox.slot(), name, Lifetime::Permanent);
-        self.shared.admit(name, mailbox, actor, true, None)
-    }
-
-    /// Starts an actor that can be made from nothing, because others know all that it must know. Where it does not return
-    /// from a step another takes its place, with its mailbox.
-    pub fn start_by<A: Actor + 'static>(
-        &self,
-        name: &'static str,
-        mailbox: Mailbox<A::Message>,
-        mut make: impl FnMut() -> A + Send + 'static,
-    ) -> SlotId {
-        self.shared.tree().worker(self.id, mailbox.slot(), name, Lifetime::Permanent);
-        let (actor, succession) = (make(), mailbox.succession());
-        let another: Another = Box::new(move || Box::new(Cell::new(make(), succession.succeed(), true)));
-        self.shared.admit(name, mailbox, actor, true, Some(another))
-    }
-
-    /// Another supervisor, as its last child. When that gives up it is begun anew, with all that is below it.
-    pub fn supervisor(&self, name: &'static str, strategy: Strategy, intensity: Intensity) -> Self {
-        let id = self.shared.tree().supervisor(Some(self.id), name, strategy, intensity);
-        Self { shared: self.shared.clone(), id }
-    }
-
-    /// The authority to start children of it that are never started anew.
-    pub fn spawner(&self) -> Spawner {
-        Spawner { shared: self.shared.clone(), under: Some(self.id) }
-    }
-}
-
-impl StageShared {
-    fn admit<A: Actor + 'static>(
-        &self,
-        name: &'static str,
-        mailbox: Mailbox<A::Message>,
-        actor: A,
-        lasting: bool,
-        another: Option<Another>,
-    ) -> SlotId {
-        let slot = mailbox.slot();
-        let cell = Box::new(Cell::new(actor, mailbox, lasting));
-        let _ = self.arrivals.send(Arrival { slot, name, cell, another });
-        self.changed.store(true, Ordering::Release);
-        // What was sent before it ran must be looked at.
-        self.schedule(slot);
-        slot
-    }
-}
-
-/// An actor that died, and why.
-#[derive(Debug)]
-pub struct Casualty {
-    /// Which slot it ran in.
-    pub slot: SlotId,
-    /// Its name.
-    pub name: &'static str,
-    /// What it said, or what its panic said.
-    pub fault: Fault,
-    /// What became of it.
-    pub death: Death,
-    /// Who was started anew with it, because that builds on it.
-    pub with: Vec<&'static str>,
-}
-
-/// What becomes of an actor that died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Death {
-    /// It was started anew.
-    Restarted,
-    /// It is gone, and was to be.
-    Ended,
-    /// It was to be started anew, but its supervisors have given up, or it could not be: whoever is above must decide.
-    Escalated,
 }
 
 /// One thread's actors.
@@ -247,18 +69,18 @@ pub struct Stage {
     ready: Taken<SlotId>,
     arrivals: Receiver<Arrival>,
     departures: Receiver<SlotId>,
-    slots: HashMap<SlotId, Slot>,
+    pub(crate) slots: HashMap<SlotId, Slot>,
     settlers: Vec<SlotId>,
     deadlines: BTreeSet<(Time, SlotId)>,
-    casualties: Vec<Casualty>,
+    pub(crate) casualties: Vec<Casualty>,
     /// Who is to be started anew, in this order, before anybody acts: until then they count as stopped.
-    restarts: VecDeque<(SlotId, Revival)>,
+    pub(crate) restarts: VecDeque<(SlotId, Revival)>,
     /// An actor that does not return, where that is only played.
-    hung: Option<SlotId>,
+    pub(crate) hung: Option<SlotId>,
     /// Whose step is under way.
-    running: Option<SlotId>,
+    pub(crate) running: Option<SlotId>,
     /// When it began.
-    now: Time,
+    pub(crate) now: Time,
     /// Whether anything ran in this run.
     ran: bool,
     /// The next of the actors that settle, while they do.
@@ -267,13 +89,13 @@ pub struct Stage {
     settled: usize,
 }
 
-struct Slot {
-    name: &'static str,
+pub(crate) struct Slot {
+    pub(crate) name: &'static str,
     /// Not here while its step is under way.
-    cell: Option<Box<dyn Run>>,
-    revoke: Box<dyn Fn() + Send>,
+    pub(crate) cell: Option<Box<dyn Run>>,
+    pub(crate) revoke: Box<dyn Fn() + Send>,
     /// What takes its place where it does not come back, if anything can.
-    another: Option<Another>,
+    pub(crate) another: Option<Another>,
     deadline: Option<Time>,
 }
 
@@ -438,33 +260,6 @@ impl Stage {
         self.hung.is_some()
     }
 
-    /// Somebody has found out that an actor hangs: what it has is lost, as it is in the hands of a thread that does not come
-    /// back. One that was to be started anew cannot be, unless it can be made from nothing.
-    pub fn end_hung(&mut self) {
-        if let Some(slot) = self.hung.take() {
-            self.lose(slot, "injected: it did not return from a step");
-        }
-    }
-
-    /// The actor whose step is under way is given up with the thread that runs it. Says whether there is one.
-    pub(crate) fn abandon(&mut self) -> bool {
-        let Some(slot) = self.running.take() else { return false };
-        self.lose(slot, "it did not return from a step");
-        true
-    }
-
-    /// An actor is in the hands of a thread that does not come back.
-    fn lose(&mut self, id: SlotId, why: &str) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        if let Some(another) = &mut slot.another {
-            slot.cell = Some(another());
-            return self.died(self.now, id, Fault::new(why), Act::Run, true);
-        }
-        (slot.revoke)();
-        let death = if self.shared.tree().is_permanent(id) { Death::Escalated } else { Death::Ended };
-        self.bury(id, Fault::new(why), death);
-    }
-
     /// Actors that died since the last call.
     pub fn casualties(&mut self) -> Vec<Casualty> {
         std::mem::take(&mut self.casualties)
@@ -513,58 +308,6 @@ impl Stage {
         }
     }
 
-    /// An actor died of a fault, perhaps when it was started anew.
-    fn died(&mut self, now: Time, id: SlotId, fault: Fault, act: Act, broke_off: bool) {
-        let verdict = self.shared.tree().died(now, id);
-        let first = if let Act::Restart(Revival { fault, .. }) = act { fault } else { None };
-        match verdict {
-            Verdict::Gone => self.bury(id, fault, Death::Ended),
-            Verdict::Restart { stop, start, escalated } => {
-                for slot in stop.iter().filter(|slot| !start.contains(slot)) {
-                    self.bury(*slot, Fault::new("its supervisor begins anew"), Death::Ended);
-                }
-                let doubt = broke_off || escalated;
-                let others = start.iter().filter(|slot| **slot != id).filter_map(|slot| self.slots.get(slot));
-                let mut cause = Some((first.unwrap_or(fault), others.map(|it| it.name).collect()));
-                // Those that are to be started anew already, and not with this one, come after it.
-                let rest = std::mem::take(&mut self.restarts);
-                self.restarts.extend(start.iter().map(|slot| {
-                    let (fault, with) = cause.take_if(|_| *slot == id).unzip();
-                    (*slot, Revival { fault, with: with.unwrap_or_default(), doubt })
-                }));
-                self.restarts.extend(rest.into_iter().filter(|(slot, _)| !start.contains(slot)));
-            }
-            Verdict::End { stop, limits } => {
-                let last = match first {
-                    Some(first) => failed_restart(first, &fault),
-                    None => fault,
-                };
-                self.bury(id, Fault::new(format!("{limits}; at last: {last}")), Death::Escalated);
-                self.restarts.clear();
-                stop.into_iter().for_each(|slot| self.stop(slot));
-            }
-        }
-    }
-
-    /// An actor was started anew. It is a casualty if it is the one that died.
-    fn revived(&mut self, id: SlotId, revival: Revival) {
-        let Some(name) = self.slots.get(&id).map(|slot| slot.name) else { return };
-        let Revival { fault, with, .. } = revival;
-        self.casualties.extend(fault.map(|fault| Casualty {
-            slot: id,
-            name,
-            fault,
-            death: Death::Restarted,
-            with,
-        }));
-    }
-
-    fn bury(&mut self, id: SlotId, fault: Fault, death: Death) {
-        let Some(name) = self.slots.get(&id).map(|slot| slot.name) else { return };
-        self.stop(id);
-        self.casualties.push(Casualty { slot: id, name, fault, death, with: Vec::new() });
-    }
-
     /// Notes when an actor wants to be woken.
     fn plan(&mut self, now: Time, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
@@ -591,20 +334,11 @@ pub(crate) enum Next {
 }
 
 /// What an actor is to do.
-enum Act {
+pub(crate) enum Act {
     Run,
     Wake,
     Settle,
     Restart(Revival),
-}
-
-/// A start anew.
-struct Revival {
-    /// What it died of, if it is the one that died.
-    fault: Option<Fault>,
-    /// Who is started anew with it then.
-    with: Vec<&'static str>,
-    doubt: bool,
 }
 
 /// An actor taken out of its stage for a step.
@@ -645,24 +379,5 @@ impl Job {
     }
 }
 
-/// An actor died, and its restart failed.
-fn failed_restart(mut first: Fault, then: &Fault) -> Fault {
-    let how = if then.what.starts_with(PANICKED) {
-        "when it was started anew it"
-    } else {
-        "it cannot be started anew:"
-    };
-    first.what = format!("{}; {how} {}", first.what, then.what);
-    first
-}
-
 /// How often actors settle in one run: enough that looking at descriptors in between costs next to nothing.
 const ROUNDS: usize = 8;
-
-/// What the faults of panics begin with.
-const PANICKED: &str = "panicked: ";
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    format!("{PANICKED}{}", text.unwrap_or("no message"))
-}

@@ -192,7 +192,13 @@ fn words_that_suffer_on_their_way_leave_nothing_behind() {
         let (mut system, mut clients) = live(seed, &mut random, &plan, Mood::Stormy);
         system.calm();
         clients.leave(&mut system);
-        verdict(&plan, &check_rest(&mut system));
+        let mut wrong = check_rest(&mut system);
+        if plan.faults.iter().any(|it| it.actor == "control queue" && it.wrong == Wrong::Corrupt) {
+            // An answer that turned bad said that there is no such context, and the device has it all the same: nobody takes
+            // a buffer from a context that there is not.
+            wrong.retain(|it| !it.contains("went while attached to context"));
+        }
+        verdict(&plan, &wrong);
     });
 }
 
@@ -216,7 +222,7 @@ fn a_device_is_replaced_once_however_its_loss_is_told() {
         };
         let plan = Plan { seed, faults, device: (0..deaths).map(|_| death()).collect() };
         // While one hangs, the transport says again and again that the one before is away.
-        let hang = random.below(3) as u32;
+        let hang = [0, 1, 2][random.below(3)];
         let (mut system, mut clients) = live_on(seed, &mut random, &plan, Mood::Stormy, |system| {
             system.stall_heirs_at_regions(hang);
         });

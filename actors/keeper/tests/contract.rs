@@ -186,8 +186,12 @@ fn story(devices: &[(bool, usize)]) -> Vec<DeviceEvent> {
     told.collect()
 }
 
-/// Events, each with how much later than it should it comes, and whether it comes twice.
-fn mail() -> impl Strategy<Value = (Vec<(bool, usize)>, Vec<(usize, bool)>)> {
+/// Devices: whether each comes up, and how often it is said to be away.
+type Devices = Vec<(bool, usize)>;
+/// How much later than it should an event comes, and whether it comes twice.
+type Ways = Vec<(usize, bool)>;
+
+fn mail() -> impl Strategy<Value = (Devices, Ways)> {
     let devices = proptest::collection::vec((any::<bool>(), 0..3_usize), 1..6);
     (devices, proptest::collection::vec((0..6_usize, any::<bool>()), 30))
 }

@@ -201,8 +201,8 @@ impl Core {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An actor hangs: gives it up, and the thread that it has. A context costs its file alone; with another actor goes what
-    /// only it knows, and the supervisor says so in the next turn. None where it has returned at the last moment.
+    /// An actor hangs: gives it up, and the thread that it has. A context costs its file alone, and the device
+    /// keeper is made anew; with another actor goes what only it knows, and the supervisor says so in the next turn. None where it has returned at the last moment.
     fn give_up(&self, steps: u64, watch: &Watch) -> Result<Option<Tenure>, Error> {
         let patience = watch.patience();
         match self.stage.abandon(steps) {

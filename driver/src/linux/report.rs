@@ -276,7 +276,7 @@ impl fmt::Display for Supervisor {
             "  {:indent$}{name}: {strategy}, {restarts} restarts ({intensity} in {period_seconds} s)",
             ""
         )?;
-        let restarted = |times| if times == 0 { String::new() } else { format!(" {times} times") };
+        let restarted = |times| if times == 0 { String::new() } else { format!(" ({times} restarts)") };
         let mut children: Vec<String> =
             self.children.iter().map(|it| format!("{}{}", it.name, restarted(it.restarts))).collect();
         if self.temporary > 0 {

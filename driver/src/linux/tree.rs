@@ -18,7 +18,8 @@
 //!
 //! A supervisor that had to act too often gives up, and is begun anew by the one above it; for `device` that is another
 //! device. When `daemon` gives up, the daemon ends with a message that says so. An actor that hangs is given up with its
-//! thread (`core.rs`): a context alone, any other with the daemon. Devices are limited by the device keeper: 10 in 30 s.
+//! thread (`core.rs`): a context alone, the device keeper for another that takes its place, any other with the daemon. Devices are
+//! limited by the device keeper: 10 in 30 s.
 
 use std::time::Duration;
 

@@ -51,7 +51,7 @@ impl Exception {
         self.actors.contains(&actor)
             && self.faults.contains(&fault)
             && self.flaw == finding.flaw
-            && (self.words.is_empty() || self.words.iter().any(|word| begins(word)))
+            && (self.words.is_empty() || self.words.iter().any(begins))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The device is killed, aborted and stopped in the middle of a program: that program ends, and one that starts
 //! afterwards, or while there is no device, passes its checks, and its first right pixel comes soon. Each actor panics under a
-//! program that checks what it draws, and the program passes. Where contexts are to survive, it goes on.
+//! program that checks what it draws, and the program passes. A context that hangs costs its program alone; a queue that breaks
+//! off in a step begins the device anew. Where contexts are to survive, the program goes on.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,6 +60,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         seen.push(first_pixel(workspace)?);
         seen.push(panics(workspace)?);
         seen.push(hang(workspace)?);
+        seen.push(begins_anew(workspace)?);
         seen.push(survival::run(workspace)?);
         Ok(Outcome::Passed(seen.join("; ")))
     })
@@ -199,6 +201,76 @@ fn hang(workspace: &Workspace) -> Result<String> {
         })?;
         Ok("a context hung: it alone was given up".into())
     })
+}
+
+/// A queue's actor breaks off in the middle of a step: the device begins anew with all that builds on it. The device keeper
+/// hangs when it hears of a loss: another takes its place, and that finds out. Programs of afterwards pass each time.
+fn begins_anew(workspace: &Workspace) -> Result<String> {
+    daemon::with_arguments(workspace, &["--watchdog", "2"], |daemon| {
+        for (losses, actor) in [(1, "control queue"), (2, "transport")] {
+            break_off(workspace, daemon, actor, losses)?;
+        }
+        let status = daemon.status()?;
+        let seen = ["control queue", "transport", "cursor queue", "device keeper", "scheme"]
+            .map(|child| restarts(&status, child));
+        if seen != [Some(1), Some(2), Some(2), Some(2), Some(0)] {
+            return Err(Failure::new(format!(
+                "not the rest was started anew with the one: {seen:?} of {status}"
+            )));
+        }
+        let message = ["--message", "Transport.Lost", "--do", "hang"];
+        daemon.tool("fault").args(["inject", "--actor", "device keeper"]).args(message).output()?;
+        kill_process(daemon.device()?, Signal::KILL).context(|| "the device is gone".into())?;
+        passes(workspace, daemon, "the device keeper hung")?;
+        until(daemon, "another keeper is at work", |status| {
+            let up = status.pointer("/device/up").and_then(Value::as_bool) == Some(true);
+            Ok(up && restarts(status, "device keeper") == Some(3) && number(status, "losses")? == 1)
+        })?;
+        Ok("two queues broke off and the keeper hung: the device was begun anew each time".into())
+    })
+}
+
+fn break_off(workspace: &Workspace, daemon: &Daemon, actor: &str, losses: u64) -> Result<()> {
+    let before = number(&daemon.status()?, "commands")?;
+    let victim = thread::scope(|scope| {
+        let victim = scope.spawn(|| check(workspace, daemon));
+        let struck = until(daemon, "the program is under way", |status| {
+            Ok(number(status, "commands")? > before + UNDER_WAY)
+        })
+        .and_then(|_| {
+            let what = ["--do", "panic", "--point", "within"];
+            daemon.tool("fault").args(["inject", "--actor", actor]).args(what).output()
+        });
+        (victim.join(), struck)
+    });
+    victim.1?;
+    if victim.0.map_err(|_| Failure::new("a thread of xtask panicked"))??.status.is_none() {
+        return Err(Failure::new(format!("the {actor} broke off, and a program never ended")));
+    }
+    passes(workspace, daemon, &format!("the {actor} broke off"))?;
+    until(daemon, "the leak report is empty and the device was begun anew", |status| {
+        let left = status.pointer("/leaks/total").and_then(Value::as_u64);
+        Ok(left == Some(0) && number(status, "losses")? == losses)
+    })?;
+    Ok(())
+}
+
+/// A program that starts now does what it should.
+fn passes(workspace: &Workspace, daemon: &Daemon, after: &str) -> Result<()> {
+    let checked = check(workspace, daemon)?;
+    if checked.success() {
+        return Ok(());
+    }
+    let text = tail(&checked.text, 30);
+    Err(Failure::new(format!("{after}, and a program that started afterwards failed:\n{text}")))
+}
+
+/// How often an actor was started anew.
+fn restarts(status: &Value, child: &str) -> Option<u64> {
+    let supervisors = status.get("supervisors").and_then(Value::as_array)?;
+    let mut children = supervisors.iter().filter_map(|it| it.get("children")?.as_array()).flatten();
+    let is = |it: &&Value| it.get("name").and_then(Value::as_str) == Some(child);
+    children.find(is)?.get("restarts")?.as_u64()
 }
 
 fn check(workspace: &Workspace, daemon: &Daemon) -> Result<Finished> {
