@@ -46,6 +46,18 @@ pub(crate) struct Guest {
     pub(crate) took: Duration,
 }
 
+impl Guest {
+    /// What its script said last.
+    pub(crate) fn last_line(&self) -> &str {
+        self.output.trim_end().lines().last().unwrap_or_default()
+    }
+
+    /// What a file in its folder holds, if it is there.
+    pub(crate) fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.path().join(name)).unwrap_or_default()).into_owned()
+    }
+}
+
 impl Machine<'_> {
     /// Runs the guest until it powers off. Fails if it did not come as far as its script's end.
     pub(crate) fn run(&self) -> Result<Guest> {
