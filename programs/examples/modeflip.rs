@@ -36,6 +36,9 @@ struct Options {
     /// Do not fail where flips are not at the mode's pace: for machines that are emulated.
     #[arg(long)]
     any_pace: bool,
+    /// Show a pointer as well, and move it to this place: its upper left corner.
+    #[arg(long, value_name = "X,Y", value_parser = place)]
+    pointer: Option<(i32, i32)>,
     /// End at once, without waiting for the end of the input.
     #[arg(long)]
     leave: bool,
@@ -71,11 +74,13 @@ fn run(options: &Options) -> Verdict {
         });
         picture.write(path, None)?;
     }
+    let pointer = options.pointer.map(|place| point(&card, &screen, place)).transpose()?;
     println!("shown: frame {last}");
     if !options.leave {
         io::stdin().read_to_end(&mut Vec::new())?;
     }
     card.set_crtc(screen.crtc, None, (0, 0), &[], None)?;
+    pointer.map(|image| card.destroy_dumb_buffer(image)).transpose()?;
     frames.into_iter().try_for_each(|frame| frame.give_back(&card))
 }
 
@@ -169,6 +174,24 @@ impl Frame {
         card.destroy_framebuffer(self.framebuffer)?;
         Ok(card.destroy_dumb_buffer(self.buffer)?)
     }
+}
+
+/// Shows a pointer and moves it to its place, step by step.
+#[expect(deprecated, reason = "compositors without atomic mode setting make these calls")]
+fn point(card: &Card, screen: &Screen, (x, y): (i32, i32)) -> Verdict<DumbBuffer> {
+    const SIDE: u32 = 64;
+    const STEPS: i32 = 20;
+    let mut image = card.create_dumb_buffer((SIDE, SIDE), DrmFourcc::Argb8888, 32)?;
+    // Blue, green, red, alpha.
+    card.map_dumb_buffer(&mut image)?.as_mut().as_chunks_mut::<4>().0.fill([0x10, 0x80, 0xf0, 0xff]);
+    card.set_cursor(screen.crtc, Some(&image))?;
+    (0..=STEPS).try_for_each(|step| card.move_cursor(screen.crtc, (x * step / STEPS, y * step / STEPS)))?;
+    Ok(image)
+}
+
+fn place(text: &str) -> Result<(i32, i32), String> {
+    let pair = text.split_once(',').and_then(|(x, y)| Some((x.parse().ok()?, y.parse().ok()?)));
+    pair.ok_or_else(|| "expected two numbers with a comma between them".into())
 }
 
 /// A pattern in which each row, column and frame is told from its neighbours, and that has no symmetry.

@@ -218,7 +218,8 @@ pub enum RegionRequest {
         /// Whether a region that the device cannot reach will do as well.
         device_optional: bool,
     },
-    /// The device is about to be told of memory: it must be able to reach it when it is.
+    /// The device is about to be told of memory: it must be able to reach it when it is. It may be able already, to exactly
+    /// this, of a buffer that had the memory before.
     Show {
         /// The region that it lies in.
         id: RegionId,
@@ -227,7 +228,7 @@ pub enum RegionRequest {
         /// Whole pages.
         length: usize,
     },
-    /// The device has forgotten memory that was shown to it.
+    /// The device has forgotten memory that was shown to it, and the next to have it is not about to come.
     Hide {
         /// As shown.
         id: RegionId,

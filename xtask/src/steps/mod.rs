@@ -28,7 +28,9 @@ mod session;
 mod showing;
 mod survival;
 mod vm;
+mod vm_attacks;
 mod vm_faults;
+mod vm_piglit;
 mod vm_screen;
 
 pub(crate) use churn::settled;
@@ -188,6 +190,18 @@ const STEPS: &[Step] = &[
         &[&DEVICE, &PROGRAMS, &VM],
         vm_faults::run,
         "the PCI device stalls, is pulled out and put back; the daemon is killed",
+    ),
+    step(
+        "vm-attacks",
+        &[&DEVICE, &PROGRAMS, &VM],
+        vm_attacks::run,
+        "a hostile client gets nothing on the PCI device either",
+    ),
+    step(
+        "vm-piglit",
+        &[&DEVICE, &PROGRAMS, &VM, &PIGLIT],
+        vm_piglit::run,
+        "a part of piglit's tests passes on the PCI device",
     ),
     step("piglit", &[&DEVICE, &PROGRAMS, &PIGLIT], piglit::run, "what passes on llvmpipe passes on virgld"),
 ];

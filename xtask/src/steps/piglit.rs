@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// How one test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Pass,
     Skip,
     /// It failed, crashed or hung; the text says which.
@@ -59,7 +59,7 @@ fn check_renderer(daemon: &Daemon) -> Result<()> {
 }
 
 /// Where Debian puts piglit: below the folder of the machine's architecture.
-fn installed_folder() -> Result<PathBuf> {
+pub(super) fn installed_folder() -> Result<PathBuf> {
     let folders = fs::read_dir("/usr/lib").context(|| "cannot list /usr/lib".into())?;
     let mut candidates = folders.flatten().map(|entry| entry.path().join("piglit"));
     candidates
@@ -77,7 +77,7 @@ fn on_platform(task: Task, folder: &Path) -> Task {
 }
 
 /// The lines of a list, without comments and empty ones.
-fn lines(path: &Path) -> Result<Vec<String>> {
+pub(super) fn lines(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).context(|| format!("cannot read {}", path.display()))?;
     Ok(text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
 }
@@ -126,7 +126,7 @@ fn run_one(test: &str, command: &impl Fn(&str) -> Task) -> Verdict {
 }
 
 /// What the last result line of a test says.
-fn verdict(text: &str) -> Verdict {
+pub(super) fn verdict(text: &str) -> Verdict {
     let mut results = text.lines().filter_map(|line| line.split_once("PIGLIT: {\"result\": \""));
     match results.next_back().and_then(|(_, rest)| rest.split('"').next()) {
         Some("pass" | "warn") => Verdict::Pass,
@@ -157,7 +157,8 @@ fn compare(tests: &[String], expected: &[Verdict], seen: &[Verdict], known: &Has
 }
 
 impl Verdict {
-    fn text(&self) -> &str {
+    /// In words.
+    pub(super) fn text(&self) -> &str {
         match self {
             Self::Pass => "pass",
             Self::Skip => "skipped",

@@ -1,32 +1,24 @@
 //! The same programs on the real thing: a PCI device in a virtual machine, driven through VFIO.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::failure::Result;
 use crate::process::tail;
 use crate::report::Outcome;
 use crate::steps::Session;
-use crate::vm::{GPU, Image, Machine};
+use crate::vm::{self, GPU};
 
 /// Boots a guest, has virgld take its gpu from the kernel's driver, and runs the programs.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
     if cfg!(not(target_arch = "x86_64")) {
         return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
     }
-    let workspace = session.released()?;
-    let image = Image::build(workspace, "vfio", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
-    let programs = workspace.release("virgld");
-    let folder = programs.parent().unwrap_or(Path::new("/"));
-    let script = format!("cd {}\n{SCRIPT}", folder.display());
-    let limit = Duration::from_secs(300);
-    let machine = Machine { image: &image, gpu: GPU, words: "", script: &script, limit, screen: false };
-    let guest = machine.run()?;
+    let guest = vm::run(session.released()?, "vfio", GPU, SCRIPT, Duration::from_secs(300))?;
     let seconds = guest.took.as_secs_f64();
     if guest.code == 0 {
         return Ok(Outcome::Passed(format!(
             "{}; {seconds:.0} s from power on to power off",
-            last_line(&guest.output)
+            guest.last_line()
         )));
     }
     let kept = guest.folder.keep().display().to_string();
@@ -35,10 +27,6 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         guest.code,
         tail(&guest.output, 60)
     )))
-}
-
-fn last_line(output: &str) -> &str {
-    output.trim_end().lines().last().unwrap_or_default()
 }
 
 const SCRIPT: &str = r#"

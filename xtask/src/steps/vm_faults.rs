@@ -3,40 +3,33 @@
 //! QEMU 7.2 plugs and unplugs no virtio-gpu device while a machine runs ("does not support hotplugging"), so the guest's
 //! kernel is told to drop the device and to look for it again: to a driver that is the same.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::failure::Result;
 use crate::process::tail;
 use crate::report::Outcome;
 use crate::steps::Session;
-use crate::vm::{GPU, Image, Machine};
+use crate::vm::{self, GPU};
 
 /// Boots a guest whose gpu has no interrupt vectors but a line, and does to the device what can happen to one.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
     if cfg!(not(target_arch = "x86_64")) {
         return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
     }
-    let workspace = session.released()?;
-    let image = Image::build(workspace, "faults", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
-    let programs = workspace.release("virgld");
-    let folder = programs.parent().unwrap_or(Path::new("/"));
-    let script = format!("cd {}\n{SCRIPT}", folder.display());
     let gpu = format!("{GPU},vectors=0,bus=slot1");
-    let limit = Duration::from_secs(400);
-    let machine = Machine { image: &image, gpu: &gpu, words: "", script: &script, limit, screen: false };
-    let guest = machine.run()?;
+    let guest = vm::run(session.released()?, "faults", &gpu, SCRIPT, Duration::from_secs(400))?;
     let seconds = guest.took.as_secs_f64();
     if guest.code == 0 {
-        let last = guest.output.trim_end().lines().last().unwrap_or_default();
-        return Ok(Outcome::Passed(format!("{last}; {seconds:.0} s from power on to power off")));
+        return Ok(Outcome::Passed(format!(
+            "{}; {seconds:.0} s from power on to power off",
+            guest.last_line()
+        )));
     }
-    let log = std::fs::read_to_string(guest.folder.path().join("daemon.log")).unwrap_or_default();
     Ok(Outcome::Failed(format!(
         "in the guest, with code {}:\n{}\nand the daemon:\n{}",
         guest.code,
         tail(&guest.output, 40),
-        tail(&log, 30)
+        tail(&guest.read("daemon.log"), 30)
     )))
 }
 

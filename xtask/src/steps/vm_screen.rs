@@ -12,6 +12,9 @@ use crate::vm::screen::{Screen, until};
 use crate::vm::{GPU, Image, Machine};
 
 const PATIENCE: Duration = Duration::from_secs(40);
+/// Of which modeflip's pointer is, and where the script below has it moved.
+const ORANGE: [u8; 3] = [0xf0, 0x80, 0x10];
+const PLACE: (i32, i32) = (311, 77);
 
 /// Boots a guest, has it show one picture after the other, and looks at each from outside.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
@@ -40,6 +43,13 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         Picture::read(&drawn).is_ok_and(|drawn| drawn.bytes() == seen.bytes())
     })
     .map_err(|failure| guest.failure(&failure.to_string()))?;
+    until(&mut screen, "modeflip's pointer, at its place", PATIENCE, |_, screen| {
+        let orange = |pointer: &Picture| pointer.bytes().as_chunks::<3>().0.iter().all(|it| *it == ORANGE);
+        screen.pointer().is_some_and(orange) && guest.pointer() == Some(PLACE)
+    })
+    .map_err(|failure| {
+        guest.failure(&format!("{failure}: the device was told {:?}, not {PLACE:?}", guest.pointer()))
+    })?;
     seen("modeflip")?;
 
     guest.await_file("modetest")?;
@@ -94,7 +104,7 @@ show() {
     wait %+ || true
     [ -e /vm/$name.seen ]
 }
-show modeflip ./examples/modeflip --flips 30 --any-pace --png /vm/modeflip.png
+show modeflip ./examples/modeflip --flips 30 --any-pace --pointer 311,77 --png /vm/modeflip.png
 ./virgld run -- modetest -M virtio_gpu > /tmp/listed
 number() { grep -A2 "^$1:" /tmp/listed | tail -1 | cut -f1; }
 show modetest modetest -M virtio_gpu -s $(number Connectors)@$(number CRTCs):640x480 -C

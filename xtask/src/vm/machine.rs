@@ -46,6 +46,18 @@ pub(crate) struct Guest {
     pub(crate) took: Duration,
 }
 
+impl Guest {
+    /// What its script said last.
+    pub(crate) fn last_line(&self) -> &str {
+        self.output.trim_end().lines().last().unwrap_or_default()
+    }
+
+    /// What a file in its folder holds, if it is there.
+    pub(crate) fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.path().join(name)).unwrap_or_default()).into_owned()
+    }
+}
+
 impl Machine<'_> {
     /// Runs the guest until it powers off. Fails if it did not come as far as its script's end.
     pub(crate) fn run(&self) -> Result<Guest> {
@@ -90,6 +102,8 @@ impl Machine<'_> {
             return task;
         }
         task.args(["-vnc", &format!("unix:{}", folder.join(SCREEN).display())])
+            // QEMU tells its viewers of a pointer's image and not of its place, so it is to log what the device is told.
+            .args(["-trace", POINTER_EVENT, "-D", &folder.join(LOG).display().to_string()])
     }
 }
 
@@ -102,6 +116,11 @@ impl Booted {
     /// Where its screen is to be seen, by RFB.
     pub(crate) fn screen(&self) -> PathBuf {
         self.folder.path().join(SCREEN)
+    }
+
+    /// Where the device was told last to show a pointer, if it is to show one.
+    pub(crate) fn pointer(&self) -> Option<(i32, i32)> {
+        last_pointer(&self.read(LOG))
     }
 
     /// Waits until the guest has written this file into its folder; gives what it holds.
@@ -142,8 +161,36 @@ impl Booted {
     }
 }
 
+/// The place in the last line of QEMU's log that is about a pointer: `virtio_gpu_update_cursor scanout 0, x 10, y 20, move,
+/// res 0x3`. Without an image there is none.
+fn last_pointer(log: &str) -> Option<(i32, i32)> {
+    let (_, line) = log.lines().rev().find_map(|line| line.split_once(POINTER_EVENT))?;
+    let field = |name| line.split(", ").find_map(|field| field.strip_prefix(name));
+    // The device has places as numbers without a sign, in two's complement.
+    let place = |name| field(name)?.parse().ok().map(u32::cast_signed);
+    field("res ").filter(|image| *image != "0x0")?;
+    Some((place("x ")?, place("y ")?))
+}
+
+const POINTER_EVENT: &str = "virtio_gpu_update_cursor";
+const LOG: &str = "qemu.log";
 const CONSOLE: &str = "console";
 const SCREEN: &str = "screen";
 /// The kernel checks that the timer interrupts within a moment, and panics on a busy machine where it does later.
 const COMMAND_LINE: &str =
     "console=ttyS0 quiet loglevel=4 tsc=reliable no_timer_check mitigations=off intel_iommu=on panic=-1";
+
+#[cfg(test)]
+mod tests {
+    use super::last_pointer;
+
+    #[test]
+    fn the_last_place_of_a_pointer_that_has_an_image_counts() {
+        let line =
+            |words: &str| format!("1234@1700000000.123456:virtio_gpu_update_cursor scanout 0, {words}\n");
+        let shown = line("x 1, y 2, update, res 0x3") + &line("x 10, y 4294967291, move, res 0x3");
+        assert_eq!(last_pointer(&(shown.clone() + "another line\n")), Some((10, -5)));
+        assert_eq!(last_pointer(&(shown + &line("x 0, y 0, update, res 0x0"))), None);
+        assert_eq!(last_pointer(""), None);
+    }
+}

@@ -11,8 +11,29 @@ mod kernel;
 mod machine;
 pub(crate) mod screen;
 
+use std::path::Path;
+use std::time::Duration;
+
+use crate::failure::Result;
+use crate::workspace::Workspace;
+
 pub(crate) use image::Image;
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Guest, Machine};
+
+/// Runs a script in the folder of our programs, in a guest whose gpu can be driven through VFIO.
+pub(crate) fn run(
+    workspace: &Workspace,
+    name: &str,
+    gpu: &str,
+    script: &str,
+    limit: Duration,
+) -> Result<Guest> {
+    let image = Image::build(workspace, name, &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
+    let programs = workspace.release("virgld");
+    let folder = programs.parent().unwrap_or(Path::new("/"));
+    let script = format!("cd {}\n{script}", folder.display());
+    Machine { image: &image, gpu, words: "", script: &script, limit, screen: false }.run()
+}
 
 /// QEMU's options for a gpu behind the IOMMU.
 pub(crate) const GPU: &str = "virtio-gpu-gl-pci,iommu_platform=on,disable-legacy=on";

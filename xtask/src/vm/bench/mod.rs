@@ -27,6 +27,10 @@ struct Options {
     /// Measure only these cases, separated by commas.
     #[arg(long, value_name = "CASE", value_delimiter = ',')]
     only: Vec<String>,
+    /// How often each side is booted, in turns; of what was measured the median counts. More than once where the machine
+    /// has other work.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
     /// Write the table to this file, as Markdown.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -46,9 +50,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let image = Image::build(&workspace, "bench", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
     let programs = workspace.release("virgld");
     let programs = programs.parent().unwrap_or(Path::new("/"));
-    let kernel = boot(&image, programs, &chosen, Side::Kernel)?;
-    let virgld = boot(&image, programs, &chosen, Side::Virgld)?;
-    let both = kernel.into_iter().zip(virgld);
+    let (mut kernel, mut virgld) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        kernel.push(boot(&image, programs, &chosen, Side::Kernel)?);
+        virgld.push(boot(&image, programs, &chosen, Side::Virgld)?);
+    }
+    let both = table::medians(kernel).into_iter().zip(table::medians(virgld));
     let rows: Vec<Row> =
         both.filter_map(|(kernel, virgld)| Some(Row { kernel: kernel?, virgld: virgld? })).collect();
     let table = table::markdown(&rows);

@@ -56,6 +56,21 @@ impl Row {
     }
 }
 
+/// Of several rounds of the same cases the median of each case, if any round has it.
+pub(super) fn medians(rounds: Vec<Vec<Option<Measured>>>) -> Vec<Option<Measured>> {
+    let mut cases: Vec<Vec<Measured>> = Vec::new();
+    for round in rounds {
+        cases.resize_with(round.len(), Vec::new);
+        cases.iter_mut().zip(round).for_each(|(case, measured)| case.extend(measured));
+    }
+    let median = |mut case: Vec<Measured>| {
+        case.sort_by(|one, other| one.value.total_cmp(&other.value));
+        let middle = case.len().saturating_sub(1) / 2;
+        case.into_iter().nth(middle)
+    };
+    cases.into_iter().map(median).collect()
+}
+
 /// The table.
 pub(super) fn markdown(rows: &[Row]) -> String {
     let mut table = String::from(
@@ -100,6 +115,20 @@ mod tests {
         let side =
             |value, guest| Measured { case: "x".into(), unit: "us".into(), rate, value, guest, machine: 1.0 };
         Row { kernel: side(kernel, 0.5), virgld: side(virgld, 1.0) }
+    }
+
+    #[test]
+    fn the_median_round_counts_and_one_that_failed_does_not() {
+        let measured = |value| Some(row(true, value, 1.0).kernel);
+        let rounds = vec![
+            vec![measured(3.0), None],
+            vec![measured(9.0), measured(4.0)],
+            vec![measured(5.0), None],
+            vec![None, None],
+        ];
+        let values: Vec<_> = medians(rounds).into_iter().map(|case| case.map(|it| it.value)).collect();
+        assert_eq!(values, [Some(5.0), Some(4.0)]);
+        assert!(medians(vec![vec![None]])[0].is_none());
     }
 
     #[test]
