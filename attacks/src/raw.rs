@@ -6,6 +6,8 @@
 use std::ffi::{CStr, c_int, c_ulong, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -111,16 +113,27 @@ impl Child {
         self.0.unsigned_abs()
     }
 
-    /// Waits for its end, and says whether all was well.
+    /// Waits for its end, and says whether all was well. One that does not come to an end is ended.
     pub(crate) fn ends_well(self) -> Outcome<bool> {
-        let mut status = 0;
-        // SAFETY: room for one status.
-        match unsafe { libc::waitpid(self.0, &raw mut status, 0) } {
-            -1 => Err(last()),
-            _ => Ok(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0),
+        let begin = Instant::now();
+        loop {
+            let mut status = 0;
+            // SAFETY: room for one status.
+            match unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG) } {
+                -1 => return Err(last()),
+                0 if begin.elapsed() > PATIENCE => {
+                    // SAFETY: no memory; it is a child of ours that has not been waited for.
+                    unsafe { libc::kill(self.0, libc::SIGKILL) };
+                }
+                0 => sleep(Duration::from_micros(200)),
+                _ => return Ok(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0),
+            }
         }
     }
 }
+
+/// No child has to do for as long.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn last() -> Failed {
     let error = io::Error::last_os_error();

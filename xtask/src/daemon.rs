@@ -173,7 +173,8 @@ impl Daemon {
         }
     }
 
-    fn log(&self, lines: usize) -> String {
+    /// The end of its log: so many lines.
+    pub(crate) fn log(&self, lines: usize) -> String {
         let text = fs::read(self.folder.path().join("log")).unwrap_or_default();
         tail(&String::from_utf8_lossy(&text), lines)
     }

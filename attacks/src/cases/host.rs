@@ -62,8 +62,10 @@ fn endless_draw(door: &Door, victim: &mut Victim) -> Outcome<String> {
 /// Branches within branches: the host's compiler does not get done with them.
 fn deep_shader(door: &Door, victim: &mut Victim) -> Outcome<String> {
     const DEPTH: usize = 500;
+    // No other run's: one that some device did compile in the end is kept for those that come after it.
+    let own = std::process::id();
     let text = format!(
-        "VERT\nDCL SV[0], VERTEXID\nDCL OUT[0], POSITION\nDCL TEMP[0], LOCAL\nIMM[0] FLT32 {{ 0.0, 0.0, 0.0, 1.0 }}\n\
+        "VERT\nDCL SV[0], VERTEXID\nDCL OUT[0], POSITION\nDCL TEMP[0], LOCAL\nIMM[0] FLT32 {{ 0.0, {own}.0, 0.0, 1.0 }}\n\
          MOV TEMP[0], IMM[0]\n{}{}MOV OUT[0], TEMP[0]\nEND\n",
         "UIF SV[0].xxxx\nADD TEMP[0].x, TEMP[0].xxxx, IMM[0].wwww\n".repeat(DEPTH),
         "ENDIF\n".repeat(DEPTH)

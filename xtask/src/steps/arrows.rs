@@ -71,13 +71,13 @@ impl Part {
         allowed.contains(&other) || in_tests && in_tests_too.contains(&other)
     }
 
-    /// What the crate's root must say of unsafe code. The benchmark makes DRM ioctls as a C program does: it keeps
-    /// that in one file, which alone is allowed what the root denies, and each block there has its `// SAFETY:`
+    /// What the crate's root must say of unsafe code. The benchmark and the attacks make DRM ioctls as a C program does:
+    /// they keep that in one file, which alone is allowed what the root denies, and each block there has its `// SAFETY:`
     /// as everywhere (`undocumented_unsafe_blocks`).
     fn vow(self) -> Option<&'static str> {
         match self {
             Self::Platform | Self::Client | Self::Programs => None,
-            Self::Bench => Some("#![deny(unsafe_code)]"),
+            Self::Bench | Self::Attacks => Some("#![deny(unsafe_code)]"),
             _ => Some("#![forbid(unsafe_code)]"),
         }
     }

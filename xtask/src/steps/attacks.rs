@@ -13,7 +13,9 @@ use crate::steps::Session;
 use crate::workspace::Workspace;
 
 /// They take all files that a user may have, so no other program of the same user can start meanwhile.
-const ALONE: [&str; 3] = ["connection-flood", "connection-churn", "greeting-flood"];
+const ALONE: [&str; 4] = ["connection-flood", "connection-churn", "greeting-flood", "silent-connections"];
+/// After which the log must name two processes: one that broke rules without end, and one that broke one.
+const NOISY: &str = "log-of-a-noisy-client";
 /// What another user gets, which depends on the policy: with one that lets them in, and without.
 const STRANGER: &str = "stranger-at-every-door";
 /// Lets `nobody` open the node for rendering.
@@ -69,6 +71,7 @@ fn beside_others(workspace: &Workspace) -> Result<std::result::Result<(Tried, us
             },
         )?;
         tried.held += lines(&attack(workspace, daemon, &alone)?, "ok ").count();
+        named_in_log(workspace, daemon)?;
         draw(workspace, daemon)?;
         let after = settled(daemon)?.descriptors;
         if after > before {
@@ -103,6 +106,27 @@ fn confined(daemon: &Daemon) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The log says something of each who broke rules, however many more lines another causes.
+fn named_in_log(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
+    let said = attack(workspace, daemon, &[NOISY])?;
+    let case = lines(&said, "ok ").find_map(|line| line.strip_prefix(NOISY)).unwrap_or_default();
+    let processes: Vec<&str> = case.split("process ").skip(1).filter_map(|it| it.split(' ').next()).collect();
+    let log = without_colours(&daemon.log(usize::MAX));
+    match processes.iter().find(|process| !log.contains(&format!("pid={process} "))) {
+        _ if processes.len() != 2 => Err(Failure::new(format!("{NOISY} names no two processes: {case:?}"))),
+        Some(missing) => Err(Failure::new(format!("the log says nothing of process {missing}:{case}"))),
+        None => Ok(()),
+    }
+}
+
+/// A log as it reads: from an escape on, up to the letter that ends it, is a colour.
+fn without_colours(log: &str) -> String {
+    let mut parts = log.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.filter_map(|part| part.split_once('m')).map(|(_, text)| text);
+    first + &rest.collect::<String>()
 }
 
 /// Streams that hang or crash the device that others share. How many devices that cost, and how often a program drew

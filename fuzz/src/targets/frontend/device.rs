@@ -157,7 +157,7 @@ impl Device {
     pub(super) fn ring(&mut self, input: &mut Input<'_>) {
         let which = input.below(4);
         // Of each queue first the one that says that it is broken, which is rung for nothing but once in a while.
-        let broken = which % 2 == 0;
+        let broken = which.is_multiple_of(2);
         if let Some(bell) = self.bells.get(which).filter(|_| !broken || input.chance(64)) {
             self.honest &= !broken;
             let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
