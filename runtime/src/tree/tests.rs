@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use proptest::strategy::Strategy as Generator;
 
 use super::*;
@@ -164,6 +164,8 @@ fn order(tree: &Tree<usize>) -> Vec<(usize, bool, Vec<usize>)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 256 }, failure_persistence: None, ..ProptestConfig::default() })]
+
     /// What OTP promises, said without the way in which it is found out.
     #[test]
     fn a_sequence_of_deaths_leads_to_what_otp_says(plan in plans()) {
