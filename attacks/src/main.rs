@@ -7,6 +7,7 @@ mod drawing;
 mod fairness;
 mod kept;
 mod picture;
+mod prisoner;
 mod raw;
 mod timing;
 mod victim;
@@ -55,6 +56,9 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    if prisoner::is_one() {
+        return prisoner::look_around();
+    }
     let options = Options::parse();
     let door = Door(options.runtime_dir);
     if let Some(role) = &options.play {

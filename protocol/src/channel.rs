@@ -5,7 +5,8 @@
 //! uses the file opens a channel: it sends [`Hello`] on that connection together with one end of a socket pair
 //! (SOCK_SEQPACKET, as the connection is). The daemon answers on the pair with [`Welcome`] and two descriptors:
 //! the channel's memory, and a doorbell, which is an eventfd that the client writes. Either end closes the pair
-//! when the channel is over; so a client that finds it closed has lost its file or its daemon.
+//! when the channel is over; so a client that finds it closed has lost its file or its daemon. It is over as well when the
+//! process that made the pair ends: so that is to be the process that uses it.
 //!
 //! ```text
 //! offset 0        header: counters, one cache line each

@@ -61,7 +61,7 @@ fn endless_draw(door: &Door, victim: &mut Victim) -> Outcome<String> {
 
 /// Branches within branches: the host's compiler does not get done with them.
 fn deep_shader(door: &Door, victim: &mut Victim) -> Outcome<String> {
-    const DEPTH: usize = 500;
+    const DEPTH: usize = 1000;
     // No other run's: one that some device did compile in the end is kept for those that come after it.
     let own = std::process::id();
     let text = format!(

@@ -7,6 +7,9 @@
 //! * Never: believes a byte of a channel's memory twice; waits for a client; knows what an ioctl means, but for
 //!   what the tables say of its bytes.
 //!
+//! A channel ends with the process that made its sockets, a file with its last descriptor; ends.rs says what becomes of what
+//! they had asked for.
+//!
 //! A client that breaks the rules of the channel ([`virgld_protocol::channel`]) loses the file concerned, and
 //! nobody else notices. A file whose share of the queue is used up, or for whose next command stream no device
 //! memory is free, has its records left in its ring until earlier ones retire, and one that has had more of the device's time
