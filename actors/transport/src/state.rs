@@ -55,8 +55,9 @@ pub struct State {
     /// machine it comes when the look is over, and then finds nothing.
     unexplained: [u64; QUEUES.len()],
     urging: Urging,
-    /// Whether the device was notified of something new on the control queue since anybody looked at the clock.
-    notified: bool,
+    /// Whether there is something new on the control queue since the plan was made. The device is notified of it when
+    /// the stage settles.
+    news: bool,
     /// Whether a command that somebody waited for has come back since the plan was made.
     relieved: bool,
     events: Vec<LinkEvent>,
@@ -138,7 +139,8 @@ impl State {
         };
         let Some(queue) = device.queues.get_mut(usize::from(index)) else { return };
         match queue.publish(publish) {
-            Ok(()) => self.report.cursor_commands += u64::from(index == CURSOR_QUEUE),
+            Ok(()) if index == CURSOR_QUEUE => self.report.cursor_commands += 1,
+            Ok(()) => self.news = true,
             Err(cookie) => effects.push(Effect::Queue(index, Event::Lost { cookie })),
         }
     }
@@ -279,7 +281,6 @@ impl State {
             match queue.flush() {
                 Ok(true) => {
                     self.report.kicks += 1;
-                    self.notified |= index == CONTROL_QUEUE;
                     link.kick(index);
                 }
                 Ok(false) => {}
@@ -306,7 +307,9 @@ impl State {
         } else if awaited {
             self.urging.begin(now);
         }
-        self.note_kick(now);
+        if std::mem::take(&mut self.news) {
+            self.urging.notified(now);
+        }
         let idle = self.device.as_ref().is_none_or(|device| device.queues.iter().all(Queue::is_idle));
         self.next_poll = if idle { None } else { self.next_poll.or(Some(now.after(POLL))) };
         let oldest = self.oldest_owed();
@@ -325,17 +328,8 @@ impl State {
         device.admitting.iter().chain(self.opening.keys()).min().copied()
     }
 
-    /// Whoever was just told is not urged. To tell a device in an emulated machine may take longer than the first urge is
-    /// away, so that counts from when it is over.
-    fn note_kick(&mut self, now: Time) {
-        if std::mem::take(&mut self.notified) {
-            self.urging.notified(now);
-        }
-    }
-
     /// A moment that was planned for has come.
     pub fn wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        self.note_kick(now);
         if self.urging.due(now)
             && let Some(device) = &mut self.device
         {
