@@ -90,6 +90,11 @@ fn buffers_that_are_made_again_and_again_are_made_in_advance() {
 }
 
 #[test]
+fn a_fence_of_a_call_that_waits_for_its_turn_is_waited_for() {
+    play("ahead");
+}
+
+#[test]
 fn displays_that_change_are_heard_of_by_libudev() {
     play("hotplug");
 }

@@ -15,6 +15,7 @@ pub(crate) fn run(scenario: &str) {
         "submit" => submits(),
         "share" => share(),
         "stock" => stock(),
+        "ahead" => ahead(),
         "hotplug" => crate::udev::hear(),
         "reopen" => reopens(),
         "busy" => busy(),
@@ -201,6 +202,20 @@ fn foreign_fences(fd: i32, handle: u32, signalled: i32) {
     ioctl(fence, b'>', 3, &mut merge).unwrap();
     assert_eq!(fence_status(merge[9].cast_signed()), Ok(1));
     assert_eq!(fence_status(fd), Err(libc::ENOTTY));
+}
+
+/// A fence is given away before the door has taken the call that it belongs to: that waits in the ring for its turn.
+fn ahead() {
+    let (fd, other, releases) = (render(), render(), render());
+    let (handle, theirs) = (create(fd), create(other));
+    for _ in 0..64 {
+        submit(fd, 0, &stream(HOLD, 4), &[handle], -1).unwrap();
+    }
+    let fence = submit(fd, 2, &stream(0, 4), &[handle], -1).unwrap();
+    let follows = submit(other, 3, &stream(0, 4), &[theirs], fence).unwrap();
+    assert!(!readable(follows, 300), "it waits for a call that is not taken yet");
+    drm(releases, 0x0d, &mut [0_u64, 0]).unwrap();
+    assert!(readable(fence, 5000) && readable(follows, 5000));
 }
 
 fn map(fd: i32, offset: u64, length: usize) -> Option<*mut u32> {

@@ -81,13 +81,21 @@ impl Door {
         if let Some(syncobj) = self.exports.find_syncobj(identity) {
             return Attached::Syncobj(syncobj);
         }
-        if let Some(fence) = self.fences.find(identity) {
+        if let Some(fence) = self.fences.find(identity)
+            && !self.is_in_stock(fence)
+        {
             return Attached::Fence(fence);
         }
         if pipe { self.watch_foreign(file, descriptor) } else { Attached::Unknown }
     }
 
-    /// A fence of somebody else's, or one of ours that signalled long ago.
+    /// Whether no call has named this fence yet. The client may have given it away: the call that it belongs to is in a ring
+    /// then, and waits there for its turn.
+    fn is_in_stock(&self, fence: FenceKey) -> bool {
+        self.files.values().any(|file| file.stock.values().any(|of_stock| *of_stock == fence))
+    }
+
+    /// A fence of somebody else's, one of ours that signalled long ago, or one of which the scheme has not heard yet.
     fn watch_foreign(&mut self, file: FileId, descriptor: OwnedFd) -> Attached {
         let fence = self.fences.fresh();
         if let Some(result) = result_of(descriptor.as_fd()) {
