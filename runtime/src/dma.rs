@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::memory::{Memory, OutOfBounds, check};
-use crate::queue::{Queue, Taken};
+use crate::queue::Queue;
 
 /// A range of device-reachable bytes that one holder owns.
 ///
@@ -142,7 +142,6 @@ pub struct DmaPool {
     memory: Arc<dyn Memory>,
     address: u64,
     classes: Vec<(usize, Vec<usize>)>,
-    returned: Taken<(usize, usize)>,
     home: Arc<Queue<(usize, usize)>>,
 }
 
@@ -172,7 +171,7 @@ impl DmaPool {
                 (class.size, free)
             })
             .collect();
-        Ok(Self { memory, address, classes, returned: Taken::default(), home: Arc::default() })
+        Ok(Self { memory, address, classes, home: Arc::default() })
     }
 
     /// The largest slice this pool can ever give.
@@ -183,7 +182,7 @@ impl DmaPool {
     /// A slice of at least `size` bytes, with whatever an earlier holder left in it, or nothing while all
     /// blocks that are large enough are in use.
     pub fn take(&mut self, size: usize) -> Option<DmaSlice> {
-        while let Some((class, offset)) = self.returned.next(&self.home) {
+        while let Some((class, offset)) = self.home.take() {
             self.classes[class].1.push(offset);
         }
         let fits =

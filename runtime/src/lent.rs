@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use crate::queue::{Queue, Taken};
+use crate::queue::Queue;
 
 /// Bytes that one holder owns. Their memory goes back to its lender when they are dropped.
 #[derive(Default)]
@@ -19,13 +19,12 @@ pub struct Lent {
 #[derive(Default)]
 pub struct Lender {
     home: Arc<Queue<Vec<u8>>>,
-    returned: Taken<Vec<u8>>,
 }
 
 impl Lender {
     /// No bytes yet, in memory that has served before, if some is back.
-    pub fn lend(&mut self) -> Lent {
-        let bytes = self.returned.next(&self.home).unwrap_or_default();
+    pub fn lend(&self) -> Lent {
+        let bytes = self.home.take().unwrap_or_default();
         Lent { bytes, home: Some(self.home.clone()) }
     }
 }
@@ -99,7 +98,7 @@ mod tests {
 
     #[test]
     fn memory_serves_again_and_what_was_in_it_is_gone() {
-        let mut lender = Lender::default();
+        let lender = Lender::default();
         let mut first = lender.lend();
         first.add(3).copy_from_slice(&[1, 2, 3]);
         first.add(1)[0] = 4;
@@ -116,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_long_is_not_kept() {
-        let mut lender = Lender::default();
+        let lender = Lender::default();
         lender.lend().add(MOST_KEPT + 1);
         assert_eq!(lender.lend().bytes.capacity(), 0);
     }

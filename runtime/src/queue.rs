@@ -1,6 +1,6 @@
 //! Queues from any thread to one, in memory that is kept: what waits takes none once the queue has found its size.
 //!
-//! The lock is held to put one thing in, or to take all out at once, and no longer.
+//! The lock is held to put one thing in, or to take one out, and no longer.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,6 @@ struct Inside<T> {
     waiting: VecDeque<T>,
     closed: bool,
 }
-
-/// What the one who takes has taken out and not looked at.
-pub(crate) struct Taken<T>(VecDeque<T>);
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
@@ -46,6 +43,11 @@ impl<T> Queue<T> {
         one
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inside().waiting.is_empty()
+    }
+
     /// Nobody takes any more. What waits is dropped.
     pub(crate) fn close(&self) {
         let mut inside = self.inside();
@@ -62,29 +64,6 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Default for Taken<T> {
-    fn default() -> Self {
-        Self(VecDeque::new())
-    }
-}
-
-impl<T> Taken<T> {
-    /// Takes the first.
-    pub(crate) fn next(&mut self, queue: &Queue<T>) -> Option<T> {
-        if self.0.is_empty() {
-            // A flood is over: the memory that it took goes back.
-            self.0.shrink_to(MOST_KEPT);
-            std::mem::swap(&mut self.0, &mut queue.inside().waiting);
-        }
-        self.0.pop_front()
-    }
-
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self, queue: &Queue<T>) -> bool {
-        self.0.is_empty() && queue.inside().waiting.is_empty()
-    }
-}
-
 /// Room for so many is kept.
 const MOST_KEPT: usize = 1024;
 
@@ -96,14 +75,14 @@ mod tests {
 
     #[test]
     fn what_was_put_in_first_comes_out_first() {
-        let (queue, mut taken) = (Queue::default(), Taken::default());
-        assert!(taken.is_empty(&queue) && taken.next(&queue).is_none());
+        let queue = Queue::default();
+        assert!(queue.is_empty() && queue.take().is_none());
         (0..3).for_each(|number| assert!(queue.put(number)));
-        assert_eq!(taken.next(&queue), Some(0));
-        assert!(queue.put(3) && !taken.is_empty(&queue));
-        let rest: Vec<_> = std::iter::from_fn(|| taken.next(&queue)).collect();
+        assert_eq!(queue.take(), Some(0));
+        assert!(queue.put(3) && !queue.is_empty());
+        let rest: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
         assert_eq!(rest, [1, 2, 3]);
-        assert!(taken.is_empty(&queue));
+        assert!(queue.is_empty());
     }
 
     #[test]
@@ -126,18 +105,18 @@ mod tests {
 
     #[test]
     fn memory_is_kept_but_for_that_of_a_flood() {
-        let (queue, mut taken) = (Queue::default(), Taken::default());
+        let queue = Queue::default();
         for count in [10, 100 * MOST_KEPT, 10, 10] {
             (0..count).for_each(|number| assert!(queue.put(number)));
-            while taken.next(&queue).is_some() {}
+            while queue.take().is_some() {}
         }
-        let rooms = [taken.0.capacity(), queue.inside().waiting.capacity()];
-        assert!((1..=4 * MOST_KEPT).contains(&rooms.iter().sum()), "{rooms:?}");
+        let room = queue.inside().waiting.capacity();
+        assert!((1..=4 * MOST_KEPT).contains(&room), "{room}");
     }
 
     #[test]
     fn many_threads_put_in_and_nothing_is_lost() {
-        let (queue, mut taken) = (Queue::default(), Taken::default());
+        let queue = Queue::default();
         let mut next = [0; 4];
         std::thread::scope(|scope| {
             for thread in 0..next.len() {
@@ -145,12 +124,12 @@ mod tests {
                 scope.spawn(move || (0..500).for_each(|number| assert!(queue.put((thread, number)))));
             }
             while next.iter().any(|next| *next < 500) {
-                if let Some((thread, number)) = taken.next(&queue) {
+                if let Some((thread, number)) = queue.take() {
                     assert_eq!(number, next[thread], "in order");
                     next[thread] += 1;
                 }
             }
         });
-        assert!(taken.is_empty(&queue));
+        assert!(queue.is_empty());
     }
 }

@@ -16,7 +16,7 @@ use crate::cell::{Hung, Round, Run};
 use crate::death::{Casualty, Revival, panic_text};
 use crate::fault::Faults;
 use crate::outbox;
-use crate::queue::{Queue, Taken};
+use crate::queue::Queue;
 use crate::spawn::{Another, Arrival, Spawner};
 use crate::tree::Tree;
 
@@ -66,7 +66,6 @@ impl StageShared {
 /// One thread's actors.
 pub struct Stage {
     pub(crate) shared: Arc<StageShared>,
-    ready: Taken<SlotId>,
     arrivals: Receiver<Arrival>,
     departures: Receiver<SlotId>,
     pub(crate) slots: HashMap<SlotId, Slot>,
@@ -119,7 +118,6 @@ impl Stage {
         };
         Self {
             shared: Arc::new(shared),
-            ready: Taken::default(),
             arrivals,
             departures,
             slots: HashMap::default(),
@@ -190,7 +188,7 @@ impl Stage {
                 self.settling = None;
                 self.settlers.retain(|slot| self.slots.contains_key(slot));
                 self.settled += 1;
-                if self.ready.is_empty(&self.shared.ready) || self.settled >= ROUNDS {
+                if self.shared.ready.is_empty() || self.settled >= ROUNDS {
                     return self.over(true);
                 }
             }
@@ -201,7 +199,7 @@ impl Stage {
                     slot.deadline = None;
                 }
                 (slot, Act::Wake)
-            } else if let Some(slot) = self.ready.next(&self.shared.ready) {
+            } else if let Some(slot) = self.shared.ready.take() {
                 // It may have come in with this very message.
                 self.change();
                 (slot, Act::Run)
@@ -232,13 +230,13 @@ impl Stage {
 
     /// Whether there is something to do: a message waits, or a deadline has come.
     pub fn has_work(&self, now: Time) -> bool {
-        !self.ready.is_empty(&self.shared.ready) || self.deadline().is_some_and(|deadline| deadline <= now)
+        !self.shared.ready.is_empty() || self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// Announces that the thread is about to sleep. If it says no, messages came meanwhile: run again.
     pub fn may_sleep(&self) -> bool {
         self.shared.asleep.store(true, Ordering::SeqCst);
-        if self.ready.is_empty(&self.shared.ready) && self.arrivals.is_empty() {
+        if self.shared.ready.is_empty() && self.arrivals.is_empty() {
             return true;
         }
         self.awake();
