@@ -11,13 +11,13 @@
 use std::collections::BTreeMap;
 
 use virgld_protocol::ids::ResourceId;
-use virgld_protocol::message::context::Submit;
-use virgld_protocol::message::ctrlq::{ContextCommand, STREAM_OFFSET, Transfer};
+use virgld_protocol::message::ctrlq::{ContextCommand, Transfer};
 use virgld_protocol::message::scheme::ContextNotice;
 use virgld_protocol::virgl::Commands;
 use virgld_runtime::Time;
 
 use crate::state::{Effect, Life, State, Work};
+use crate::words::Words;
 
 /// The buffers of others that may be revoked.
 #[derive(Debug, Default)]
@@ -85,9 +85,7 @@ impl State {
         }
         effects.push(Effect::Scheme(ContextNotice::Detached { resource }));
     }
-}
 
-impl State {
     /// A buffer of another's is no more.
     pub(crate) fn forget(&mut self, resource: ResourceId) {
         self.borrowed.forget(resource);
@@ -97,19 +95,8 @@ impl State {
 /// Whether work that waits names a resource, in whatever way.
 fn names(work: &Work, resource: ResourceId) -> bool {
     match work {
-        Work::Submit(submit) => words(submit).contains(&resource.0),
+        Work::Submit(submit) => Words::default().of(submit).contains(&resource.0),
         Work::Transfer(Transfer { resource: it, .. }) => *it == resource,
         Work::Attach(..) | Work::Detach(_) | Work::Skip(_) => false,
     }
-}
-
-/// The words of a stream.
-pub(crate) fn words(submit: &Submit) -> Vec<u32> {
-    let Some(stream) = &submit.stream else { return Vec::new() };
-    let mut bytes = vec![0; submit.length as usize];
-    // The scheme has seen to it that the stream is as long as it says.
-    if stream.read(STREAM_OFFSET, &mut bytes).is_err() {
-        return Vec::new();
-    }
-    bytes.chunks_exact(4).map(|it| u32::from_le_bytes([it[0], it[1], it[2], it[3]])).collect()
 }

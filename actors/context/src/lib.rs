@@ -15,6 +15,7 @@ mod journal;
 mod state;
 mod survive;
 mod timeline;
+mod words;
 
 pub use actor::Context;
 pub use budget::Budget;

@@ -11,9 +11,10 @@ use virgld_protocol::message::resource::Backing;
 use virgld_protocol::message::scheme::{ContextNotice, Reached};
 use virgld_runtime::Time;
 
-use crate::borrowed::{Borrowed, words};
+use crate::borrowed::Borrowed;
 use crate::survive::Survival;
 use crate::timeline::Timeline;
+use crate::words::Words;
 
 /// A fence comes behind this many submits, though nobody waits, so that a client always learns how far it is: a
 /// door lets 64 calls of a file be under way.
@@ -80,6 +81,7 @@ pub struct State {
     pub(crate) leaving: bool,
     /// It has.
     left: bool,
+    words: Words,
 }
 
 impl Default for State {
@@ -96,6 +98,7 @@ impl Default for State {
             borrowed: Borrowed::default(),
             leaving: false,
             left: false,
+            words: Words::default(),
         }
     }
 }
@@ -228,9 +231,11 @@ impl State {
         if self.borrowed.is_empty() && !self.is_journaled() {
             return;
         }
-        let words = words(submit);
-        self.borrowed.stream(&words);
-        self.note(effects, |journal| journal.stream(&words));
+        let mut room = std::mem::take(&mut self.words);
+        let words = room.of(submit);
+        self.borrowed.stream(words);
+        self.note(effects, |journal| journal.stream(words));
+        self.words = room;
     }
 
     /// A fence costs the device more than most streams do: it comes only where somebody waits, and now and then.
