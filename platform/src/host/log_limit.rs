@@ -21,15 +21,23 @@ pub(super) struct LogLimit {
 impl LogLimit {
     /// Whether a line may be written, and how many were left out before it that nobody was told of.
     pub(super) fn take(&mut self, now: Time) -> (bool, u64) {
-        let over = self.since.is_none_or(|since| now.since(since) >= PERIOD);
-        let before = if over { self.renew(now) } else { 0 };
+        let before = if self.is_over(now) { self.renew(now) } else { 0 };
         let admitted = self.written < MOST_LINES;
+        self.count(admitted);
+        (admitted, before)
+    }
+
+    /// Whether the period is over.
+    fn is_over(&self, now: Time) -> bool {
+        self.since.is_none_or(|since| now.since(since) >= PERIOD)
+    }
+
+    fn count(&mut self, admitted: bool) {
         if admitted {
             self.written += 1;
         } else {
             self.left_out += 1;
         }
-        (admitted, before)
     }
 
     /// Begins anew, and says how many lines were left out.
@@ -57,9 +65,7 @@ impl LogLimit {
 /// the rest, and nobody has a quota that others do not use.
 #[derive(Debug, Default)]
 pub(super) struct LogShares {
-    since: Option<Time>,
-    written: u64,
-    left_out: u64,
+    all: LogLimit,
     // Only of those who had a line: no more than there are lines.
     users: HashMap<u32, u64>,
     processes: HashMap<Speaker, Lines>,
@@ -89,18 +95,14 @@ pub(super) struct LeftOut {
 impl LogShares {
     /// Whether a line on this client may be written; and what was left out before that nobody was told of.
     pub(super) fn take(&mut self, now: Time, speaker: Speaker) -> (bool, Option<LeftOut>) {
-        let over = self.since.is_none_or(|since| now.since(since) >= PERIOD);
-        let before = if over { self.renew(now) } else { None };
+        let before = if self.all.is_over(now) { self.renew(now) } else { None };
         let admitted = self.admits(speaker);
+        self.all.count(admitted);
         if admitted {
-            self.written += 1;
             *self.users.entry(speaker.user).or_default() += 1;
             self.processes.entry(speaker).or_default().written += 1;
-        } else {
-            self.left_out += 1;
-            if let Some(lines) = self.processes.get_mut(&speaker) {
-                lines.left_out += 1;
-            }
+        } else if let Some(lines) = self.processes.get_mut(&speaker) {
+            lines.left_out += 1;
         }
         (admitted, before)
     }
@@ -108,22 +110,23 @@ impl LogShares {
     fn admits(&self, speaker: Speaker) -> bool {
         let of_user = self.users.get(&speaker.user).copied().unwrap_or_default();
         let of_process = self.processes.get(&speaker).copied().unwrap_or_default().written;
-        let left = MOST_LINES - self.written;
+        let left = MOST_LINES - self.all.written;
         of_process < left.saturating_sub(of_user)
     }
 
     /// Begins anew, and says what was left out.
     pub(super) fn renew(&mut self, now: Time) -> Option<LeftOut> {
-        let before = std::mem::replace(self, Self { since: Some(now), ..Self::default() });
-        let noisy = before.processes.iter().filter(|(_, lines)| lines.left_out > 0);
+        let (lines, before) = (self.all.renew(now), std::mem::take(&mut self.processes));
+        self.users.clear();
+        let noisy = before.iter().filter(|(_, lines)| lines.left_out > 0);
         let most = noisy.map(|(speaker, lines)| (*speaker, lines.left_out));
         let most = most.max_by_key(|(speaker, lines)| (*lines, *speaker));
-        (before.left_out > 0).then_some(LeftOut { lines: before.left_out, most })
+        (lines > 0).then_some(LeftOut { lines, most })
     }
 
     /// When it must be told that lines were left out, if some were.
     pub(super) fn to_be_told(&self) -> Option<Time> {
-        Some(self.since.filter(|_| self.left_out > 0)?.after(PERIOD))
+        self.all.to_be_told()
     }
 }
 
