@@ -42,7 +42,7 @@ impl Keeper {
     }
 
     fn carry_out(&mut self) -> Result<(), Fault> {
-        carry_out(&mut self.effects, |effect| match effect {
+        let done = carry_out(&mut self.effects, |effect| match effect {
             Effect::Start { attempt } => {
                 (self.start)(attempt);
                 Ok(())
@@ -52,7 +52,9 @@ impl Keeper {
                 self.hopeless = true;
                 Err(Fault::new(reason))
             }
-        })
+        });
+        self.heard = None;
+        done
     }
 }
 
@@ -65,9 +67,7 @@ impl Actor for Keeper {
             Message::Failed(failed) => self.hear(turn.now, Heard::Failed(failed)),
             Message::Report(respond) => respond.answer(self.state.report()),
         }
-        let done = self.carry_out();
-        self.heard = None;
-        done
+        self.carry_out()
     }
 
     fn restart(&mut self, restart: Restart) -> Result<(), Fault> {
@@ -77,9 +77,7 @@ impl Actor for Keeper {
         if let Some(heard) = self.heard.take() {
             self.hear(restart.now, heard);
         }
-        let done = self.carry_out();
-        self.heard = None;
-        done
+        self.carry_out()
     }
 
     fn deadline(&self) -> Option<Time> {
