@@ -29,11 +29,9 @@ pub(crate) fn submit(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
         argument.set_array(2, waits);
         argument.set_array(3, signals);
     }
-    if flags.contains(ExecbufferFlags::FENCE_FD_OUT) {
-        argument.check_return()?;
-    }
     let (mut writer, fence_out) = match flags.contains(ExecbufferFlags::FENCE_FD_OUT) {
         true => {
+            argument.check_return()?;
             let (writer, token, fence) = writer_with_fence(channel)?;
             argument.set_wire(WIRE_FENCE_FD, token);
             (writer, Some((token, fence)))
@@ -44,8 +42,7 @@ pub(crate) fn submit(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
         }
     };
     let mut handles = std::mem::take(&mut writer.ring.named);
-    let parts = name(argument, &mut handles);
-    let parts = match parts {
+    let parts = match name(argument, &mut handles) {
         Ok(parts) => parts,
         Err(errno) => {
             // Nobody has seen the fence.
