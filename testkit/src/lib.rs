@@ -5,6 +5,7 @@
 
 pub mod aside;
 pub mod clients;
+pub mod common;
 pub mod device;
 pub mod door;
 pub mod link;

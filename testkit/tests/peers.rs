@@ -8,7 +8,6 @@ use std::time::Duration;
 use virgld_context::Context;
 use virgld_ctrlq::ControlQueue;
 use virgld_display::{Display, Presentation};
-use virgld_protocol::client::kms::ModeInfo;
 use virgld_protocol::device::Feature;
 use virgld_protocol::ids::{FileId, ResourceId, Token};
 use virgld_protocol::message::ctrlq::{DebugName, ResourceEvent};
@@ -27,6 +26,7 @@ use virgld_runtime::{
     Actor, Badge, Cap, Fault, Interface, Mailbox, SlotId, Spawner, Stage, Time, Turn, Wake, Words,
 };
 use virgld_scheme::{Contexts, Scheme};
+use virgld_testkit::common::mode;
 use virgld_testkit::link::{FakeLink, LinkConfig};
 use virgld_testkit::system::SystemConfig;
 use virgld_transport::Transport;
@@ -264,22 +264,6 @@ fn framebuffer() -> NewFramebuffer {
         offset: 0,
         modifiers: [0; 4],
         image,
-    }
-}
-
-/// 64 by 64, a hundred times a second.
-fn mode() -> ModeInfo {
-    ModeInfo {
-        clock: 1000,
-        hdisplay: 64,
-        hsync_start: 70,
-        hsync_end: 80,
-        htotal: 100,
-        vdisplay: 64,
-        vsync_start: 70,
-        vsync_end: 80,
-        vtotal: 100,
-        ..ModeInfo::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A client at work: a compositor that draws and shows on `card0`, or a program that draws.
 
-use virgld_protocol::client::kms::{AddFb2, CreateDumb, Cursor, CursorFlags, ModeInfo, PageFlip, SetCrtc};
+use virgld_protocol::client::kms::{AddFb2, CreateDumb, Cursor, CursorFlags, PageFlip, SetCrtc};
 use virgld_protocol::client::{GemClose, Ioctl, ResourceCreate, TransferFromHost, TransferToHost, Wait};
 use virgld_protocol::ids::{FenceKey, FileId, Token};
 use virgld_protocol::message::scheme::Node;
@@ -8,6 +8,7 @@ use virgld_runtime::Time;
 use zerocopy::IntoBytes;
 
 use super::Told;
+use crate::common::mode;
 use crate::door::{Answer, Submission};
 use crate::system::System;
 
@@ -239,21 +240,5 @@ impl Client {
 
     fn call<T: Ioctl>(&self, system: &mut System, asked: &T, arrays: &[&[u8]]) -> Token {
         system.door.call(self.file, asked, arrays)
-    }
-}
-
-/// 64 by 64, a hundred times a second.
-fn mode() -> ModeInfo {
-    ModeInfo {
-        clock: 1000,
-        hdisplay: 64,
-        hsync_start: 70,
-        hsync_end: 80,
-        htotal: 100,
-        vdisplay: 64,
-        vsync_start: 70,
-        vsync_end: 80,
-        vtotal: 100,
-        ..ModeInfo::default()
     }
 }

@@ -20,13 +20,14 @@ use virgld_protocol::message::display::{Look, Picture};
 use virgld_protocol::message::door::Attach;
 use virgld_protocol::message::scheme::{Attached, Node};
 use virgld_runtime::Respond;
+use virgld_testkit::common::mode;
 use virgld_testkit::system::{System, SystemConfig};
 use zerocopy::{FromBytes, IntoBytes};
 
 const CRTC: u32 = 40;
 const CONNECTOR: u32 = 44;
 const SIDE: u32 = 64;
-/// A refresh of the mode below takes 10 ms.
+/// A refresh of the mode takes 10 ms.
 const REFRESH: Duration = Duration::from_millis(10);
 
 struct Desk {
@@ -162,22 +163,6 @@ impl Desk {
         assert_eq!(self.system.offences(), Vec::<String>::new());
         assert!(self.system.report().unwrap().is_empty(), "{:?}", self.system.report());
         assert!(self.system.device.host().scanout(0).is_none(), "a picture outlived who drew it");
-    }
-}
-
-/// 64 by 64, a hundred times a second.
-fn mode() -> ModeInfo {
-    ModeInfo {
-        clock: 1000,
-        hdisplay: 64,
-        hsync_start: 70,
-        hsync_end: 80,
-        htotal: 100,
-        vdisplay: 64,
-        vsync_start: 70,
-        vsync_end: 80,
-        vtotal: 100,
-        ..ModeInfo::default()
     }
 }
 

@@ -1,7 +1,6 @@
 //! The display's state, two files of which the first is master, a device that answers when it is told to, and a clock.
 
 use virgld_display::{Effect, Presentation, State};
-use virgld_protocol::client::kms::ModeInfo;
 use virgld_protocol::device::Feature;
 use virgld_protocol::errno::Errno;
 use virgld_protocol::ids::{FileId, ResourceId, Token};
@@ -14,6 +13,7 @@ use virgld_protocol::message::resource::Backing;
 use virgld_runtime::Time;
 use virgld_runtime::link::{Region, RegionId};
 use virgld_runtime::memory::HeapMemory;
+pub(crate) use virgld_testkit::common::mode;
 
 pub(crate) const CRTC: u32 = 40;
 pub(crate) const PLANE: u32 = 41;
@@ -208,22 +208,6 @@ pub(crate) fn written(resource: u32) -> Image {
     let bytes = u64::try_from(bytes).unwrap();
     let backing = Backing { region, offset: 0, length: bytes, isolated: true, device: None };
     Image { resource: ResourceId(resource), bytes, pixels: Pixels::Memory(backing) }
-}
-
-/// 64 by 64, a hundred times a second.
-pub(crate) fn mode() -> ModeInfo {
-    ModeInfo {
-        clock: 1000,
-        hdisplay: 64,
-        hsync_start: 70,
-        hsync_end: 80,
-        htotal: 100,
-        vdisplay: 64,
-        vsync_start: 70,
-        vsync_end: 80,
-        vtotal: 100,
-        ..ModeInfo::default()
-    }
 }
 
 pub(crate) fn set_crtc(framebuffer: u32) -> Call {

@@ -11,28 +11,12 @@ use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::{Description, ResourceCommand, ResourceEvent};
 use virgld_protocol::message::resource::{Backing, Notice, Request, Shape};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
-use virgld_resource::{Effect, Limits, Quota, State};
+use virgld_resource::{Effect, Limits, State};
 use virgld_runtime::link::{Region, RegionId};
 use virgld_runtime::memory::HeapMemory;
+pub(crate) use virgld_testkit::common::tight_limits as limits;
 
 pub(crate) const PAGE: u64 = 4096;
-pub(crate) fn limits() -> Limits {
-    let file = Quota {
-        bytes: 16 * PAGE,
-        isolated_bytes: 3 * PAGE,
-        resources: 5,
-        isolated: 3,
-        copied_bytes: 4 * PAGE,
-    };
-    let user = Quota {
-        bytes: 20 * PAGE,
-        isolated_bytes: 6 * PAGE,
-        resources: 8,
-        isolated: 6,
-        copied_bytes: 6 * PAGE,
-    };
-    Limits { arena_bytes: 4 * PAGE, file, user, overflow_bytes: 2 * PAGE }
-}
 
 /// How a region is answered for.
 #[derive(Debug, Clone, Copy)]

@@ -7,13 +7,12 @@ use virgld_protocol::ids::{FileId, ResourceId, Token, UserId};
 use virgld_protocol::message::ctrlq::{CapsetInfo, Description, ResourceCommand, ResourceEvent, Surface};
 use virgld_protocol::message::resource::{Notice, ReadBack, Request, Shape};
 use virgld_protocol::message::transport::{RegionEvent, RegionRequest};
-use virgld_resource::{Effect, Limits, Quota, State};
+use virgld_resource::{Effect, State};
 use virgld_runtime::link::RegionId;
+use virgld_testkit::common::tight_limits;
 
 use super::{outcome, region, resource};
 use crate::Input;
-
-const PAGE: u64 = 4096;
 
 struct Desk {
     state: State,
@@ -32,23 +31,8 @@ struct Desk {
 /// Requests are answered once, a number is nobody else's while somebody holds it, and a region is closed once.
 pub(in crate::targets) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let file = Quota {
-        bytes: 16 * PAGE,
-        isolated_bytes: 3 * PAGE,
-        resources: 5,
-        isolated: 3,
-        copied_bytes: 4 * PAGE,
-    };
-    let user = Quota {
-        bytes: 20 * PAGE,
-        isolated_bytes: 6 * PAGE,
-        resources: 8,
-        isolated: 6,
-        copied_bytes: 6 * PAGE,
-    };
-    let limits = Limits { arena_bytes: 4 * PAGE, file, user, overflow_bytes: 2 * PAGE };
     let mut desk = Desk {
-        state: State::new(limits),
+        state: State::new(tight_limits()),
         effects: Vec::new(),
         asked: BTreeMap::new(),
         opening: Vec::new(),
