@@ -10,16 +10,12 @@ use crate::vm::{self, GPU};
 
 /// Boots a guest, has virgld take its gpu from the kernel's driver, and runs the programs.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
-    if cfg!(not(target_arch = "x86_64")) {
-        return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
+    if let Some(skipped) = vm::skipped() {
+        return Ok(skipped);
     }
     let guest = vm::run(session.released()?, "vfio", GPU, SCRIPT, Duration::from_secs(300))?;
-    let seconds = guest.took.as_secs_f64();
     if guest.code == 0 {
-        return Ok(Outcome::Passed(format!(
-            "{}; {seconds:.0} s from power on to power off",
-            guest.last_line()
-        )));
+        return Ok(guest.passed(guest.last_line()));
     }
     let kept = guest.folder.keep().display().to_string();
     Ok(Outcome::Failed(format!(

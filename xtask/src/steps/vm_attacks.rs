@@ -14,27 +14,17 @@ use crate::vm::{self, GPU};
 
 /// Boots a guest and runs all attacks in it that leave the machine alive.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
-    if cfg!(not(target_arch = "x86_64")) {
-        return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
+    if let Some(skipped) = vm::skipped() {
+        return Ok(skipped);
     }
     let guest = vm::run(session.released()?, "attacks", GPU, SCRIPT, Duration::from_secs(500))?;
-    let seconds = guest.took.as_secs_f64();
     let said = guest.read("attacks");
     print!("{said}");
     if guest.code == 0 {
         let held = said.lines().filter(|line| line.starts_with("ok ")).count();
-        return Ok(Outcome::Passed(format!(
-            "{held} attacks held, {}; {seconds:.0} s from power on to power off",
-            guest.last_line()
-        )));
+        return Ok(guest.passed(&format!("{held} attacks held, {}", guest.last_line())));
     }
-    Ok(Outcome::Failed(format!(
-        "in the guest, with code {}:\n{}\n{}\nand the daemon:\n{}",
-        guest.code,
-        tail(&said, 60),
-        tail(&guest.output, 20),
-        tail(&guest.read("daemon.log"), 20)
-    )))
+    Ok(Outcome::Failed(format!("{}\n{}", tail(&said, 60), guest.complaint())))
 }
 
 const SCRIPT: &str = r#"

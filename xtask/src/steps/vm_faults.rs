@@ -6,31 +6,21 @@
 use std::time::Duration;
 
 use crate::failure::Result;
-use crate::process::tail;
 use crate::report::Outcome;
 use crate::steps::Session;
 use crate::vm::{self, GPU};
 
 /// Boots a guest whose gpu has no interrupt vectors but a line, and does to the device what can happen to one.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
-    if cfg!(not(target_arch = "x86_64")) {
-        return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
+    if let Some(skipped) = vm::skipped() {
+        return Ok(skipped);
     }
     let gpu = format!("{GPU},vectors=0,bus=slot1");
     let guest = vm::run(session.released()?, "faults", &gpu, SCRIPT, Duration::from_secs(400))?;
-    let seconds = guest.took.as_secs_f64();
-    if guest.code == 0 {
-        return Ok(Outcome::Passed(format!(
-            "{}; {seconds:.0} s from power on to power off",
-            guest.last_line()
-        )));
-    }
-    Ok(Outcome::Failed(format!(
-        "in the guest, with code {}:\n{}\nand the daemon:\n{}",
-        guest.code,
-        tail(&guest.output, 40),
-        tail(&guest.read("daemon.log"), 30)
-    )))
+    Ok(match guest.code {
+        0 => guest.passed(guest.last_line()),
+        _ => Outcome::Failed(guest.complaint()),
+    })
 }
 
 const SCRIPT: &str = r#"

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::piglit::{Verdict, installed_folder, lines, verdict};
 use crate::failure::{Failure, Result};
-use crate::process::tail;
 use crate::report::Outcome;
 use crate::steps::Session;
 use crate::vm::{self, GPU};
@@ -12,20 +11,15 @@ use crate::workspace::Workspace;
 
 /// Boots a guest and runs the tests in it.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
-    if cfg!(not(target_arch = "x86_64")) {
-        return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
+    if let Some(skipped) = vm::skipped() {
+        return Ok(skipped);
     }
     let workspace = session.released()?;
     let tests = list(workspace)?;
     let script = script(&tests)?;
     let guest = vm::run(workspace, "piglit", GPU, &script, Duration::from_secs(500))?;
     if guest.code != 0 {
-        return Err(Failure::new(format!(
-            "in the guest, with code {}:\n{}\nand the daemon:\n{}",
-            guest.code,
-            tail(&guest.output, 20),
-            tail(&guest.read("daemon.log"), 20)
-        )));
+        return Err(Failure::new(guest.complaint()));
     }
     let seen =
         tests.iter().enumerate().map(|(index, test)| (test, verdict(&guest.read(&format!("{index}")))));
@@ -41,8 +35,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
             bad.join("\n")
         )));
     }
-    let seconds = guest.took.as_secs_f64();
-    Ok(Outcome::Passed(format!("{} tests pass; {seconds:.0} s from power on to power off", tests.len())))
+    Ok(guest.passed(&format!("{} tests pass", tests.len())))
 }
 
 /// The tests. Each is one that the step `piglit` compares with llvmpipe.

@@ -9,7 +9,7 @@ use crate::report::Outcome;
 use crate::sheet::Picture;
 use crate::steps::{Session, kms};
 use crate::vm::screen::{Screen, until};
-use crate::vm::{GPU, Image, Machine};
+use crate::vm::{self, GPU, Image, Machine};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Of which modeflip's pointer is, and where the script below has it moved.
@@ -18,8 +18,8 @@ const PLACE: (i32, i32) = (311, 77);
 
 /// Boots a guest, has it show one picture after the other, and looks at each from outside.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
-    if cfg!(not(target_arch = "x86_64")) {
-        return Ok(Outcome::Skipped("the guest's kernel is one for x86-64".into()));
+    if let Some(skipped) = vm::skipped() {
+        return Ok(skipped);
     }
     let workspace = session.released()?;
     let example = ["build", "--release", "--package", "virgld-programs", "--example", "modeflip"];
@@ -70,10 +70,8 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     guest.await_file("resize")?;
     screen.resize(1000, 700)?;
     let guest = guest.finish()?;
-    let (seconds, last) =
-        (guest.took.as_secs_f64(), guest.output.trim_end().lines().last().unwrap_or_default());
     Ok(match guest.code {
-        0 => Outcome::Passed(format!("{last}; {seconds:.0} s from power on to power off")),
+        0 => guest.passed(guest.last_line()),
         code => Outcome::Failed(format!("in the guest, with code {code}:\n{}", guest.output)),
     })
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::image::Image;
 use crate::failure::{Context, Failure, Result};
 use crate::process::{Running, Task, tail};
+use crate::report::Outcome;
 
 /// A machine to be.
 pub(crate) struct Machine<'a> {
@@ -50,6 +51,22 @@ impl Guest {
     /// What its script said last.
     pub(crate) fn last_line(&self) -> &str {
         self.output.trim_end().lines().last().unwrap_or_default()
+    }
+
+    /// That what it was booted for held.
+    pub(crate) fn passed(&self, what: &str) -> Outcome {
+        let seconds = self.took.as_secs_f64();
+        Outcome::Passed(format!("{what}; {seconds:.0} s from power on to power off"))
+    }
+
+    /// How a script failed that has its daemon log to `daemon.log`.
+    pub(crate) fn complaint(&self) -> String {
+        format!(
+            "in the guest, with code {}:\n{}\nand the daemon:\n{}",
+            self.code,
+            tail(&self.output, 40),
+            tail(&self.read("daemon.log"), 30)
+        )
     }
 
     /// What a file in its folder holds, if it is there.

@@ -15,10 +15,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::failure::Result;
+use crate::report::Outcome;
 use crate::workspace::Workspace;
 
 pub(crate) use image::Image;
 pub(crate) use machine::{Guest, Machine};
+
+/// What a step with a guest comes to where there can be none.
+pub(crate) fn skipped() -> Option<Outcome> {
+    let other = cfg!(not(target_arch = "x86_64"));
+    other.then(|| Outcome::Skipped("the guest's kernel is one for x86-64".into()))
+}
 
 /// Runs a script in the folder of our programs, in a guest whose gpu can be driven through VFIO.
 pub(crate) fn run(
