@@ -4,7 +4,7 @@
 //! too long, its whole group is killed before the leader is reaped, so the group's number still names it.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -80,11 +80,26 @@ impl Task {
 
     /// Runs it with its output on the terminal; fails unless it exits with 0.
     pub(crate) fn show(mut self) -> Result<()> {
+        let ended = self.spawn_group()?.wait(self.limit)?;
+        self.judge(ended)
+    }
+
+    /// As [`Task::show`], and keeps what it writes to standard output beside the verdict.
+    pub(crate) fn show_and_keep(mut self) -> Result<(Result<()>, String)> {
+        self.command.stdout(Stdio::piped());
         let mut running = self.spawn_group()?;
-        match running.wait(self.limit)? {
-            Some(status) if status.success() => Ok(()),
-            ended => Err(Failure::new(format!("{} {}", self.line(), verdict(ended, self.limit)))),
-        }
+        let output = running.child.stdout.take();
+        let output = thread::spawn(move || {
+            let mut text = String::new();
+            for line in output.into_iter().flat_map(|output| BufReader::new(output).split(b'\n')).flatten() {
+                let line = String::from_utf8_lossy(&line);
+                println!("{line}");
+                text.extend([&line, "\n"]);
+            }
+            text
+        });
+        let verdict = self.judge(running.wait(self.limit)?);
+        Ok((verdict, joined(output)))
     }
 
     /// Runs it and keeps what it writes; a bad exit is the caller's to judge.
@@ -120,6 +135,13 @@ impl Task {
     fn spawn_group(&mut self) -> Result<Running> {
         let child = self.command.spawn().context(|| format!("cannot start {}", self.line()))?;
         Running::new(child)
+    }
+
+    fn judge(&self, ended: Option<ExitStatus>) -> Result<()> {
+        match ended {
+            Some(status) if status.success() => Ok(()),
+            ended => Err(Failure::new(format!("{} {}", self.line(), verdict(ended, self.limit)))),
+        }
     }
 
     fn line(&self) -> String {
