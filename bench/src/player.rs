@@ -36,6 +36,8 @@ pub(crate) enum Line {
 pub(crate) struct Figure {
     /// Half the samples are better.
     pub(crate) median: f64,
+    /// Of a latency the mean; of a rate all that was done by all the time that it took.
+    pub(crate) mean: f64,
     /// One in a hundred is worse.
     pub(crate) p99: f64,
     /// How many samples there were.
@@ -49,7 +51,9 @@ pub(crate) fn play<P: Player>(open: impl FnOnce() -> Verdict<P>) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line.context("cannot read what to measure")?;
         say(&match asked(&line).and_then(|(case, seconds)| player.measure(case, seconds)) {
-            Ok(Figures { median, p99, samples }) => Line::Measured(Figure { median, p99, samples }),
+            Ok(Figures { median, mean, p99, samples }) => {
+                Line::Measured(Figure { median, mean, p99, samples })
+            }
             Err(stop) => Line::Failed(stop.to_string()),
         })?;
     }

@@ -80,19 +80,24 @@ impl Row {
         Self { level, clients, case, unit: unit.name(), rate, pace, rounds }
     }
 
-    /// What all clients of one side did together: rates add up; of latencies the median client counts. The
-    /// 99th percentile is that of the worst-off client, times their number for a rate. Beside another, the first alone
-    /// counts.
+    /// What all clients of one side did together. The means of rates add up, and not their medians: of clients that take
+    /// turns each may do most of its work in few slices. Of latencies the median client counts. The 99th percentile is that
+    /// of the worst-off client, times their number for a rate. Beside another, the first alone counts.
     pub(crate) fn together(&self, figures: &[Figure]) -> Option<Figure> {
         let figures = if self.level == Level::Beside { figures.get(..1)? } else { figures };
+        if let [alone] = figures {
+            return Some(*alone);
+        }
         let (medians, ends) = (figures.iter().map(|it| it.median), figures.iter().map(|it| it.p99));
         let samples = figures.iter().map(|it| it.samples).sum();
+        let sum = figures.iter().map(|it| it.mean).sum();
+        let count = figures.len() as f64;
         if self.rate {
-            let worst = ends.min_by(f64::total_cmp)?;
-            return Some(Figure { median: medians.sum(), p99: worst * figures.len() as f64, samples });
+            let p99 = ends.min_by(f64::total_cmp)? * count;
+            return Some(Figure { median: sum, mean: sum, p99, samples });
         }
         let median = Spread::of(medians)?.median;
-        Some(Figure { median, p99: ends.max_by(f64::total_cmp)?, samples })
+        Some(Figure { median, mean: sum / count, p99: ends.max_by(f64::total_cmp)?, samples })
     }
 
     /// The rounds' medians on one side.
@@ -150,7 +155,7 @@ mod tests {
     const PACE: Pace = Pace { rounds: 3, seconds: 1.0 };
 
     fn figure(median: f64, p99: f64) -> Figure {
-        Figure { median, p99, samples: 10 }
+        Figure { median, mean: median + 1.0, p99, samples: 10 }
     }
 
     fn row(unit: Unit, pairs: [(f64, f64); 3]) -> Row {
@@ -184,10 +189,12 @@ mod tests {
     fn rates_of_clients_add_up_and_latencies_do_not() {
         let figures = [figure(10.0, 5.0), figure(30.0, 40.0), figure(20.0, 20.0)];
         let rate = row(Unit::rate("x/s"), [(1.0, 1.0); 3]).together(&figures);
-        assert_eq!(rate, Some(Figure { median: 60.0, p99: 15.0, samples: 30 }));
+        assert_eq!(rate, Some(Figure { median: 63.0, mean: 63.0, p99: 15.0, samples: 30 }));
         let latency = row(Unit::Microseconds, [(1.0, 1.0); 3]).together(&figures);
-        assert_eq!(latency, Some(Figure { median: 20.0, p99: 40.0, samples: 30 }));
+        assert_eq!(latency, Some(Figure { median: 20.0, mean: 21.0, p99: 40.0, samples: 30 }));
         assert_eq!(row(Unit::Microseconds, [(1.0, 1.0); 3]).together(&[]), None);
+        let alone = row(Unit::rate("x/s"), [(1.0, 1.0); 3]).together(&figures[..1]);
+        assert_eq!(alone, Some(figures[0]), "of one the median counts");
         let beside = Row::new(Level::Beside, 2, "case", Unit::rate("x/s"), PACE);
         assert_eq!(beside.together(&figures), Some(figures[0]));
     }

@@ -46,6 +46,8 @@ impl Unit {
 pub struct Figures {
     /// Half the samples are better.
     pub median: f64,
+    /// Of a latency the mean; of a rate all that was done by all the time that it took.
+    pub mean: f64,
     /// One in a hundred is worse.
     pub p99: f64,
     /// How many samples there were.
@@ -57,12 +59,14 @@ pub struct Figures {
 pub struct Sampler {
     limit: Duration,
     samples: Vec<f64>,
+    /// The mean of a rate, which is not that of its samples: a slow slice is a long one.
+    overall: Option<f64>,
 }
 
 impl Sampler {
     /// A sampler that runs for `seconds`.
     pub fn new(seconds: f64) -> Self {
-        Self { limit: Duration::from_secs_f64(seconds), samples: Vec::new() }
+        Self { limit: Duration::from_secs_f64(seconds), samples: Vec::new(), overall: None }
     }
 
     /// Times each run of `operation`. The first, which compiles and allocates, does not count.
@@ -82,8 +86,8 @@ impl Sampler {
     pub fn rate(&mut self, amount: f64, mut batch: impl FnMut() -> Verdict, settle: impl Fn()) -> Verdict {
         batch()?;
         settle();
-        let end = Instant::now() + self.limit;
-        while self.samples.is_empty() || Instant::now() < end {
+        let (begin, mut whole) = (Instant::now(), 0.0);
+        while self.samples.is_empty() || begin.elapsed() < self.limit {
             let (start, mut done) = (Instant::now(), 0.0);
             while done == 0.0 || start.elapsed() < SLICE {
                 batch()?;
@@ -91,7 +95,9 @@ impl Sampler {
             }
             settle();
             self.samples.push(done / start.elapsed().as_secs_f64());
+            whole += done;
         }
+        self.overall = Some(whole / begin.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -112,12 +118,15 @@ impl Sampler {
             self.samples.reverse();
         }
         let count = self.samples.len();
+        let mean = self.overall.unwrap_or(self.samples.iter().sum::<f64>() / count as f64);
         let at = |hundredths: usize| {
             let index = (count * hundredths / 100).min(count.saturating_sub(1));
             self.samples.get(index).map(|sample| sample * unit.per_second())
         };
         match (at(50), at(99)) {
-            (Some(median), Some(p99)) => Ok(Figures { median, p99, samples: count }),
+            (Some(median), Some(p99)) => {
+                Ok(Figures { median, mean: mean * unit.per_second(), p99, samples: count })
+            }
             _ => Err(Stop::failed("expected samples, saw none")),
         }
     }
@@ -130,11 +139,26 @@ mod tests {
     #[test]
     fn the_99th_percentile_is_the_bad_end() {
         let samples: Vec<f64> = (1..=200).map(f64::from).collect();
-        let sampler = || Sampler { limit: Duration::ZERO, samples: samples.clone() };
+        let sampler = || Sampler { limit: Duration::ZERO, samples: samples.clone(), overall: None };
         let rate = sampler().figures(Unit::rate("draws/s")).expect("samples");
         assert_eq!((rate.median, rate.p99, rate.samples), (100.0, 2.0, 200));
         let latency = sampler().figures(Unit::Milliseconds).expect("samples");
-        assert_eq!((latency.median, latency.p99), (101e3, 199e3));
+        assert_eq!((latency.median, latency.mean, latency.p99), (101e3, 100.5e3, 199e3));
+    }
+
+    #[test]
+    fn a_rate_s_mean_is_what_was_done_by_the_time_it_took() {
+        let mut sampler = Sampler::new(0.2);
+        let mut batches = 0.0;
+        let begin = Instant::now();
+        let batch = || {
+            batches += 1.0;
+            Ok(())
+        };
+        sampler.rate(1.0, batch, || std::thread::sleep(Duration::from_millis(1))).expect("it samples");
+        let least = (batches - 1.0) / begin.elapsed().as_secs_f64();
+        let mean = sampler.figures(Unit::rate("batches/s")).expect("samples").mean;
+        assert!(mean >= least && mean <= (batches - 1.0) / 0.2, "{least} {mean} {batches}");
     }
 
     #[test]

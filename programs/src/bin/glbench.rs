@@ -87,11 +87,13 @@ fn chosen(names: &[String]) -> Verdict<Vec<Case>> {
     names.iter().map(find).collect()
 }
 
-fn print(case: Case, Figures { median, p99, samples }: Figures) {
-    let unit = case.unit.name();
-    println!("{:<20} median {median:>12.1}  p99 {p99:>12.1}  {unit:<10} ({samples} samples)", case.name);
+fn print(case: Case, Figures { median, mean, p99, samples }: Figures) {
+    let (name, unit) = (case.name, case.unit.name());
+    println!(
+        "{name:<20} median {median:>12.1}  mean {mean:>12.1}  p99 {p99:>12.1}  {unit:<10} ({samples} samples)"
+    );
 }
 
-fn to_json(case: Case, Figures { median, p99, samples }: Figures) -> Value {
-    json!({ "unit": case.unit.name(), "median": median, "p99": p99, "samples": samples })
+fn to_json(case: Case, Figures { median, mean, p99, samples }: Figures) -> Value {
+    json!({ "unit": case.unit.name(), "median": median, "mean": mean, "p99": p99, "samples": samples })
 }
