@@ -1,6 +1,6 @@
 //! A device process of our own: started with its vhost-user socket in hand, ended with us.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -45,6 +45,7 @@ impl DeviceProcess {
         for name in NOT_FOR_THE_DEVICE {
             command.env_remove(name);
         }
+        command.env(TUNABLES, allocation(std::env::var_os(TUNABLES)));
         let ours = match &program.socket {
             DeviceSocket::Inherited => {
                 let (ours, theirs) = UnixStream::pair().map_err(system("make a socket"))?;
@@ -220,14 +221,29 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> StartError {
 const NOT_FOR_THE_DEVICE: [&str; 5] =
     ["LD_PRELOAD", "MESA_LOADER_DRIVER_OVERRIDE", "EGL_PLATFORM", "GBM_BACKEND", "GALLIUM_DRIVER"];
 
+/// How the device's C library keeps memory (glibc manual, "Memory Allocation Tunables"): up to 128 MiB that are free, for
+/// what is no larger than 32 MiB. By itself it gives back to the kernel what the next command takes again, page by page: a
+/// copy of each command stream, for one (docs/performance.md).
+const ALLOCATION: &str =
+    "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=134217728:glibc.malloc.top_pad=4194304";
+const TUNABLES: &str = "GLIBC_TUNABLES";
+
+/// [`ALLOCATION`], and behind it what the user has chosen, so that this counts.
+fn allocation(chosen: Option<OsString>) -> OsString {
+    let mut all = OsString::from(ALLOCATION);
+    if let Some(chosen) = chosen {
+        all.push(":");
+        all.push(chosen);
+    }
+    all
+}
+
 const DIAL_PAUSE: Duration = Duration::from_millis(5);
 /// SIGKILL takes milliseconds unless the process is stuck in the kernel.
 const END_DEADLINE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
-
     use super::*;
 
     fn program(program: &str, arguments: &[&str], socket: DeviceSocket) -> DeviceProgram {
@@ -274,6 +290,13 @@ mod tests {
         let (process, _socket) = DeviceProcess::start(&shell, Duration::ZERO).unwrap();
         assert!(wait_readable((*process.end()).as_fd(), Some(Duration::from_secs(60))), "it writes on");
         assert_eq!(process.ended().as_deref(), Some("exited with code 0"));
+    }
+
+    #[test]
+    fn what_the_user_chose_for_memory_comes_last() {
+        assert_eq!(allocation(None), ALLOCATION);
+        let chosen = "glibc.malloc.top_pad=0";
+        assert_eq!(allocation(Some(chosen.into())), format!("{ALLOCATION}:{chosen}").as_str());
     }
 
     #[test]
