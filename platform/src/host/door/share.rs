@@ -1,9 +1,10 @@
 //! Who has how much of the device's time: whoever has had more than others waits for them.
 //!
 //! The device goes through commands one by one, so the time from one sign of its progress to the next is spent on the file
-//! whose work went on. A file that keeps the device busy may be [`SLICE`] ahead of the one that has had least; one
-//! that is further ahead is held until the others have caught up. A program that waits for each frame has nothing under way between two: for so long as it
-//! usually takes ([`THINK`]) it is waited for, and that time is its own, too. Who does not come loses what it could have had.
+//! whose work went on. A file that keeps the device busy may be [`SLICE`] ahead of the one that has had least; one that is
+//! further ahead is held until the others have caught up. Brief work never waits, and whoever does it is at most half as far
+//! ahead. A program that waits for each frame has nothing under way between two: for so long as it usually takes
+//! ([`THINK`]) it is waited for, and that time is its own, too. Who does not come loses what it could have had.
 
 use std::time::Duration;
 
@@ -80,11 +81,27 @@ impl Shares {
         share.under_way = !idle;
         self.busy -= usize::from(idle);
         self.since = now;
-        let (began, had) = (share.began, share.had);
+        let (began, brief) = (share.began, idle && share.spell < BRIEF);
+        if brief {
+            self.forgive(file, now);
+        }
+        let had = self.files.get(&file).map_or(Duration::ZERO, |share| share.had);
         let overtaken = |share: &&mut Share| share.under_way && share.seen.is_some_and(|seen| seen < began);
         for share in self.files.values_mut().filter(overtaken) {
             share.stuck = true;
             share.had = share.had.max(had.saturating_sub(SLICE));
+        }
+    }
+
+    /// Brief work waits for nobody, so one who does it may come to be far ahead of others; it is not held for that once a
+    /// piece of its work takes longer.
+    fn forgive(&mut self, file: FileId, now: Time) {
+        let since = self.since;
+        let others =
+            self.files.iter().filter(|(id, share)| **id != file && share.awaited(since, now).is_some());
+        let least = others.map(|(_, share)| share.had).min();
+        if let (Some(least), Some(share)) = (least, self.files.get_mut(&file)) {
+            share.had = share.had.min(least + SLICE / 2);
         }
     }
 
@@ -212,6 +229,22 @@ mod tests {
         // Once it goes on, it has no more to catch up with than anybody who comes.
         shares.reached(stuck, Time(now), true);
         assert!(shares.files[&flood].had.saturating_sub(shares.files[&stuck].had) <= SLICE + 8 * SLICE / 10);
+    }
+
+    #[test]
+    fn brief_work_is_not_held_against_its_file_when_some_takes_longer() {
+        let (mut shares, first, second) = (Shares::default(), FileId(1), FileId(2));
+        let mut now = 0;
+        // Both are seen to be through at the same moment, and the time is taken for the first one's.
+        for _ in 0..1000 {
+            [first, second].map(|file| shares.launched(file, Time(now)));
+            now += MS / 5;
+            [first, second].map(|file| shares.reached(file, Time(now), true));
+        }
+        [first, second].map(|file| shares.launched(file, Time(now)));
+        now += 2 * MS;
+        shares.reached(first, Time(now), true);
+        assert_eq!(shares.held(first, Time(now)), None);
     }
 
     #[test]
