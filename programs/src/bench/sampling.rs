@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_s_mean_is_what_was_done_by_the_time_it_took() {
+    fn the_mean_of_a_rate_is_what_was_done_by_the_time_it_took() {
         let mut sampler = Sampler::new(0.2);
         let mut batches = 0.0;
         let begin = Instant::now();

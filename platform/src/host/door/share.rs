@@ -237,11 +237,11 @@ mod tests {
         let mut now = 0;
         // Both are seen to be through at the same moment, and the time is taken for the first one's.
         for _ in 0..1000 {
-            [first, second].map(|file| shares.launched(file, Time(now)));
+            [first, second].into_iter().for_each(|file| shares.launched(file, Time(now)));
             now += MS / 5;
-            [first, second].map(|file| shares.reached(file, Time(now), true));
+            [first, second].into_iter().for_each(|file| shares.reached(file, Time(now), true));
         }
-        [first, second].map(|file| shares.launched(file, Time(now)));
+        [first, second].into_iter().for_each(|file| shares.launched(file, Time(now)));
         now += 2 * MS;
         shares.reached(first, Time(now), true);
         assert_eq!(shares.held(first, Time(now)), None);
