@@ -26,22 +26,9 @@ pub(crate) enum Line {
     /// It is ready, and measures on this.
     Ready(String),
     /// What it measured.
-    Measured(Figure),
+    Measured(Figures),
     /// Why it did not.
     Failed(String),
-}
-
-/// What came out of one measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Figure {
-    /// Half the samples are better.
-    pub(crate) median: f64,
-    /// Of a latency the mean; of a rate all that was done by all the time that it took.
-    pub(crate) mean: f64,
-    /// One in a hundred is worse.
-    pub(crate) p99: f64,
-    /// How many samples there were.
-    pub(crate) samples: usize,
 }
 
 /// Plays what `open` gives until there is nothing left to do.
@@ -51,9 +38,7 @@ pub(crate) fn play<P: Player>(open: impl FnOnce() -> Verdict<P>) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line.context("cannot read what to measure")?;
         say(&match asked(&line).and_then(|(case, seconds)| player.measure(case, seconds)) {
-            Ok(Figures { median, mean, p99, samples }) => {
-                Line::Measured(Figure { median, mean, p99, samples })
-            }
+            Ok(figures) => Line::Measured(figures),
             Err(stop) => Line::Failed(stop.to_string()),
         })?;
     }

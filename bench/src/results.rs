@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use virgld_programs::bench::Unit;
+use virgld_programs::bench::{Figures, Unit};
 
 use crate::machine::Machine;
 use crate::memory::Cost;
 use crate::options::Pace;
-use crate::player::Figure;
 use crate::side::Side;
 
 /// All that one run found.
@@ -58,7 +57,7 @@ pub(crate) struct Row {
     /// How it was measured.
     pub(crate) pace: Pace,
     /// What was measured, round by round.
-    pub(crate) rounds: Vec<BTreeMap<Side, Figure>>,
+    pub(crate) rounds: Vec<BTreeMap<Side, Figures>>,
 }
 
 /// A figure over the rounds.
@@ -83,7 +82,7 @@ impl Row {
     /// What all clients of one side did together. The means of rates add up, and not their medians: of clients that take
     /// turns each may do most of its work in few slices. Of latencies the median client counts. The 99th percentile is that
     /// of the worst-off client, times their number for a rate. Beside another, the first alone counts.
-    pub(crate) fn together(&self, figures: &[Figure]) -> Option<Figure> {
+    pub(crate) fn together(&self, figures: &[Figures]) -> Option<Figures> {
         let figures = if self.level == Level::Beside { figures.get(..1)? } else { figures };
         if let [alone] = figures {
             return Some(*alone);
@@ -94,10 +93,10 @@ impl Row {
         let count = figures.len() as f64;
         if self.rate {
             let p99 = ends.min_by(f64::total_cmp)? * count;
-            return Some(Figure { median: sum, mean: sum, p99, samples });
+            return Some(Figures { median: sum, mean: sum, p99, samples });
         }
         let median = Spread::of(medians)?.median;
-        Some(Figure { median, mean: sum / count, p99: ends.max_by(f64::total_cmp)?, samples })
+        Some(Figures { median, mean: sum / count, p99: ends.max_by(f64::total_cmp)?, samples })
     }
 
     /// The rounds' medians on one side.
@@ -129,7 +128,7 @@ impl Row {
         ))
     }
 
-    fn figures(&self, side: Side) -> impl Iterator<Item = &Figure> {
+    fn figures(&self, side: Side) -> impl Iterator<Item = &Figures> {
         self.rounds.iter().filter_map(move |round| round.get(&side))
     }
 }
@@ -154,8 +153,8 @@ mod tests {
 
     const PACE: Pace = Pace { rounds: 3, seconds: 1.0 };
 
-    fn figure(median: f64, p99: f64) -> Figure {
-        Figure { median, mean: median + 1.0, p99, samples: 10 }
+    fn figure(median: f64, p99: f64) -> Figures {
+        Figures { median, mean: median + 1.0, p99, samples: 10 }
     }
 
     fn row(unit: Unit, pairs: [(f64, f64); 3]) -> Row {
@@ -189,9 +188,9 @@ mod tests {
     fn rates_of_clients_add_up_and_latencies_do_not() {
         let figures = [figure(10.0, 5.0), figure(30.0, 40.0), figure(20.0, 20.0)];
         let rate = row(Unit::rate("x/s"), [(1.0, 1.0); 3]).together(&figures);
-        assert_eq!(rate, Some(Figure { median: 63.0, mean: 63.0, p99: 15.0, samples: 30 }));
+        assert_eq!(rate, Some(Figures { median: 63.0, mean: 63.0, p99: 15.0, samples: 30 }));
         let latency = row(Unit::Microseconds, [(1.0, 1.0); 3]).together(&figures);
-        assert_eq!(latency, Some(Figure { median: 20.0, mean: 21.0, p99: 40.0, samples: 30 }));
+        assert_eq!(latency, Some(Figures { median: 20.0, mean: 21.0, p99: 40.0, samples: 30 }));
         assert_eq!(row(Unit::Microseconds, [(1.0, 1.0); 3]).together(&[]), None);
         let alone = row(Unit::rate("x/s"), [(1.0, 1.0); 3]).together(&figures[..1]);
         assert_eq!(alone, Some(figures[0]), "of one the median counts");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
+use virgld_programs::bench::Figures;
 
 use crate::case::{DEVICE_CASES, FIRST_PIXEL, MAPPED_CASES, NEIGHBOURS, SCREEN_CASES, gl_cases};
 use crate::failure::{Context, Failure, Result};
@@ -11,7 +12,6 @@ use crate::machine::Machine;
 use crate::memory::{Cost, own_with_children};
 use crate::options::Options;
 use crate::peers::Peers;
-use crate::player::Figure;
 use crate::process::{heed_interrupts, outputs};
 use crate::report::progress;
 use crate::results::{Level, Results, Row};
@@ -295,7 +295,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn starts(&self, side: Side, clients: usize, seconds: f64) -> Result<Vec<Figure>> {
+    fn starts(&self, side: Side, clients: usize, seconds: f64) -> Result<Vec<Figures>> {
         let seconds = seconds.to_string();
         let command =
             |_| self.peers.command(side, "glbench", &["--json", "--seconds", &seconds, FIRST_PIXEL]);
@@ -310,7 +310,7 @@ impl Bench<'_> {
     }
 }
 
-fn figure(text: &str) -> Result<Figure> {
+fn figure(text: &str) -> Result<Figures> {
     let mut value: Value = serde_json::from_str(text).context("glbench did not write JSON")?;
     serde_json::from_value(value["cases"][FIRST_PIXEL].take()).context("glbench wrote something else")
 }

@@ -6,8 +6,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use virgld_programs::bench::Figures;
+
 use crate::failure::{Context, Failure, Result};
-use crate::player::{Figure, Line};
+use crate::player::Line;
 use crate::process::{GLANCE, Running, heed_interrupts};
 use crate::side::Side;
 
@@ -44,7 +46,7 @@ impl Team {
 
     /// Has all players measure at the same time, each the next of the cases, and from the first again. What one of them
     /// answers is a figure, or why there is none; an error says that the team is of no more use.
-    pub(crate) fn measure(&mut self, cases: &[&str], seconds: f64) -> Result<Vec<Result<Figure>>> {
+    pub(crate) fn measure(&mut self, cases: &[&str], seconds: f64) -> Result<Vec<Result<Figures>>> {
         self.begin(cases, seconds)?;
         self.finish(seconds)
     }
@@ -56,7 +58,7 @@ impl Team {
     }
 
     /// Waits for what they measured.
-    pub(crate) fn finish(&mut self, seconds: f64) -> Result<Vec<Result<Figure>>> {
+    pub(crate) fn finish(&mut self, seconds: f64) -> Result<Vec<Result<Figures>>> {
         let deadline = Instant::now() + Duration::from_secs_f64(seconds) + CASE;
         let hear = |player: &mut Player| match player.hear(deadline)? {
             Line::Measured(figure) => Ok(Ok(figure)),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::stop::{Stop, Verdict};
 
 const SLICE: Duration = Duration::from_millis(50);
@@ -42,7 +44,7 @@ impl Unit {
 }
 
 /// What came out of a measurement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Half the samples are better.
     pub median: f64,
