@@ -53,10 +53,9 @@ impl Shares {
             return;
         }
         let since = self.since;
-        let present = |share: &Share| share.awaited(since, now).is_some();
-        let least = self.files.values().filter(|share| present(share)).map(|share| share.had).min();
+        let least = self.least_of_others(file, now);
         let share = self.files.entry(file).or_default();
-        if !present(share) {
+        if share.awaited(since, now).is_none() {
             share.had = share.had.max(least.unwrap_or_default().saturating_sub(SLICE));
         }
         if self.busy == 0 {
@@ -81,8 +80,8 @@ impl Shares {
         share.under_way = !idle;
         self.busy -= usize::from(idle);
         self.since = now;
-        let (began, brief) = (share.began, idle && share.spell < BRIEF);
-        if brief {
+        let began = share.began;
+        if idle && share.spell < BRIEF {
             self.forgive(file, now);
         }
         let had = self.files.get(&file).map_or(Duration::ZERO, |share| share.had);
@@ -96,13 +95,15 @@ impl Shares {
     /// Brief work waits for nobody, so one who does it may come to be far ahead of others; it is not held for that once a
     /// piece of its work takes longer.
     fn forgive(&mut self, file: FileId, now: Time) {
-        let since = self.since;
-        let others =
-            self.files.iter().filter(|(id, share)| **id != file && share.awaited(since, now).is_some());
-        let least = others.map(|(_, share)| share.had).min();
-        if let (Some(least), Some(share)) = (least, self.files.get_mut(&file)) {
+        if let (Some(least), Some(share)) = (self.least_of_others(file, now), self.files.get_mut(&file)) {
             share.had = share.had.min(least + SLICE / 2);
         }
+    }
+
+    /// What that one of the others has had which has had least, of those that are waited for.
+    fn least_of_others(&self, file: FileId, now: Time) -> Option<Duration> {
+        let others = self.files.iter().filter(|(id, _)| **id != file).map(|(_, share)| share);
+        others.filter(|share| share.awaited(self.since, now).is_some()).map(|share| share.had).min()
     }
 
     /// A file is gone.
