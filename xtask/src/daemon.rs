@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,13 @@ pub(crate) fn with_arguments<T>(
         .map_err(|failure| Failure::new(format!("{failure}\nthe daemon's log ends with\n{}", daemon.log(20))))
 }
 
+/// What `virgld status` says of the daemon that serves at `meeting`.
+pub(crate) fn status(virgld: &Path, meeting: &Path) -> Result<Value> {
+    let status = clean(Task::new(virgld)).args(["status", "--json", "--runtime-dir"]).arg(meeting);
+    let text = status.env("RUST_LOG", "off").output()?;
+    serde_json::from_str(&text).context(|| "`virgld status --json` did not print JSON".into())
+}
+
 impl Daemon {
     fn start(workspace: &Workspace, arguments: &[&str]) -> Result<Self> {
         // Whether others may enter is for the daemon and its policy to say, one folder further in.
@@ -114,12 +121,7 @@ impl Daemon {
 
     /// What `virgld status` says.
     pub(crate) fn status(&self) -> Result<Value> {
-        let text = clean(Task::new(&self.virgld))
-            .args(["status", "--json", "--runtime-dir"])
-            .arg(self.folder.path().join("run"))
-            .env("RUST_LOG", "off")
-            .output()?;
-        serde_json::from_str(&text).context(|| "`virgld status --json` did not print JSON".into())
+        status(&self.virgld, &self.folder.path().join("run"))
     }
 
     /// Its process.

@@ -80,6 +80,11 @@ pub(crate) struct Device {
     /// Render node that the device process draws with; without one it draws in software.
     #[arg(long, value_name = "NODE")]
     pub(crate) render_node: Option<PathBuf>,
+    /// Threads with which a device process that draws in software does so beside its own. With 0 small frames are drawn
+    /// in up to half the time, as nobody has to be woken; large ones take up to twice as long. Without it: what
+    /// LP_NUM_THREADS says, or one for each processor.
+    #[arg(long, value_name = "N")]
+    pub(crate) raster_threads: Option<u8>,
     /// Give the device process at most so many regions of clients' memory, though it has room for more: what is in others
     /// is copied. For tests of that; the first holds the copies.
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..))]
@@ -156,6 +161,11 @@ pub(crate) struct Run {
     /// nothing with other programs, on the host neither, and no buffers can be passed between it and them.
     #[arg(long)]
     pub(crate) isolated: bool,
+    /// Give the program one of as many daemons as there are processors, in turn, each with a device process, which it has
+    /// together with every other program whose turn leads there: more is done at once where many programs run, and no
+    /// buffers can be passed between those that have different ones. Each device draws on one thread (`--raster-threads 0`).
+    #[arg(long, conflicts_with = "isolated")]
+    pub(crate) spread: bool,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,

@@ -133,6 +133,7 @@ impl Device {
         if let Some(path) = path {
             program.program.clone_from(path);
         }
+        program.raster_threads = self.raster_threads;
         let (process, socket) = DeviceProcess::start(&program, START_DEADLINE)?;
         Ok((Some(process), socket))
     }

@@ -1,7 +1,7 @@
 //! Where a daemon and its programs meet.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::command_line::Meeting;
 
@@ -13,6 +13,11 @@ pub(crate) const FAULTS: &str = "faults";
 pub(crate) const PICTURE: &str = "picture";
 
 impl Meeting {
+    /// The one at `directory`.
+    pub(crate) fn at(directory: &Path) -> Self {
+        Self { runtime_dir: Some(directory.to_owned()) }
+    }
+
     /// The directory.
     pub(crate) fn directory(&self) -> PathBuf {
         self.runtime_dir.clone().unwrap_or_else(|| match std::env::var_os("XDG_RUNTIME_DIR") {

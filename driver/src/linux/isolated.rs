@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 use virgld_platform::host::door::private_directory;
 
 use super::Error;
-use super::command_line::{Meeting, Run};
+use super::command_line::Run;
 use super::run::{cannot_run, program, start_daemon};
 
 /// Runs the program and passes its end on: its exit code, or 128 and the signal that ended it.
@@ -57,8 +57,7 @@ struct Ground {
 impl Ground {
     fn start(options: &Run, directory: PathBuf) -> Result<Self, Error> {
         let mut ground = Self { daemon: None, directory };
-        let meeting = Meeting { runtime_dir: Some(ground.directory.clone()) };
-        ground.daemon = Some(start_daemon(&options.device, &meeting, &ground.directory)?);
+        ground.daemon = Some(start_daemon(&options.device, &ground.directory)?);
         Ok(ground)
     }
 }

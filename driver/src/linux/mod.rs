@@ -18,6 +18,7 @@ mod run;
 mod sandbox;
 mod screenshot;
 mod serve;
+mod spread;
 mod starter;
 mod status;
 mod timed;

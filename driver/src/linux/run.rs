@@ -11,7 +11,7 @@ use virgld_platform::host::door::own_directory;
 
 use super::command_line::{Device, Meeting, Run};
 use super::device::DeviceChoice;
-use super::{Error, isolated};
+use super::{Error, isolated, spread};
 
 /// The library that carries a program's DRM calls to the daemon.
 const LIBRARY: &str = "libvirgld_drm.so";
@@ -28,11 +28,33 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode, Error> {
     if options.isolated {
         return isolated::run(options, &directory);
     }
-    let command = program(options, &directory)?;
-    if options.meeting.daemon().is_err() {
-        start_daemon(&options.device, &options.meeting, &directory)?;
+    if options.spread {
+        return run_by(&spread::device(&options.device)?, options, &spread::next(&directory)?);
     }
+    run_by(&options.device, options, &directory)
+}
+
+/// Becomes the program, on the daemon of this directory.
+fn run_by(device: &Device, options: &Run, directory: &Path) -> Result<ExitCode, Error> {
+    let command = program(options, directory)?;
+    find_daemon(device, directory)?;
     become_program(command)
+}
+
+/// Sees to it that a daemon serves in this directory. Of several programs that find none one starts it, and the others wait.
+fn find_daemon(device: &Device, directory: &Path) -> Result<(), Error> {
+    let serves = || Meeting::at(directory).daemon().is_ok();
+    if serves() {
+        return Ok(());
+    }
+    let path = directory.join("start");
+    let failed = |error| format!("cannot lock {}: {error}", path.display());
+    let turn = File::create(&path).map_err(failed)?;
+    turn.lock().map_err(failed)?;
+    if !serves() {
+        start_daemon(device, directory)?;
+    }
+    Ok(())
 }
 
 fn become_program(mut command: Command) -> Result<ExitCode, Error> {
@@ -80,8 +102,8 @@ fn preload(library: &Path) -> OsString {
     value
 }
 
-/// Starts a daemon in the directory of a meeting and waits until it serves.
-pub(super) fn start_daemon(device: &Device, meeting: &Meeting, directory: &Path) -> Result<Child, Error> {
+/// Starts a daemon in this directory and waits until it serves.
+pub(super) fn start_daemon(device: &Device, directory: &Path) -> Result<Child, Error> {
     let log_path = directory.join("log");
     let log = File::create(&log_path)?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -94,7 +116,7 @@ pub(super) fn start_daemon(device: &Device, meeting: &Meeting, directory: &Path)
         let log = std::fs::read_to_string(&log_path).unwrap_or_default();
         format!("the daemon {why}; its log, {}, says:\n{log}", log_path.display()).into()
     };
-    wait_for(&mut daemon, || meeting.daemon().is_ok()).map_err(failed)?;
+    wait_for(&mut daemon, || Meeting::at(directory).daemon().is_ok()).map_err(failed)?;
     Ok(daemon)
 }
 
@@ -129,6 +151,9 @@ fn device_arguments(device: &Device) -> Vec<OsString> {
     let mut arguments = vec![OsString::from("--device"), choice];
     if device.rebind {
         arguments.push(OsString::from("--rebind"));
+    }
+    if let Some(threads) = device.raster_threads {
+        arguments.extend([OsString::from("--raster-threads"), threads.to_string().into()]);
     }
     if let Some(regions) = device.regions {
         arguments.extend([OsString::from("--regions"), regions.to_string().into()]);

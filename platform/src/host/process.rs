@@ -19,7 +19,7 @@ use rustix::process::{
     set_parent_process_death_signal, waitid,
 };
 
-pub use super::program::{DeviceProgram, DeviceSocket, StartError};
+pub use super::program::{DeviceProgram, DeviceSocket, RASTER_THREADS, StartError};
 use super::reactor::Source;
 use super::vhost_user::dial;
 
@@ -46,6 +46,9 @@ impl DeviceProcess {
             command.env_remove(name);
         }
         command.env(TUNABLES, allocation(std::env::var_os(TUNABLES)));
+        if let Some(threads) = program.raster_threads {
+            command.env(RASTER_THREADS, threads.to_string());
+        }
         let ours = match &program.socket {
             DeviceSocket::Inherited => {
                 let (ours, theirs) = UnixStream::pair().map_err(system("make a socket"))?;
@@ -248,7 +251,8 @@ mod tests {
 
     fn program(program: &str, arguments: &[&str], socket: DeviceSocket) -> DeviceProgram {
         let arguments = arguments.iter().map(OsString::from).collect();
-        DeviceProgram { program: program.into(), arguments, socket, package: "some-package" }
+        let package = "some-package";
+        DeviceProgram { program: program.into(), arguments, socket, raster_threads: None, package }
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub struct DeviceProgram {
     pub arguments: Vec<OsString>,
     /// How it gets its socket.
     pub socket: DeviceSocket,
+    /// How many threads it draws in software with beside its own; if not said, what [`RASTER_THREADS`] says.
+    pub raster_threads: Option<u8>,
     /// The package that holds it, for the message when it is missing.
     pub package: &'static str,
 }
@@ -26,6 +28,10 @@ pub enum DeviceSocket {
     Listening(PathBuf),
 }
 
+/// The variable by which llvmpipe knows how many threads to draw with beside its caller's (Mesa, "Environment Variables");
+/// without it there is one for each processor.
+pub const RASTER_THREADS: &str = "LP_NUM_THREADS";
+
 impl DeviceProgram {
     /// QEMU's vhost-user-gpu with 3D, on the GPU of `render_node`, or on llvmpipe where there is none.
     pub fn qemu(render_node: Option<&Path>) -> Self {
@@ -35,6 +41,7 @@ impl DeviceProgram {
             program: "vhost-user-gpu".into(),
             arguments: vec!["--virgl".into(), node],
             socket: DeviceSocket::Inherited,
+            raster_threads: None,
             package: "qemu-system-common libvirglrenderer1 libgl1-mesa-dri libegl1 libgbm1",
         }
     }
@@ -50,6 +57,7 @@ impl DeviceProgram {
             program: "vhost-device-gpu".into(),
             arguments: vec!["--gpu-mode=virglrenderer".into()],
             socket: DeviceSocket::Listening(socket),
+            raster_threads: None,
             package: "libvirglrenderer1 (the program itself: cargo install vhost-device-gpu)",
         }
     }

@@ -17,7 +17,8 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let workspace = session.released()?;
     let folder = tempfile::Builder::new().prefix("virgld-").tempdir().context(|| "no folder".into())?;
     let meeting = folder.path().join("run");
-    let check = || isolated(workspace, &meeting, &["glcheck", "--expect-renderer", "virgl"]);
+    let isolated = |program: &[&str]| apart(workspace, "--isolated", &meeting, program);
+    let check = || isolated(&["glcheck", "--expect-renderer", "virgl"]);
     let (one, other) = thread::scope(|scope| {
         let other = scope.spawn(check);
         (check(), other.join().map_err(|_| Failure::new("a thread of xtask panicked")))
@@ -27,7 +28,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
             return Err(Failure::new(format!("glcheck failed:\n{}", tail(&finished.text, 30))));
         }
     }
-    let finished = isolated(workspace, &meeting, &["glcheck", "--platform", "none"])?;
+    let finished = isolated(&["glcheck", "--platform", "none"])?;
     if finished.status.and_then(|status| status.code()) != Some(2) {
         return Err(Failure::new(format!("the program's code 2 became {:?}", finished.status)));
     }
@@ -38,9 +39,10 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     Ok(Outcome::Passed("two at once; exit code passed on; nothing left behind".into()))
 }
 
-fn isolated(workspace: &Workspace, meeting: &Path, program: &[&str]) -> Result<Finished> {
+/// Runs a program that is not on the one daemon of all, in a `way` of `virgld run`.
+pub(super) fn apart(workspace: &Workspace, way: &str, meeting: &Path, program: &[&str]) -> Result<Finished> {
     clean(Task::new(workspace.release("virgld")))
-        .args(["run", "--isolated", "--runtime-dir"])
+        .args(["run", way, "--runtime-dir"])
         .arg(meeting)
         .arg("--")
         .arg(workspace.release(program[0]))

@@ -26,6 +26,7 @@ mod programs;
 mod redox;
 mod session;
 mod showing;
+mod spread;
 mod survival;
 mod vm;
 mod vm_attacks;
@@ -159,6 +160,7 @@ const STEPS: &[Step] = &[
         "sixteen programs at once, pixels checked; the same where the device has no room for their memory",
     ),
     step("isolated", GL, isolated::run, "programs with a device process of their own, at once"),
+    step("spread", GL, spread::run, "programs spread over a device process for each processor"),
     step(
         "attacks",
         GL,
