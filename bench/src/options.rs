@@ -12,7 +12,7 @@ use crate::side::Side;
 /// The options of a measurement.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Measure for about two minutes rather than six.
+    /// Measure for about two minutes rather than nine.
     #[arg(long)]
     quick: bool,
     /// Measure only these cases, separated by commas.

@@ -2,9 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -19,6 +21,8 @@ pub(crate) struct Peers {
     vtest: Result<Running>,
     /// Or why there is none.
     virgld: Result<Running>,
+    /// The daemons over which programs are spread.
+    spread: Vec<Running>,
     /// A daemon whose device has no 3D and so is told what is on the screen, while that is measured.
     screens: Option<Running>,
     /// The other virgld, where two are compared; or why there is none.
@@ -36,14 +40,24 @@ impl Peers {
         let folder =
             tempfile::Builder::new().prefix("virgld-bench-").tempdir().context("cannot make a folder")?;
         let absent = || Err(Failure::new("not started yet"));
-        let mut peers =
-            Self { vtest: absent(), virgld: absent(), variant: absent(), screens: None, programs, folder };
+        let mut peers = Self {
+            vtest: absent(),
+            virgld: absent(),
+            spread: Vec::new(),
+            variant: absent(),
+            screens: None,
+            programs,
+            folder,
+        };
         peers.vtest = peers.start_vtest();
         peers.virgld = peers.start_virgld(Side::Virgld, &[]);
         match variant {
             Some(Side::Surviving) => peers.variant = peers.start_virgld(Side::Surviving, &["--survive"]),
             Some(side) => peers.variant = peers.start_virgld(side, &["--regions", "1"]),
-            None => {}
+            None => match peers.start_spread() {
+                Ok(daemons) => peers.spread = daemons,
+                Err(reason) => peers.virgld = Err(reason),
+            },
         }
         heed_interrupts()?;
         Ok(peers)
@@ -63,8 +77,8 @@ impl Peers {
         match side {
             Side::Floor | Side::Llvmpipe => None,
             Side::Virpipe => Some(&self.vtest),
-            // Each program starts its own: what keeps one from starting keeps all.
-            Side::Virgld | Side::Isolated => Some(&self.virgld),
+            // What keeps one of these daemons from starting keeps all.
+            Side::Virgld | Side::Isolated | Side::Spread => Some(&self.virgld),
             Side::Surviving | Side::Copying => Some(&self.variant),
         }
     }
@@ -80,11 +94,11 @@ impl Peers {
                 enter.env("GALLIUM_DRIVER", "virpipe").env("LIBGL_ALWAYS_SOFTWARE", "1");
                 enter
             }
-            (Side::Virgld | Side::Isolated | Side::Surviving | Side::Copying, Some(_)) => {
+            (Side::Virgld | Side::Isolated | Side::Spread | Side::Surviving | Side::Copying, Some(_)) => {
                 let mut run = clean(self.programs.join("virgld"));
                 let meeting = if self.screens.is_some() { SCREENS } else { meeting_of(side) };
                 run.args(["run", "--runtime-dir"]).arg(self.meeting(meeting));
-                run.args((side == Side::Isolated).then_some("--isolated")).arg("--").arg(program);
+                run.args(way_of(side)).arg("--").arg(program);
                 run
             }
             (Side::Llvmpipe | Side::Floor, _) => {
@@ -140,6 +154,15 @@ impl Peers {
 
     fn start_virgld(&self, side: Side, arguments: &[&str]) -> Result<Running> {
         self.start_daemon(side, meeting_of(side), arguments)
+    }
+
+    /// Where `virgld run --spread` looks for them, and as it starts them.
+    fn start_spread(&self) -> Result<Vec<Running>> {
+        let start = |daemon| {
+            let meeting = format!("{MEETING}/spread-{daemon}");
+            self.start_daemon(Side::Spread, &meeting, &["--raster-threads", "0"])
+        };
+        (0..available_parallelism().map_or(1, NonZero::get)).map(start).collect()
     }
 
     fn start_daemon(&self, side: Side, meeting: &str, arguments: &[&str]) -> Result<Running> {
@@ -226,6 +249,15 @@ const SCREENS: &str = "screens";
 /// Under which name a side's daemon and programs meet.
 fn meeting_of(side: Side) -> &'static str {
     if matches!(side, Side::Surviving | Side::Copying) { VARIANT } else { MEETING }
+}
+
+/// How `virgld run` puts a program on a side.
+fn way_of(side: Side) -> Option<&'static str> {
+    match side {
+        Side::Isolated => Some("--isolated"),
+        Side::Spread => Some("--spread"),
+        _ => None,
+    }
 }
 
 const SOCKET: &str = "/tmp/.virgl_test";

@@ -80,23 +80,23 @@ impl Row {
     }
 
     /// What all clients of one side did together. The means of rates add up, and not their medians: of clients that take
-    /// turns each may do most of its work in few slices. Of latencies the median client counts. The 99th percentile is that
+    /// turns each may do most of its work in few slices, and of latencies the mean counts for the same reason. The 99th percentile is that
     /// of the worst-off client, times their number for a rate. Beside another, the first alone counts.
     pub(crate) fn together(&self, figures: &[Figures]) -> Option<Figures> {
         let figures = if self.level == Level::Beside { figures.get(..1)? } else { figures };
         if let [alone] = figures {
             return Some(*alone);
         }
-        let (medians, ends) = (figures.iter().map(|it| it.median), figures.iter().map(|it| it.p99));
+        let ends = figures.iter().map(|it| it.p99);
         let samples = figures.iter().map(|it| it.samples).sum();
-        let sum = figures.iter().map(|it| it.mean).sum();
+        let sum: f64 = figures.iter().map(|it| it.mean).sum();
         let count = figures.len() as f64;
         if self.rate {
             let p99 = ends.min_by(f64::total_cmp)? * count;
             return Some(Figures { median: sum, mean: sum, p99, samples });
         }
-        let median = Spread::of(medians)?.median;
-        Some(Figures { median, mean: sum / count, p99: ends.max_by(f64::total_cmp)?, samples })
+        let mean = sum / count;
+        Some(Figures { median: mean, mean, p99: ends.max_by(f64::total_cmp)?, samples })
     }
 
     /// The rounds' medians on one side.
@@ -190,7 +190,7 @@ mod tests {
         let rate = row(Unit::rate("x/s"), [(1.0, 1.0); 3]).together(&figures);
         assert_eq!(rate, Some(Figures { median: 63.0, mean: 63.0, p99: 15.0, samples: 30 }));
         let latency = row(Unit::Microseconds, [(1.0, 1.0); 3]).together(&figures);
-        assert_eq!(latency, Some(Figures { median: 20.0, mean: 21.0, p99: 40.0, samples: 30 }));
+        assert_eq!(latency, Some(Figures { median: 21.0, mean: 21.0, p99: 40.0, samples: 30 }));
         assert_eq!(row(Unit::Microseconds, [(1.0, 1.0); 3]).together(&[]), None);
         let alone = row(Unit::rate("x/s"), [(1.0, 1.0); 3]).together(&figures[..1]);
         assert_eq!(alone, Some(figures[0]), "of one the median counts");

@@ -146,7 +146,8 @@ impl Bench<'_> {
             let row = self.measure(row, &mut teams, &[name], |_| true)?;
             self.results.rows.push(row);
         }
-        for mut team in teams {
+        // Of several services none is that of all clients.
+        for mut team in teams.into_iter().filter(|team| team.side != Side::Spread) {
             let before = GL_SIDES.iter().zip(before).find(|(side, _)| **side == team.side);
             if let Err(reason) = self.memory(&mut team, before.map_or(0.0, |(_, before)| before)) {
                 heed_interrupts()?;
@@ -315,13 +316,13 @@ fn figure(text: &str) -> Result<Figures> {
     serde_json::from_value(value["cases"][FIRST_PIXEL].take()).context("glbench wrote something else")
 }
 
-/// One client alone is isolated in any case.
+/// One client alone is isolated in any case, and not spread.
 fn sides(clients: usize, variant: Option<Side>) -> impl Iterator<Item = Side> {
     let sides = variant.map_or(GL_SIDES.to_vec(), |variant| vec![Side::Virgld, variant]);
-    sides.into_iter().filter(move |side| clients > 1 || *side != Side::Isolated)
+    sides.into_iter().filter(move |side| clients > 1 || !matches!(side, Side::Isolated | Side::Spread))
 }
 
-const GL_SIDES: [Side; 4] = [Side::Llvmpipe, Side::Virpipe, Side::Virgld, Side::Isolated];
+const GL_SIDES: [Side; 5] = [Side::Llvmpipe, Side::Virpipe, Side::Virgld, Side::Isolated, Side::Spread];
 /// This program's own name, where programs lie.
 const PLAYER: &str = "virgld-bench";
 /// What clients do while their memory is looked at.

@@ -18,6 +18,8 @@ pub(crate) enum Side {
     Virgld,
     /// virgld, with a daemon and a device process for each program.
     Isolated,
+    /// virgld, with a daemon and a device process for each processor, which the programs share out among them.
+    Spread,
     /// virgld, with contexts that outlive their device.
     Surviving,
     /// virgld, with a device that has no place for clients' memory.
@@ -32,6 +34,7 @@ impl fmt::Display for Side {
             Self::Virpipe => "virpipe",
             Self::Virgld => "virgld",
             Self::Isolated => "isolated",
+            Self::Spread => "spread",
             Self::Surviving => "surviving",
             Self::Copying => "copying",
         })

@@ -36,7 +36,8 @@ pub(crate) fn write(options: &Options, results: &Results) -> Result<()> {
 /// Says on the terminal that a case is done, and roughly how.
 pub(crate) fn progress(row: &Row) {
     let others = [Side::Floor, Side::Llvmpipe, Side::Virpipe];
-    let sides = others.iter().chain(&[Side::Virgld, Side::Isolated, Side::Surviving, Side::Copying]);
+    let ours = [Side::Virgld, Side::Isolated, Side::Spread, Side::Surviving, Side::Copying];
+    let sides = others.iter().chain(&ours);
     let known = sides.filter_map(|side| Some((side, row.median(*side)?)));
     let figures: Vec<_> = known.map(|(side, spread)| format!("{side} {}", short(spread.median))).collect();
     eprintln!("{:>2} x {:<19} {}  ({})", row.clients, row.case, figures.join("  "), row.unit);

@@ -76,19 +76,21 @@ fn gl(results: &Results, clients: usize) -> Table {
     let line = |row: &Row| {
         let sides = [Side::Llvmpipe, Side::Virpipe, Side::Virgld].map(|side| cell(row, side));
         let speeds = [Side::Virpipe, Side::Llvmpipe].map(|other| ratio(row.speed(Side::Virgld, other)));
-        let isolated = [cell(row, Side::Isolated), ratio(row.speed(Side::Isolated, Side::Virpipe))];
-        let isolated = isolated.into_iter().filter(|_| clients > 1);
-        [name(row)].into_iter().chain(sides).chain(speeds).chain(isolated).collect()
+        let apart = [Side::Isolated, Side::Spread]
+            .into_iter()
+            .filter(|_| clients > 1)
+            .flat_map(|side| [cell(row, side), ratio(row.speed(side, Side::Virpipe))]);
+        [name(row)].into_iter().chain(sides).chain(speeds).chain(apart).collect()
     };
     let title = match clients {
         1 => "GL, 1 client".to_owned(),
-        _ => format!("GL, {clients} clients at once: rates together, latencies of the median client"),
+        _ => format!("GL, {clients} clients at once: rates together, mean latencies"),
     };
     Table {
         title,
         legend: "Least / median / most over the rounds, and the 99th percentile. \
                  Speed is how many times as fast virgld is: more than 1.00 is faster.",
-        head: HEAD[..if clients > 1 { HEAD.len() } else { HEAD.len() - 2 }].to_vec(),
+        head: HEAD[..if clients > 1 { HEAD.len() } else { HEAD.len() - 4 }].to_vec(),
         rows: rows.map(line).collect(),
     }
 }
@@ -118,13 +120,13 @@ fn beside_itself(results: &Results, level: Level, clients: usize, variant: Side)
 fn beside(results: &Results) -> Table {
     let rows = results.rows.iter().filter(|row| row.level == Level::Beside);
     let line = |row: &Row| {
-        let sides = [Side::Llvmpipe, Side::Virpipe, Side::Virgld, Side::Isolated];
+        let sides = [Side::Llvmpipe, Side::Virpipe, Side::Virgld, Side::Isolated, Side::Spread];
         [name(row)].into_iter().chain(sides.map(|side| cell(row, side))).collect()
     };
     Table {
         title: "GL of one client beside another".into(),
         legend: "What the first client has: least / median / most over the rounds, and the 99th percentile.",
-        head: vec!["case", "llvmpipe", "virpipe + vtest", "virgld", "virgld, isolated"],
+        head: vec!["case", "llvmpipe", "virpipe + vtest", "virgld", "virgld, isolated", "virgld, spread"],
         rows: rows.map(line).collect(),
     }
 }
@@ -132,7 +134,7 @@ fn beside(results: &Results) -> Table {
 /// Sides that virgld alone is compared with.
 const VARIANTS: [Side; 2] = [Side::Surviving, Side::Copying];
 
-const HEAD: [&str; 8] = [
+const HEAD: [&str; 10] = [
     "case",
     "llvmpipe",
     "virpipe + vtest",
@@ -140,6 +142,8 @@ const HEAD: [&str; 8] = [
     "speed by virpipe's",
     "speed by llvmpipe's",
     "virgld, isolated",
+    "its speed by virpipe's",
+    "virgld, spread",
     "its speed by virpipe's",
 ];
 
