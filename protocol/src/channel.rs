@@ -47,7 +47,7 @@ pub const TAIL: usize = 0x000;
 pub const HEAD: usize = 0x040;
 /// Header: the client waits for room and wants the futex at [`HEAD`] woken (u32).
 pub const ROOM_WANTED: usize = 0x048;
-/// Header: the daemon sleeps and wants the doorbell (u32).
+/// Header: the daemon does not look at the ring and wants the doorbell (u32).
 pub const DOORBELL_WANTED: usize = 0x080;
 /// Header: the serial of the last record such that everything asynchronous up to it has retired (u64). EXECBUFFER
 /// and the transfers are asynchronous, whether they want an answer or not.

@@ -101,12 +101,26 @@ pub trait Actor: Send {
         Err(Fault::new("it owns nothing that outlives it"))
     }
 
-    /// Whether [`Actor::settle`] is to be called at all.
+    /// Whether it shares memory with somebody outside of the stage: then what follows is called.
     const SETTLES: bool = false;
 
     /// All messages that are waiting now have been handled, here and in every actor of the stage: the moment
-    /// to ring a doorbell once for many.
-    fn settle(&mut self) -> Result<(), Fault> {
+    /// to ring a doorbell once for many, and to take what [`Actor::glance`] has seen.
+    fn settle(&mut self, now: Time) -> Result<(), Fault> {
+        let _ = now;
+        Ok(())
+    }
+
+    /// Whether there is something in shared memory of which nobody tells, since the actor has not asked to be told. It is
+    /// asked over and over while the stage's thread looks for more to do, so it should read a word or two.
+    fn glance(&self) -> bool {
+        false
+    }
+
+    /// The thread is about to sleep: from now on the actor wants to be told of what comes. It says so, then looks once more,
+    /// and takes what came before it had said so.
+    fn doze(&mut self, now: Time) -> Result<(), Fault> {
+        let _ = now;
         Ok(())
     }
 }

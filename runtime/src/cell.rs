@@ -25,7 +25,9 @@ pub(crate) struct Round<'a> {
 pub(crate) trait Run: Send {
     fn run(&mut self, round: Round<'_>) -> Result<(), Fault>;
     fn wake(&mut self, round: Round<'_>) -> Result<(), Fault>;
-    fn settle(&mut self) -> Result<(), Fault>;
+    fn settle(&mut self, now: Time) -> Result<(), Fault>;
+    fn glance(&self) -> bool;
+    fn doze(&mut self, now: Time) -> Result<(), Fault>;
     fn restart(&mut self, restart: Restart) -> Result<(), Fault>;
     /// Whether it died in the middle of a step of the actor, and not between two. Asked once.
     fn broke_off(&mut self) -> bool;
@@ -257,8 +259,16 @@ impl<A: Actor> Run for Cell<A> {
         self.step(|actor| actor.wake(round.now))
     }
 
-    fn settle(&mut self) -> Result<(), Fault> {
-        self.step(Actor::settle)
+    fn settle(&mut self, now: Time) -> Result<(), Fault> {
+        self.step(|actor| actor.settle(now))
+    }
+
+    fn glance(&self) -> bool {
+        self.actor.glance()
+    }
+
+    fn doze(&mut self, now: Time) -> Result<(), Fault> {
+        self.step(|actor| actor.doze(now))
     }
 
     fn restart(&mut self, restart: Restart) -> Result<(), Fault> {

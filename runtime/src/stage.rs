@@ -86,6 +86,10 @@ pub struct Stage {
     settling: Option<usize>,
     /// How often they have settled in this run.
     settled: usize,
+    /// The next of them to doze, while they do.
+    dozing: Option<usize>,
+    /// Whether all of them doze: they want to be told of what comes, and nothing has happened since they said so.
+    dozed: bool,
 }
 
 pub(crate) struct Slot {
@@ -131,6 +135,8 @@ impl Stage {
             ran: false,
             settling: None,
             settled: 0,
+            dozing: None,
+            dozed: false,
         }
     }
 
@@ -147,10 +153,23 @@ impl Stage {
         }
     }
 
-    /// Runs until no message waits and no deadline has passed, then lets every actor settle. Says whether
-    /// anything ran. An actor that has more to do each time that it settles does not keep the caller: after a few rounds
-    /// the rest waits for the next run, so that descriptors and the clock are looked at in between.
+    /// Runs until no message waits and no deadline has passed, then lets every actor settle, and doze, since the caller is
+    /// about to sleep. Says whether anything ran. An actor that has more to do each time that it settles does not keep the
+    /// caller: after a few rounds the rest waits for the next run, so that descriptors and the clock are looked at in
+    /// between, and [`Stage::may_sleep`] says no.
     pub fn run(&mut self, now: Time) -> bool {
+        let ran = self.run_awake(now);
+        for _ in 0..ROUNDS {
+            self.begin_to_doze();
+            if !self.run_awake(now) {
+                break;
+            }
+        }
+        ran
+    }
+
+    /// The same for a caller that goes on looking for more to do: nobody dozes.
+    fn run_awake(&mut self, now: Time) -> bool {
         let faults = Arc::clone(&self.shared.faults);
         loop {
             match self.next(now) {
@@ -192,6 +211,16 @@ impl Stage {
                     return self.over(true);
                 }
             }
+            if let Some(index) = self.dozing {
+                if let Some(slot) = self.settlers.get(index).copied() {
+                    self.dozing = Some(index + 1);
+                    if let Some(job) = self.take_out(slot, Act::Doze) {
+                        return Next::Step(job);
+                    }
+                    continue;
+                }
+                self.dozing = None;
+            }
             let due = self.deadlines.first().copied().filter(|(time, _)| *time <= now);
             let (slot, act) = if let Some((_, slot)) = due {
                 self.deadlines.pop_first();
@@ -225,16 +254,39 @@ impl Stage {
         let slot = self.slots.get_mut(&id)?;
         let cell = slot.cell.take()?;
         self.running = Some(id);
+        self.dozed &= matches!(act, Act::Doze);
         Some(Job { id, name: slot.name, cell, act })
     }
 
-    /// Whether there is something to do: a message waits, or a deadline has come.
-    pub fn has_work(&self, now: Time) -> bool {
-        !self.shared.ready.is_empty() || self.deadline().is_some_and(|deadline| deadline <= now)
+    /// Whether there is something to do: a message waits, or a deadline has come, or an actor sees something in memory that it
+    /// shares with others.
+    pub fn has_work(&mut self, now: Time) -> bool {
+        !self.shared.ready.is_empty()
+            || self.deadline().is_some_and(|deadline| deadline <= now)
+            || self.glance()
     }
 
-    /// Announces that the thread is about to sleep. If it says no, messages came meanwhile: run again.
+    /// Whether an actor sees something. It settles then in the next run.
+    fn glance(&mut self) -> bool {
+        let sees = |slot: &SlotId| {
+            self.slots.get(slot).and_then(|slot| slot.cell.as_ref()).is_some_and(|cell| cell.glance())
+        };
+        let sees = self.hung.is_none() && self.settlers.iter().any(sees);
+        self.ran |= sees;
+        sees
+    }
+
+    /// Whoever shares memory with others dozes next.
+    pub(crate) fn begin_to_doze(&mut self) {
+        (self.dozing, self.dozed) = (Some(0), true);
+    }
+
+    /// Announces that the thread is about to sleep. If it says no, messages came meanwhile, or not everybody dozes: run
+    /// again.
     pub fn may_sleep(&self) -> bool {
+        if !self.dozed {
+            return false;
+        }
         self.shared.asleep.store(true, Ordering::SeqCst);
         if self.shared.ready.is_empty() && self.arrivals.is_empty() {
             return true;
@@ -273,6 +325,7 @@ impl Stage {
         while let Ok(Arrival { slot, name, cell, another }) = self.arrivals.try_recv() {
             if cell.settles() {
                 self.settlers.push(slot);
+                self.dozed = false;
             }
             let revoke = cell.revoke();
             self.slots.insert(slot, Slot { name, cell: Some(cell), revoke, another, deadline: None });
@@ -336,6 +389,7 @@ pub(crate) enum Act {
     Run,
     Wake,
     Settle,
+    Doze,
     Restart(Revival),
 }
 
@@ -364,7 +418,8 @@ impl Job {
         let outcome = catch_unwind(AssertUnwindSafe(|| match act {
             Act::Run => cell.run(round),
             Act::Wake => cell.wake(round),
-            Act::Settle => cell.settle(),
+            Act::Settle => cell.settle(now),
+            Act::Doze => cell.doze(now),
             Act::Restart(Revival { doubt, .. }) => cell.restart(Restart { now, doubt: *doubt }),
         }));
         let outcome = match outcome {

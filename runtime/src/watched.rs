@@ -74,10 +74,26 @@ impl Watched {
         Tenure(self.shared.tenure.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// As [`Stage::run`]. The lock is not held while an actor acts.
+    /// As [`Stage::run`], but that nobody dozes: see [`Watched::doze`]. The lock is not held while an actor acts.
     pub fn run(&self, tenure: &Tenure, now: Time) -> Result<bool, Revoked> {
         TENURE.set(Some(tenure.0));
+        self.go_on(tenure, now, self.enter(tenure)?)
+    }
+
+    /// The thread is about to sleep: whoever shares memory with others is to be told of what comes from now on. Says whether
+    /// something came before; then it may not sleep.
+    pub fn doze(&self, tenure: &Tenure, now: Time) -> Result<bool, Revoked> {
         let mut guard = self.enter(tenure)?;
+        Self::stage(&mut guard)?.begin_to_doze();
+        self.go_on(tenure, now, guard)
+    }
+
+    fn go_on<'a>(
+        &'a self,
+        tenure: &Tenure,
+        now: Time,
+        mut guard: MutexGuard<'a, Option<Stage>>,
+    ) -> Result<bool, Revoked> {
         loop {
             let job = match Self::stage(&mut guard)?.next(now) {
                 Next::Over(ran) => return Ok(ran),

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use virgld_runtime::{
-    Actor, Badge, Cap, Fault, Interface, Mailbox, SlotId, Spawner, Stage, Time, Turn, Wake,
+    Actor, Badge, Cap, Fault, Interface, Mailbox, SlotId, Spawner, Stage, Time, Turn, Wake, Watched,
 };
 
 struct Word;
@@ -210,7 +210,7 @@ fn an_actor_that_always_has_more_to_do_does_not_keep_the_caller() {
             Ok(())
         }
 
-        fn settle(&mut self) -> Result<(), Fault> {
+        fn settle(&mut self, _now: Time) -> Result<(), Fault> {
             self.0.send(1).map_err(|dead| Fault::new(dead.to_string()))
         }
     }
@@ -225,4 +225,66 @@ fn an_actor_that_always_has_more_to_do_does_not_keep_the_caller() {
     assert!(stage.run(Time(2)));
     assert!(heard.load(Ordering::SeqCst) > first, "what was left is done then");
     assert_eq!(bell.0.load(Ordering::SeqCst), 0, "nobody slept");
+}
+
+/// Shares a number with somebody outside, who tells it of another only where it has asked to be told.
+struct Shared {
+    number: Arc<AtomicUsize>,
+    seen: Arc<AtomicUsize>,
+    asks: Arc<AtomicUsize>,
+    /// What comes at the last moment, while it dozes off.
+    late: Arc<AtomicUsize>,
+    own: Cap<Word>,
+}
+
+impl Actor for Shared {
+    type Message = Heard;
+
+    const SETTLES: bool = true;
+
+    fn handle(&mut self, _: Turn, _: Heard) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn settle(&mut self, _now: Time) -> Result<(), Fault> {
+        self.seen.store(self.number.load(Ordering::SeqCst), Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn glance(&self) -> bool {
+        self.number.load(Ordering::SeqCst) != self.seen.load(Ordering::SeqCst)
+    }
+
+    fn doze(&mut self, _now: Time) -> Result<(), Fault> {
+        self.asks.fetch_add(1, Ordering::SeqCst);
+        self.number.fetch_add(self.late.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+        if self.glance() { self.own.send(1).map_err(|dead| Fault::new(dead.to_string())) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn what_is_seen_in_shared_memory_is_taken_and_nobody_sleeps_before_all_doze() {
+    let (stage, _bell) = stage();
+    let (own, mailbox) = listener(&stage.spawner());
+    let [number, seen, asks, late] = [(); 4].map(|()| Arc::new(AtomicUsize::new(0)));
+    let actor =
+        Shared { number: number.clone(), seen: seen.clone(), asks: asks.clone(), late: late.clone(), own };
+    stage.spawner().start("shared", mailbox, actor);
+    let watched = Watched::new(stage);
+    let tenure = watched.tenure();
+    let seen = || seen.load(Ordering::SeqCst);
+    let has_work = || watched.with(&tenure, |stage| stage.has_work(Time(0))).unwrap();
+    let may_sleep = || watched.with(&tenure, |stage| stage.may_sleep()).unwrap();
+
+    watched.run(&tenure, Time(0)).unwrap();
+    assert!(!has_work() && !may_sleep(), "nobody has asked to be told");
+    number.store(1, Ordering::SeqCst);
+    assert!(has_work());
+    assert_eq!((watched.run(&tenure, Time(0)), seen()), (Ok(true), 1));
+
+    late.store(1, Ordering::SeqCst);
+    assert_eq!((watched.doze(&tenure, Time(0)), seen()), (Ok(true), 2), "it came before it had asked");
+    assert!(!may_sleep());
+    assert_eq!((watched.doze(&tenure, Time(0)), may_sleep()), (Ok(false), true));
+    assert_eq!(asks.load(Ordering::SeqCst), 2);
 }

@@ -76,8 +76,20 @@ impl Actor for Transport {
         self.carry_out()
     }
 
-    fn settle(&mut self) -> Result<(), Fault> {
+    fn settle(&mut self, now: Time) -> Result<(), Fault> {
+        self.state.look(&mut self.effects);
         self.state.flush(&mut self.effects);
+        self.state.plan(now);
+        self.carry_out()
+    }
+
+    fn glance(&self) -> bool {
+        self.state.sees_used()
+    }
+
+    fn doze(&mut self, now: Time) -> Result<(), Fault> {
+        self.state.arm(&mut self.effects);
+        self.state.plan(now);
         self.carry_out()
     }
 }

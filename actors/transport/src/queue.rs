@@ -32,12 +32,14 @@ pub(crate) struct Queue {
     awaited: usize,
     /// What found no descriptor free; in order.
     waiting: VecDeque<Publish>,
+    /// Whether the device was asked for an interrupt with what it uses next, and has used nothing since.
+    armed: bool,
 }
 
 impl Queue {
     pub(crate) fn new(area: &QueueArea, features: u64) -> Result<Self, RingFault> {
         let ring = Ring::new(area, RingFeatures::from_bits_truncate(features))?;
-        Ok(Self { ring, flights: Slab::new(), awaited: 0, waiting: VecDeque::new() })
+        Ok(Self { ring, flights: Slab::new(), awaited: 0, waiting: VecDeque::new(), armed: true })
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -106,6 +108,7 @@ impl Queue {
     /// The next buffer that came back.
     pub(crate) fn land(&mut self, report: &mut Report) -> Result<Option<Landed>, RingFault> {
         let Some(used) = self.ring.pop()? else { return Ok(None) };
+        self.armed = false;
         report.exaggerations += u64::from(used.exaggerated());
         let flight = self.flights.try_remove(used.cookie as usize);
         Ok(flight.map(|flight| {
@@ -117,7 +120,20 @@ impl Queue {
 
     /// Asks for an interrupt at the next used buffer; says false if one is there already.
     pub(crate) fn arm(&mut self) -> Result<bool, RingFault> {
-        self.ring.arm()
+        if !self.armed || self.has_used() {
+            self.armed = self.ring.arm()?;
+        }
+        Ok(self.armed)
+    }
+
+    /// Whether it was asked for one with what it uses next.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// Whether the device has used a buffer that did not come back yet.
+    pub(crate) fn has_used(&self) -> bool {
+        self.ring.has_more_used()
     }
 
     /// Whether the device has a command that somebody waits for.

@@ -264,11 +264,7 @@ impl State {
                     let (cookie, slice, written) = (it.cookie, it.slice, it.written);
                     effects.push(Effect::Queue(index, Event::Returned { cookie, slice, written }));
                 }
-                Ok(None) => match queue.arm() {
-                    Ok(true) => break None,
-                    Ok(false) => {}
-                    Err(fault) => break Some(fault),
-                },
+                Ok(None) => break None,
                 Err(fault) => break Some(fault),
             }
         };
@@ -281,6 +277,35 @@ impl State {
             self.down(&format!("queue {index}: {fault}"), effects);
         }
         landed
+    }
+
+    /// Whether the device has used something that was not taken back.
+    pub fn sees_used(&self) -> bool {
+        self.device.as_ref().is_some_and(|device| device.queues.iter().any(Queue::has_used))
+    }
+
+    /// Takes back what the device has used without an interrupt, as none was asked for.
+    pub fn look(&mut self, effects: &mut Vec<Effect>) {
+        if self.sees_used() {
+            for index in QUEUES {
+                self.collect(index, effects);
+            }
+        }
+    }
+
+    /// Asks for an interrupt with whatever the device uses next.
+    pub fn arm(&mut self, effects: &mut Vec<Effect>) {
+        for index in QUEUES {
+            loop {
+                let Some(Device { queues, .. }) = &mut self.device else { return };
+                match queues[usize::from(index)].arm() {
+                    Ok(true) => break,
+                    // There may be an interrupt for it or not. Nothing is taken twice, so this comes to its end.
+                    Ok(false) => drop(self.collect(index, effects)),
+                    Err(fault) => self.down(&format!("queue {index}: {fault}"), effects),
+                }
+            }
+        }
     }
 
     /// Shows the device all that was published, with one kick for many.
@@ -367,7 +392,11 @@ impl State {
     fn poll(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.next_poll = Some(now.after(POLL));
         for index in QUEUES {
+            let armed =
+                self.device.as_ref().is_some_and(|device| device.queues[usize::from(index)].is_armed());
             let found = self.collect(index, effects) as u64;
+            // Where none was asked for, none is missing.
+            let found = if armed { found } else { 0 };
             if let Some(unexplained) = self.unexplained.get_mut(usize::from(index)) {
                 // Nothing has explained those of the last look for a whole period.
                 self.report.lost_interrupts += std::mem::replace(unexplained, found);

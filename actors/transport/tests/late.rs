@@ -14,15 +14,18 @@ use virgld_transport::{Effect, State};
 const SIZE: u16 = 8;
 const AVAILABLE: usize = 128;
 const USED: usize = 152;
+/// VIRTIO_F_EVENT_IDX.
+const EVENT_IDX: u64 = 1 << 29;
 
 /// A connection to nothing: its queues are written by hand, and whoever says that it is ready makes an interrupt.
 struct Wire {
     queues: [Arc<HeapMemory>; 2],
+    features: u64,
 }
 
 impl Link for Wire {
     fn features(&self) -> u64 {
-        0
+        self.features
     }
 
     fn configuration(&self) -> &[u8] {
@@ -62,17 +65,27 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
+        Self::with(0)
+    }
+
+    fn with(features: u64) -> Self {
         let queues = [HeapMemory::new(512), HeapMemory::new(512)];
         let queue = queues[0].clone();
         let mut state = State::default();
-        state.attach(Box::new(Wire { queues }), &mut Vec::new());
+        state.attach(Box::new(Wire { queues, features }), &mut Vec::new());
         let classes = [SizeClass { size: 256, count: 4 }];
         let pool = DmaPool::new(HeapMemory::new(DmaPool::bytes(&classes)), 0x1000, 0, &classes).unwrap();
         Self { state, queue, pool, now: 1, answered: 0 }
     }
 
-    /// Sends one command and has it answered, without an interrupt.
+    /// Sends one command and has it answered, without an interrupt, after the thread has slept.
     fn answer(&mut self) {
+        self.state.arm(&mut Vec::new());
+        self.answer_awake();
+    }
+
+    /// The same while the thread is awake.
+    fn answer_awake(&mut self) {
         let slice = self.pool.take(256).unwrap();
         let publish =
             Publish { queue: 0, cookie: 7, slice, request: (64, 32), response: (96, 32), awaited: false };
@@ -95,6 +108,11 @@ impl Case {
         self.state.wake(Time(self.now), &mut effects);
         assert_eq!(effects.len(), 1, "what was answered is found: {effects:?}");
         self.state.plan(Time(self.now));
+    }
+
+    /// At which used element the device is to interrupt (virtio 1.2, section 2.7.10): the field behind the available ring.
+    fn event(&self) -> u16 {
+        self.queue.load_u16(AVAILABLE + 4 + 2 * usize::from(SIZE)).unwrap()
     }
 
     fn interrupt(&mut self) {
@@ -132,6 +150,39 @@ fn an_interrupt_that_never_comes_is_counted_at_the_next_look() {
     case.answer();
     case.look();
     assert_eq!(case.lost(), 3);
+}
+
+#[test]
+fn while_the_thread_is_awake_no_interrupt_is_asked_for_and_none_is_missing() {
+    let mut case = Case::with(EVENT_IDX);
+    assert!(!case.state.sees_used());
+    for answered in 1..4 {
+        case.answer_awake();
+        assert!(case.state.sees_used());
+        let mut effects = Vec::new();
+        case.state.look(&mut effects);
+        assert_eq!((effects.len(), case.event()), (1, 0), "the first interrupts, as nothing was used before");
+        assert!(!case.state.sees_used(), "{answered} were taken");
+    }
+    case.answer_awake();
+    case.look();
+    case.answer_awake();
+    case.look();
+    assert_eq!(case.lost(), 0);
+    case.state.arm(&mut Vec::new());
+    assert_eq!(case.event(), 5, "the next is told of");
+}
+
+#[test]
+fn what_was_used_before_the_thread_sleeps_is_taken_first() {
+    let mut case = Case::with(EVENT_IDX);
+    case.answer_awake();
+    case.state.look(&mut Vec::new());
+    case.answer_awake();
+    let mut effects = Vec::new();
+    case.state.arm(&mut effects);
+    assert!(matches!(effects[..], [Effect::Queue(0, Event::Returned { .. })]), "{effects:?}");
+    assert_eq!(case.event(), 2);
 }
 
 #[test]

@@ -19,6 +19,8 @@ use super::wiring::System;
 
 /// How often the loop looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(250);
+/// How often it looks at descriptors while it finds things to do without them.
+const DESCRIPTORS: Duration = Duration::from_micros(100);
 /// How long the device may take at the daemon's end to let go of what clients had that are gone.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -39,6 +41,8 @@ struct Rest {
     poll: BusyPoll,
     idleness: Idleness,
     next_glance: Time,
+    /// When descriptors are looked at though there is something to do.
+    next_descriptors: Time,
 }
 
 /// How a thread's time with the stage ended: in words, if something is gone that cannot be had again.
@@ -58,7 +62,13 @@ pub(crate) fn run(
     let next_glance = now().after(GLANCE);
     let core = Arc::new(Core {
         stage: Watched::new(stage),
-        rest: Mutex::new(Rest { system, poll, idleness: Idleness::new(), next_glance }),
+        rest: Mutex::new(Rest {
+            system,
+            poll,
+            idleness: Idleness::new(),
+            next_glance,
+            next_descriptors: Time::default(),
+        }),
         stop: Arc::clone(stop),
         idle_exit,
         turns: AtomicUsize::new(0),
@@ -150,12 +160,14 @@ impl Core {
             }
         }
         let idle = now();
-        let slept = match self.look(tenure, &mut rest, idle)? {
-            Ok(true) => Ok(()),
-            Ok(false) => self.sleep(tenure, &mut rest)?,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = slept {
+        let mut found = self.look(tenure, &mut rest, idle)?;
+        if found == Ok(false) {
+            drop(rest);
+            self.stage.doze(tenure, now())?;
+            rest = self.rest();
+            found = self.sleep(tenure, &mut rest)?;
+        }
+        if let Err(error) = found {
             return Ok(Err(error.to_string()));
         }
         rest.poll.idled(now().since(idle));
@@ -165,23 +177,29 @@ impl Core {
     /// Looks for something to do for a while. Says whether there is something. Whoever else wants the processor has it.
     fn look(&self, tenure: &Tenure, rest: &mut Rest, idle: Time) -> Result<Result<bool, Errno>, Revoked> {
         let until = idle.after(rest.poll.window());
-        while now() < until {
-            match rest.system.reactor.wait(Some(Duration::ZERO), || ()) {
-                Ok(0) => {}
-                Ok(_) => return Ok(Ok(true)),
-                Err(error) => return Ok(Err(error)),
+        let mut time = idle;
+        while time < until {
+            // The thread counts as awake, so what others send comes without a wake-up, and what they write without a call.
+            let found = self.stage.with(tenure, |stage| stage.has_work(time))?;
+            if !found || time >= rest.next_descriptors {
+                rest.next_descriptors = time.after(DESCRIPTORS);
+                match rest.system.reactor.wait(Some(Duration::ZERO), || ()) {
+                    Ok(0) => {}
+                    Ok(_) => return Ok(Ok(true)),
+                    Err(error) => return Ok(Err(error)),
+                }
             }
-            // The thread counts as awake, so what others send comes without a wake-up.
-            if self.stage.with(tenure, |stage| stage.has_work(now()))? {
+            if found {
                 return Ok(Ok(true));
             }
             thread::yield_now();
+            time = now();
         }
         Ok(Ok(false))
     }
 
-    /// Sleeps until there is something to do.
-    fn sleep(&self, tenure: &Tenure, rest: &mut Rest) -> Result<Result<(), Errno>, Revoked> {
+    /// Sleeps until there is something to do. Says whether there is.
+    fn sleep(&self, tenure: &Tenure, rest: &mut Rest) -> Result<Result<bool, Errno>, Revoked> {
         let timeout = self.stage.with(tenure, |stage| {
             if stage.may_sleep() {
                 let until = stage.deadline().map(|deadline| deadline.since(now()));
@@ -194,7 +212,7 @@ impl Core {
             // A revoked tenure is found in the next turn.
             let _ = self.stage.with(tenure, |stage| stage.awake());
         };
-        Ok(rest.system.reactor.wait(Some(timeout), awake).map(drop))
+        Ok(rest.system.reactor.wait(Some(timeout), awake).map(|called| called > 0))
     }
 
     fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {

@@ -76,6 +76,12 @@ impl Ring {
         self.convict(stored)
     }
 
+    /// Whether [`Ring::pop`] would find something, be it a fault.
+    pub fn has_more_used(&self) -> bool {
+        let moved = || !matches!(self.layout.load_used_index(), Ok(index) if index == self.used);
+        self.fault.is_none() && (self.has_used() || moved())
+    }
+
     fn has_used(&self) -> bool {
         self.used != self.used_seen
     }

@@ -424,15 +424,28 @@ impl Actor for Door {
         Ok(())
     }
 
-    fn settle(&mut self) -> Result<(), Fault> {
+    fn settle(&mut self, now: Time) -> Result<(), Fault> {
+        self.now = now;
         for source in std::mem::take(&mut self.unfinished) {
             self.serving = Some(source);
             self.ready(source)?;
             self.serving = None;
         }
-        let more = !self.active.is_empty() && (self.turn()? || self.announce_sleep());
-        if more || !self.unfinished.is_empty() {
+        if self.turn()? || !self.unfinished.is_empty() {
             // What was taken is handled first; then it is our turn again, on whatever stage the others are.
+            (self.again)(Ready(Source::Again.pack()));
+        }
+        Ok(())
+    }
+
+    fn glance(&self) -> bool {
+        let channels = self.active.iter().filter_map(|id| self.channels.get(id));
+        channels.into_iter().any(|channel| channel.ring.has_more())
+    }
+
+    fn doze(&mut self, now: Time) -> Result<(), Fault> {
+        self.now = now;
+        if self.announce_sleep() {
             (self.again)(Ready(Source::Again.pack()));
         }
         Ok(())
