@@ -8,6 +8,7 @@
 mod actor;
 mod cap;
 mod cell;
+mod deadlines;
 mod death;
 pub mod dma;
 pub mod fault;

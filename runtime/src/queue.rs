@@ -36,7 +36,7 @@ impl<T> Queue<T> {
     pub(crate) fn take(&self) -> Option<T> {
         let mut inside = self.inside();
         let one = inside.waiting.pop_front();
-        if inside.waiting.is_empty() {
+        if inside.waiting.is_empty() && inside.waiting.capacity() > MOST_KEPT {
             // A flood is over: the memory that it took goes back.
             inside.waiting.shrink_to(MOST_KEPT);
         }

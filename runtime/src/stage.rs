@@ -3,7 +3,7 @@
 //! A message between two actors of one stage costs no thread switch and no system call; a message to another
 //! stage wakes its thread if that sleeps. Which actors share a stage is decided at wiring.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use foldhash::HashMap;
 
 use crate::actor::{Fault, Restart, Time};
 use crate::cell::{Hung, Round, Run};
+use crate::deadlines::Deadlines;
 use crate::death::{Casualty, Revival, panic_text};
 use crate::fault::Faults;
 use crate::outbox;
@@ -70,7 +71,7 @@ pub struct Stage {
     departures: Receiver<SlotId>,
     pub(crate) slots: HashMap<SlotId, Slot>,
     settlers: Vec<SlotId>,
-    deadlines: BTreeSet<(Time, SlotId)>,
+    deadlines: Deadlines,
     pub(crate) casualties: Vec<Casualty>,
     /// Who is to be started anew, in this order, before anybody acts: until then they count as stopped.
     pub(crate) restarts: VecDeque<(SlotId, Revival)>,
@@ -126,7 +127,7 @@ impl Stage {
             departures,
             slots: HashMap::default(),
             settlers: Vec::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             casualties: Vec::new(),
             restarts: VecDeque::new(),
             hung: None,
@@ -148,9 +149,8 @@ impl Stage {
     /// Ends an actor: its mailbox closes, every capability to it is dead.
     pub fn stop(&mut self, slot: SlotId) {
         self.shared.tree().forget(slot);
-        if let Some(deadline) = self.slots.remove(&slot).and_then(|slot| slot.deadline) {
-            self.deadlines.remove(&(deadline, slot));
-        }
+        self.slots.remove(&slot);
+        self.deadlines.set(slot, None);
     }
 
     /// Runs until no message waits and no deadline has passed, then lets every actor settle, and doze, since the caller is
@@ -221,9 +221,9 @@ impl Stage {
                 }
                 self.dozing = None;
             }
-            let due = self.deadlines.first().copied().filter(|(time, _)| *time <= now);
+            let due = self.deadlines.soonest().filter(|(time, _)| *time <= now);
             let (slot, act) = if let Some((_, slot)) = due {
-                self.deadlines.pop_first();
+                self.deadlines.set(slot, None);
                 if let Some(slot) = self.slots.get_mut(&slot) {
                     slot.deadline = None;
                 }
@@ -302,7 +302,7 @@ impl Stage {
 
     /// The next moment at which an actor wants to be woken.
     pub fn deadline(&self) -> Option<Time> {
-        self.deadlines.first().map(|(time, _)| *time)
+        self.deadlines.soonest().map(|(time, _)| time)
     }
 
     /// Whether an actor plays at not returning ([`crate::fault::Wrong::Hang`]): then nobody else on this stage acts.
@@ -348,31 +348,27 @@ impl Stage {
         slot.cell = Some(job.cell);
         match (outcome, job.act) {
             (Outcome::Done, Act::Restart(revival)) => {
-                self.plan(now, job.id);
+                slot.plan(now, job.id, &mut self.deadlines);
                 // What waits behind the message that it died of.
                 self.shared.schedule(job.id);
                 self.revived(job.id, revival);
             }
-            (Outcome::Done, _) => self.plan(now, job.id),
+            (Outcome::Done, _) => slot.plan(now, job.id, &mut self.deadlines),
             (Outcome::Hung, _) => self.hung = Some(job.id),
             (Outcome::Died(fault), act) => self.died(now, job.id, fault, act, broke_off),
         }
     }
+}
 
-    /// Notes when an actor wants to be woken.
-    fn plan(&mut self, now: Time, id: SlotId) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
+impl Slot {
+    /// Notes when its actor wants to be woken.
+    fn plan(&mut self, now: Time, id: SlotId, deadlines: &mut Deadlines) {
         // An actor that names a moment already past is still woken, but not in an endless loop.
         let soonest = Time(now.0.saturating_add(1));
-        let deadline = slot.cell.as_ref().and_then(|cell| cell.deadline()).map(|it| it.max(soonest));
-        if deadline != slot.deadline {
-            if let Some(old) = slot.deadline {
-                self.deadlines.remove(&(old, id));
-            }
-            if let Some(new) = deadline {
-                self.deadlines.insert((new, id));
-            }
-            slot.deadline = deadline;
+        let deadline = self.cell.as_ref().and_then(|cell| cell.deadline()).map(|it| it.max(soonest));
+        if deadline != self.deadline {
+            deadlines.set(id, deadline);
+            self.deadline = deadline;
         }
     }
 }
