@@ -224,11 +224,11 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> StartError {
 const NOT_FOR_THE_DEVICE: [&str; 5] =
     ["LD_PRELOAD", "MESA_LOADER_DRIVER_OVERRIDE", "EGL_PLATFORM", "GBM_BACKEND", "GALLIUM_DRIVER"];
 
-/// How the device's C library keeps memory (glibc manual, "Memory Allocation Tunables"): up to 16 MiB that are free, for
+/// How the device's C library keeps memory (glibc manual, "Memory Allocation Tunables"): up to 64 MiB that are free, for
 /// what is no larger than 4 MiB. By itself it gives back to the kernel what the next command takes again, page by page: a
 /// copy of each command stream, for one (docs/performance.md).
 const ALLOCATION: &str =
-    "glibc.malloc.mmap_threshold=4194304:glibc.malloc.trim_threshold=16777216:glibc.malloc.top_pad=1048576";
+    "glibc.malloc.mmap_threshold=4194304:glibc.malloc.trim_threshold=67108864:glibc.malloc.top_pad=1048576";
 const TUNABLES: &str = "GLIBC_TUNABLES";
 
 /// [`ALLOCATION`], and behind it what the user has chosen, so that this counts.
