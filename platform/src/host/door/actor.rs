@@ -152,7 +152,7 @@ impl Door {
         if let Some(channel) = self.channels.get_mut(&id)
             && channel.attention != Attention::Active
         {
-            channel.attention = Attention::Active;
+            (channel.attention, channel.quiet) = (Attention::Active, 0);
             channel.ring.want_doorbell(false);
             self.active.push(id);
         }
@@ -297,18 +297,26 @@ impl Door {
         Ok(())
     }
 
-    /// Gives every active channel a turn. Says whether anything was taken.
+    /// Gives every active channel a turn. Says whether anything was taken. One that has had nothing for long is not looked
+    /// at any more, whoever else keeps the door awake.
     fn turn(&mut self) -> Result<bool, Fault> {
-        let mut any = false;
+        let (mut any, mut quiet) = (false, false);
         let mut turns = std::mem::take(&mut self.turns);
         std::mem::swap(&mut turns, &mut self.active);
         for id in turns.drain(..) {
-            any |= self.take_turn(id)?;
-            if self.channels.get(&id).is_some_and(|channel| channel.attention == Attention::Active) {
+            let taken = self.take_turn(id)?;
+            any |= taken;
+            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            if channel.attention == Attention::Active {
+                channel.quiet = if taken { 0 } else { channel.quiet.saturating_add(1) };
+                quiet |= channel.quiet >= QUIET_TURNS;
                 self.active.push(id);
             }
         }
         self.turns = turns;
+        if quiet {
+            self.leave(|channel| channel.quiet >= QUIET_TURNS);
+        }
         // Whoever was first is last in the next turn.
         if self.active.len() > 1 {
             self.active.rotate_left(1);
@@ -316,19 +324,20 @@ impl Door {
         Ok(any)
     }
 
-    /// Tells the clients that from now on their doorbells are heard and their rings are not looked at. Says
-    /// whether one wrote in the meantime.
-    fn announce_sleep(&mut self) -> bool {
-        for id in &self.active {
-            if let Some(channel) = self.channels.get(id) {
-                channel.ring.want_doorbell(true);
-            }
+    /// Tells the clients of such active channels that from now on their doorbells are heard and their rings are not looked
+    /// at. A channel that was written to in the meantime stays active.
+    fn leave(&mut self, which: impl Fn(&Channel) -> bool) {
+        for channel in self.active.iter().filter_map(|id| self.channels.get(id)).filter(|it| which(it)) {
+            channel.ring.want_doorbell(true);
         }
         // Pairs with the client's: it writes, then looks whether the doorbell is wanted.
         virgld_runtime::memory::full_barrier();
         let channels = &mut self.channels;
         self.active.retain(|id| {
             let Some(channel) = channels.get_mut(id) else { return false };
+            if !which(channel) {
+                return true;
+            }
             if channel.ring.has_more() {
                 channel.ring.want_doorbell(false);
                 return true;
@@ -336,7 +345,6 @@ impl Door {
             channel.attention = Attention::Idle;
             false
         });
-        !self.active.is_empty()
     }
 
     fn take_turn(&mut self, id: u64) -> Result<bool, Fault> {
@@ -445,7 +453,8 @@ impl Actor for Door {
 
     fn doze(&mut self, now: Time) -> Result<(), Fault> {
         self.now = now;
-        if self.announce_sleep() {
+        self.leave(|_| true);
+        if !self.active.is_empty() {
             (self.again)(Ready(Source::Again.pack()));
         }
         Ok(())
@@ -464,8 +473,56 @@ fn served(message: &Message) -> Option<Source> {
     }
 }
 
+/// For how many turns a channel is looked at without a record in it: more than a client takes from one call to the next.
+const QUIET_TURNS: u16 = 256;
 /// How often watched exports are looked at: nothing tells when the last holder of a buffer goes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a channel starves before it is looked at though nothing has retired: device memory also comes back
 /// from commands that were never executed.
 pub(super) const FEED_EVERY: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use virgld_protocol::channel::{DOORBELL_WANTED, TAIL, Welcome};
+    use virgld_runtime::memory::Memory;
+    use zerocopy::FromZeros;
+
+    use super::super::tests_support::Alone;
+    use super::*;
+
+    #[test]
+    fn a_channel_is_looked_at_until_it_was_quiet_for_long_or_the_door_dozes() {
+        let mut alone = Alone::new();
+        let (flags, kind) = (SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, SocketType::SEQPACKET);
+        let (ours, _theirs) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let (door, sinks): (_, Sinks) = (&mut alone.door, Box::new(|| Box::new(|_| true)));
+        let welcome = Welcome::new_zeroed();
+        let channel = Channel::open(1, FileId(1), ours, &welcome, &door.registrar, &sinks).unwrap();
+        door.channels.insert(1, channel);
+        let wanted = |door: &Door| {
+            let word = door.channels[&1].ring.memory().word_32(DOORBELL_WANTED).unwrap();
+            word.load(std::sync::atomic::Ordering::Relaxed) != 0
+        };
+        assert!(wanted(door));
+        door.activate(1);
+        for turn in 1..QUIET_TURNS {
+            door.settle(Time(turn.into())).unwrap();
+            assert!(!wanted(door) && !door.glance());
+        }
+        door.settle(Time(1000)).unwrap();
+        assert!(wanted(door) && door.active.is_empty());
+
+        door.activate(1);
+        door.settle(Time(1001)).unwrap();
+        assert!(!wanted(door));
+        door.doze(Time(1002)).unwrap();
+        assert!(wanted(door) && door.active.is_empty());
+
+        door.activate(1);
+        door.channels[&1].ring.memory().write(TAIL, &[64]).unwrap();
+        assert!(door.glance());
+        door.doze(Time(1003)).unwrap();
+        assert!(!wanted(door) && !door.active.is_empty(), "there is something to take first");
+    }
+}

@@ -28,6 +28,8 @@ pub(super) struct Channel {
     pub(super) ring: Ring,
     /// Whether the door looks at its ring.
     pub(super) attention: Attention,
+    /// For how many turns it has had nothing.
+    pub(super) quiet: u16,
     /// Since when its process is gone: once its ring is empty, so is it.
     pub(super) ending: Option<Time>,
     socket: Arc<OwnedFd>,
@@ -71,8 +73,17 @@ impl Channel {
             None => None,
         };
         packet::send(&*socket, welcome.as_bytes(), &[ring.memory().fd(), doorbell.as_fd()]).ok()?;
-        let attention = Attention::Idle;
-        Some(Self { file, ring, attention, ending: None, socket, _watches: watches, _process: process })
+        let (attention, quiet) = (Attention::Idle, 0);
+        Some(Self {
+            file,
+            ring,
+            attention,
+            quiet,
+            ending: None,
+            socket,
+            _watches: watches,
+            _process: process,
+        })
     }
 
     /// Notices the end of its process. What was sent before that stays in the socket until its record is taken: a
