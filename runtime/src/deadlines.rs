@@ -1,7 +1,7 @@
 //! When actors want to be woken.
 //!
 //! Few of a stage's actors want that at a time, and those change their minds with almost every message. So they stand in no
-//! order, and the soonest is looked for when it was the one that changed.
+//! order, and the soonest is looked for when one changes.
 
 use crate::actor::Time;
 use crate::stage::SlotId;
@@ -24,13 +24,7 @@ impl Deadlines {
             (Some(index), Some(time)) => self.entries[index].1 = time,
             (Some(index), None) => drop(self.entries.swap_remove(index)),
         }
-        match (deadline, self.soonest) {
-            (Some(time), Some(soonest)) if soonest.1 != slot => {
-                self.soonest = Some(soonest.min((time, slot)));
-            }
-            (None, Some(soonest)) if soonest.1 != slot => {}
-            _ => self.soonest = self.entries.iter().map(|(slot, time)| (*time, *slot)).min(),
-        }
+        self.soonest = self.entries.iter().map(|(slot, time)| (*time, *slot)).min();
     }
 
     /// The first of them, and when.

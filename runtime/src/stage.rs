@@ -83,12 +83,10 @@ pub struct Stage {
     pub(crate) now: Time,
     /// Whether anything ran in this run.
     ran: bool,
-    /// The next of the actors that settle, while they do.
-    settling: Option<usize>,
+    /// What the actors that share memory with others do one after the other, while they do, and which is next.
+    tour: Option<(Tour, usize)>,
     /// How often they have settled in this run.
     settled: usize,
-    /// The next of them to doze, while they do.
-    dozing: Option<usize>,
     /// Whether all of them doze: they want to be told of what comes, and nothing has happened since they said so.
     dozed: bool,
 }
@@ -100,7 +98,6 @@ pub(crate) struct Slot {
     pub(crate) revoke: Box<dyn Fn() + Send>,
     /// What takes its place where it does not come back, if anything can.
     pub(crate) another: Option<Another>,
-    deadline: Option<Time>,
 }
 
 impl Stage {
@@ -134,9 +131,8 @@ impl Stage {
             running: None,
             now: Time(0),
             ran: false,
-            settling: None,
+            tour: None,
             settled: 0,
-            dozing: None,
             dozed: false,
         }
     }
@@ -196,44 +192,33 @@ impl Stage {
                 }
                 continue;
             }
-            if let Some(index) = self.settling {
+            if let Some((tour, index)) = self.tour {
                 if let Some(slot) = self.settlers.get(index).copied() {
-                    self.settling = Some(index + 1);
-                    if let Some(job) = self.take_out(slot, Act::Settle) {
+                    self.tour = Some((tour, index + 1));
+                    if let Some(job) = self.take_out(slot, tour.act()) {
                         return Next::Step(job);
                     }
                     continue;
                 }
-                self.settling = None;
-                self.settlers.retain(|slot| self.slots.contains_key(slot));
-                self.settled += 1;
-                if self.shared.ready.is_empty() || self.settled >= ROUNDS {
-                    return self.over(true);
-                }
-            }
-            if let Some(index) = self.dozing {
-                if let Some(slot) = self.settlers.get(index).copied() {
-                    self.dozing = Some(index + 1);
-                    if let Some(job) = self.take_out(slot, Act::Doze) {
-                        return Next::Step(job);
+                self.tour = None;
+                if tour == Tour::Settle {
+                    self.settlers.retain(|slot| self.slots.contains_key(slot));
+                    self.settled += 1;
+                    if self.shared.ready.is_empty() || self.settled >= ROUNDS {
+                        return self.over(true);
                     }
-                    continue;
                 }
-                self.dozing = None;
             }
             let due = self.deadlines.soonest().filter(|(time, _)| *time <= now);
             let (slot, act) = if let Some((_, slot)) = due {
                 self.deadlines.set(slot, None);
-                if let Some(slot) = self.slots.get_mut(&slot) {
-                    slot.deadline = None;
-                }
                 (slot, Act::Wake)
             } else if let Some(slot) = self.shared.ready.take() {
                 // It may have come in with this very message.
                 self.change();
                 (slot, Act::Run)
             } else if self.ran {
-                self.settling = Some(0);
+                self.tour = Some((Tour::Settle, 0));
                 continue;
             } else {
                 return self.over(false);
@@ -246,7 +231,9 @@ impl Stage {
     }
 
     fn over(&mut self, ran: bool) -> Next {
-        (self.ran, self.settling, self.settled) = (false, None, 0);
+        // A tour that a hang broke off has not been to all.
+        self.dozed &= self.tour.is_none();
+        (self.ran, self.tour, self.settled) = (false, None, 0);
         Next::Over(ran)
     }
 
@@ -278,7 +265,7 @@ impl Stage {
 
     /// Whoever shares memory with others dozes next.
     pub(crate) fn begin_to_doze(&mut self) {
-        (self.dozing, self.dozed) = (Some(0), true);
+        (self.tour, self.dozed) = (Some((Tour::Doze, 0)), true);
     }
 
     /// Announces that the thread is about to sleep. If it says no, messages came meanwhile, or not everybody dozes: run
@@ -328,7 +315,7 @@ impl Stage {
                 self.dozed = false;
             }
             let revoke = cell.revoke();
-            self.slots.insert(slot, Slot { name, cell: Some(cell), revoke, another, deadline: None });
+            self.slots.insert(slot, Slot { name, cell: Some(cell), revoke, another });
         }
         while let Ok(slot) = self.departures.try_recv() {
             self.stop(slot);
@@ -362,14 +349,11 @@ impl Stage {
 
 impl Slot {
     /// Notes when its actor wants to be woken.
-    fn plan(&mut self, now: Time, id: SlotId, deadlines: &mut Deadlines) {
+    fn plan(&self, now: Time, id: SlotId, deadlines: &mut Deadlines) {
         // An actor that names a moment already past is still woken, but not in an endless loop.
         let soonest = Time(now.0.saturating_add(1));
         let deadline = self.cell.as_ref().and_then(|cell| cell.deadline()).map(|it| it.max(soonest));
-        if deadline != self.deadline {
-            deadlines.set(id, deadline);
-            self.deadline = deadline;
-        }
+        deadlines.set(id, deadline);
     }
 }
 
@@ -378,6 +362,22 @@ pub(crate) enum Next {
     Step(Job),
     /// Nothing; and whether anything ran.
     Over(bool),
+}
+
+/// What all actors that share memory with others do, one after the other.
+#[derive(Clone, Copy, PartialEq)]
+enum Tour {
+    Settle,
+    Doze,
+}
+
+impl Tour {
+    fn act(self) -> Act {
+        match self {
+            Self::Settle => Act::Settle,
+            Self::Doze => Act::Doze,
+        }
+    }
 }
 
 /// What an actor is to do.
