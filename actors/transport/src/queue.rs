@@ -120,9 +120,7 @@ impl Queue {
 
     /// Asks for an interrupt at the next used buffer; says false if one is there already.
     pub(crate) fn arm(&mut self) -> Result<bool, RingFault> {
-        if !self.armed || self.has_used() {
-            self.armed = self.ring.arm()?;
-        }
+        self.armed = self.ring.arm()?;
         Ok(self.armed)
     }
 

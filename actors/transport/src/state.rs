@@ -245,9 +245,7 @@ impl State {
     /// Somebody has found the device to be of no use any more.
     pub fn condemn(&mut self, reason: &str, effects: &mut Vec<Effect>) {
         // What it was through with is done, and whose command it died of is told from what is not.
-        for index in QUEUES {
-            self.collect(index, effects);
-        }
+        self.look(effects);
         self.down(reason, effects);
     }
 
@@ -284,12 +282,10 @@ impl State {
         self.device.as_ref().is_some_and(|device| device.queues.iter().any(Queue::has_used))
     }
 
-    /// Takes back what the device has used without an interrupt, as none was asked for.
+    /// Takes back what the device has used, be there an interrupt for it or not.
     pub fn look(&mut self, effects: &mut Vec<Effect>) {
-        if self.sees_used() {
-            for index in QUEUES {
-                self.collect(index, effects);
-            }
+        for index in QUEUES {
+            self.collect(index, effects);
         }
     }
 
