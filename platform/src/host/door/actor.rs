@@ -447,8 +447,7 @@ impl Actor for Door {
     }
 
     fn glance(&self) -> bool {
-        let channels = self.active.iter().filter_map(|id| self.channels.get(id));
-        channels.into_iter().any(|channel| channel.ring.has_more())
+        self.active.iter().any(|id| self.channels.get(id).is_some_and(|channel| channel.ring.has_more()))
     }
 
     fn doze(&mut self, now: Time) -> Result<(), Fault> {
@@ -483,22 +482,18 @@ pub(super) const FEED_EVERY: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    use virgld_protocol::channel::{DOORBELL_WANTED, TAIL, Welcome};
+    use virgld_protocol::channel::{DOORBELL_WANTED, TAIL};
     use virgld_runtime::memory::Memory;
-    use zerocopy::FromZeros;
 
+    use super::super::channel::tests_support::open;
     use super::super::tests_support::Alone;
     use super::*;
 
     #[test]
     fn a_channel_is_looked_at_until_it_was_quiet_for_long_or_the_door_dozes() {
         let mut alone = Alone::new();
-        let (flags, kind) = (SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, SocketType::SEQPACKET);
-        let (ours, _theirs) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
-        let (door, sinks): (_, Sinks) = (&mut alone.door, Box::new(|| Box::new(|_| true)));
-        let welcome = Welcome::new_zeroed();
-        let channel = Channel::open(1, FileId(1), ours, &welcome, &door.registrar, &sinks).unwrap();
+        let door = &mut alone.door;
+        let (channel, _theirs) = open(&door.registrar);
         door.channels.insert(1, channel);
         let wanted = |door: &Door| {
             let word = door.channels[&1].ring.memory().word_32(DOORBELL_WANTED).unwrap();

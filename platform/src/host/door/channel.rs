@@ -139,19 +139,30 @@ fn maker_of(socket: &OwnedFd) -> Option<Option<OwnedFd>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests_support {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+    use super::*;
+
+    /// A channel of number 1 to file 1, of which nobody hears, and the client's end.
+    pub(in super::super) fn open(registrar: &Registrar) -> (Channel, OwnedFd) {
+        let (flags, kind) = (SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, SocketType::SEQPACKET);
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let sinks: Sinks = Box::new(|| Box::new(|_| true));
+        let channel = Channel::open(1, FileId(1), ours, &Welcome::new_zeroed(), registrar, &sinks).unwrap();
+        (channel, theirs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tests_support::open;
     use super::*;
     use crate::host::reactor::Reactor;
 
     fn channel() -> (Channel, OwnedFd, Reactor) {
-        let (flags, kind) = (SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, SocketType::SEQPACKET);
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
         let reactor = Reactor::new().unwrap();
-        let sinks: Sinks = Box::new(|| Box::new(|_| true));
-        let welcome = Welcome::new_zeroed();
-        let channel = Channel::open(1, FileId(1), ours, &welcome, &reactor.registrar(), &sinks).unwrap();
+        let (channel, theirs) = open(&reactor.registrar());
         (channel, theirs, reactor)
     }
 
