@@ -160,14 +160,16 @@ impl Core {
             }
         }
         let idle = now();
-        let mut found = self.look(tenure, &mut rest, idle)?;
-        if found == Ok(false) {
+        let looked = self.look(tenure, &mut rest, idle)?;
+        let outcome = if looked == Ok(false) {
             drop(rest);
             self.stage.doze(tenure, now())?;
             rest = self.rest();
-            found = self.sleep(tenure, &mut rest)?;
-        }
-        if let Err(error) = found {
+            self.sleep(tenure, &mut rest)?
+        } else {
+            looked.map(drop)
+        };
+        if let Err(error) = outcome {
             return Ok(Err(error.to_string()));
         }
         rest.poll.idled(now().since(idle));
@@ -198,8 +200,8 @@ impl Core {
         Ok(Ok(false))
     }
 
-    /// Sleeps until there is something to do. Says whether there is.
-    fn sleep(&self, tenure: &Tenure, rest: &mut Rest) -> Result<Result<bool, Errno>, Revoked> {
+    /// Sleeps until there is something to do.
+    fn sleep(&self, tenure: &Tenure, rest: &mut Rest) -> Result<Result<(), Errno>, Revoked> {
         let timeout = self.stage.with(tenure, |stage| {
             if stage.may_sleep() {
                 let until = stage.deadline().map(|deadline| deadline.since(now()));
@@ -212,7 +214,7 @@ impl Core {
             // A revoked tenure is found in the next turn.
             let _ = self.stage.with(tenure, |stage| stage.awake());
         };
-        Ok(rest.system.reactor.wait(Some(timeout), awake).map(|called| called > 0))
+        Ok(rest.system.reactor.wait(Some(timeout), awake).map(drop))
     }
 
     fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {

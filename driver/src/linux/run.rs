@@ -43,18 +43,22 @@ fn run_by(device: &Device, options: &Run, directory: &Path) -> Result<ExitCode, 
 
 /// Sees to it that a daemon serves in this directory. Of several programs that find none one starts it, and the others wait.
 fn find_daemon(device: &Device, directory: &Path) -> Result<(), Error> {
-    let serves = || Meeting::at(directory).daemon().is_ok();
-    if serves() {
+    if serves(directory) {
         return Ok(());
     }
     let path = directory.join("start");
     let failed = |error| format!("cannot lock {}: {error}", path.display());
     let turn = File::create(&path).map_err(failed)?;
     turn.lock().map_err(failed)?;
-    if !serves() {
+    if !serves(directory) {
         start_daemon(device, directory)?;
     }
     Ok(())
+}
+
+/// Whether a daemon does.
+fn serves(directory: &Path) -> bool {
+    Meeting::at(directory).daemon().is_ok()
 }
 
 fn become_program(mut command: Command) -> Result<ExitCode, Error> {
@@ -116,7 +120,7 @@ pub(super) fn start_daemon(device: &Device, directory: &Path) -> Result<Child, E
         let log = std::fs::read_to_string(&log_path).unwrap_or_default();
         format!("the daemon {why}; its log, {}, says:\n{log}", log_path.display()).into()
     };
-    wait_for(&mut daemon, || Meeting::at(directory).daemon().is_ok()).map_err(failed)?;
+    wait_for(&mut daemon, || serves(directory)).map_err(failed)?;
     Ok(daemon)
 }
 

@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
@@ -17,7 +16,7 @@ use super::device::DeviceChoice;
 
 /// The directory of the daemon whose turn it is, below `directory`.
 pub(super) fn next(directory: &Path) -> Result<PathBuf, Error> {
-    let daemons = available_parallelism().map_or(1, NonZero::get);
+    let daemons = available_parallelism().map_or(1, usize::from);
     let turns = directory.join(TURNS);
     let turn = take_turn(&turns, daemons)
         .map_err(|error| format!("cannot take a turn in {}: {error}", turns.display()))?;
