@@ -27,10 +27,15 @@ impl Machine {
         let model = model.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, model)| model);
         let load = read("/proc/loadavg");
         Self {
-            processors: available_parallelism().map_or(1, usize::from),
+            processors: processors(),
             model: model.to_owned(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             load: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
         }
     }
+}
+
+/// How many processors this process may use.
+pub(crate) fn processors() -> usize {
+    available_parallelism().map_or(1, usize::from)
 }

@@ -2,16 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::num::NonZero;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::failure::{Context, Failure, Result};
+use crate::machine::processors;
 use crate::process::{Running, heed_interrupts, outputs};
 use crate::side::Side;
 
@@ -162,7 +161,7 @@ impl Peers {
             let meeting = format!("{MEETING}/spread-{daemon}");
             self.start_daemon(Side::Spread, &meeting, &["--raster-threads", "0"])
         };
-        (0..available_parallelism().map_or(1, NonZero::get)).map(start).collect()
+        (0..processors()).map(start).collect()
     }
 
     fn start_daemon(&self, side: Side, meeting: &str, arguments: &[&str]) -> Result<Running> {

@@ -80,8 +80,8 @@ impl Row {
     }
 
     /// What all clients of one side did together. The means of rates add up, and not their medians: of clients that take
-    /// turns each may do most of its work in few slices, and of latencies the mean counts for the same reason. The 99th percentile is that
-    /// of the worst-off client, times their number for a rate. Beside another, the first alone counts.
+    /// turns each may do most of its work in few slices, and of latencies the mean counts for the same reason. The 99th
+    /// percentile is that of the worst-off client, times their number for a rate. Beside another, the first alone counts.
     pub(crate) fn together(&self, figures: &[Figures]) -> Option<Figures> {
         let figures = if self.level == Level::Beside { figures.get(..1)? } else { figures };
         if let [alone] = figures {
@@ -91,12 +91,12 @@ impl Row {
         let samples = figures.iter().map(|it| it.samples).sum();
         let sum: f64 = figures.iter().map(|it| it.mean).sum();
         let count = figures.len() as f64;
-        if self.rate {
-            let p99 = ends.min_by(f64::total_cmp)? * count;
-            return Some(Figures { median: sum, mean: sum, p99, samples });
-        }
-        let mean = sum / count;
-        Some(Figures { median: mean, mean, p99: ends.max_by(f64::total_cmp)?, samples })
+        let (mean, p99) = if self.rate {
+            (sum, ends.min_by(f64::total_cmp)? * count)
+        } else {
+            (sum / count, ends.max_by(f64::total_cmp)?)
+        };
+        Some(Figures { median: mean, mean, p99, samples })
     }
 
     /// The rounds' medians on one side.
