@@ -64,9 +64,13 @@ pub(crate) fn with_arguments<T>(
 
 /// What `virgld status` says of the daemon that serves at `meeting`.
 pub(crate) fn status(virgld: &Path, meeting: &Path) -> Result<Value> {
-    let status = clean(Task::new(virgld)).args(["status", "--json", "--runtime-dir"]).arg(meeting);
-    let text = status.env("RUST_LOG", "off").output()?;
+    let text = tool(virgld, meeting, "status").arg("--json").output()?;
     serde_json::from_str(&text).context(|| "`virgld status --json` did not print JSON".into())
+}
+
+/// A command of `virgld` that speaks to the daemon that serves at `meeting`.
+fn tool(virgld: &Path, meeting: &Path, name: &str) -> Task {
+    clean(Task::new(virgld)).args([name, "--runtime-dir"]).arg(meeting).env("RUST_LOG", "off")
 }
 
 impl Daemon {
@@ -113,10 +117,7 @@ impl Daemon {
 
     /// A command of `virgld` that speaks to this daemon.
     pub(crate) fn tool(&self, name: &str) -> Task {
-        clean(Task::new(&self.virgld))
-            .args([name, "--runtime-dir"])
-            .arg(self.folder.path().join("run"))
-            .env("RUST_LOG", "off")
+        tool(&self.virgld, &self.folder.path().join("run"), name)
     }
 
     /// What `virgld status` says.

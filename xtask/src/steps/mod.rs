@@ -8,6 +8,7 @@ use crate::report::{Outcome, Report};
 use crate::workspace::Workspace;
 use crate::{process, setup};
 
+mod apart;
 mod arrows;
 mod attacks;
 mod churn;

@@ -1,7 +1,5 @@
 //! Programs spread over as many daemons as there are processors.
 
-use std::num::NonZero;
-use std::path::Path;
 use std::thread;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -10,11 +8,9 @@ use serde_json::Value;
 
 use crate::daemon::status;
 use crate::failure::{Context, Failure, Result};
-use crate::process::tail;
 use crate::report::Outcome;
 use crate::steps::Session;
-use crate::steps::isolated::apart;
-use crate::workspace::Workspace;
+use crate::steps::apart::check_at_once;
 
 /// How long daemons may take to end after their last program: ten seconds, and something for a busy machine.
 const IDLE: Duration = Duration::from_secs(40);
@@ -28,8 +24,8 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let workspace = session.released()?;
     let folder = tempfile::Builder::new().prefix("virgld-").tempdir().context(|| "no folder".into())?;
     let (virgld, meeting) = (workspace.release("virgld"), folder.path().join("run"));
-    let daemons = available_parallelism().map_or(1, NonZero::get);
-    check_at_once(workspace, &meeting, 2 * daemons)?;
+    let daemons = available_parallelism().map_or(1, usize::from);
+    check_at_once(workspace, "--spread", &meeting, 2 * daemons)?;
     let served: Vec<_> = (0..daemons).map(|daemon| meeting.join(format!("spread-{daemon}"))).collect();
     for meeting in &served {
         let said = status(&virgld, meeting)?;
@@ -49,18 +45,4 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         "{} programs at once on {daemons} daemons, which ended by themselves",
         2 * daemons
     )))
-}
-
-fn check_at_once(workspace: &Workspace, meeting: &Path, programs: usize) -> Result<()> {
-    let check = || apart(workspace, "--spread", meeting, &["glcheck", "--expect-renderer", "virgl"]);
-    thread::scope(|scope| {
-        let programs: Vec<_> = (0..programs).map(|_| scope.spawn(check)).collect();
-        for program in programs {
-            let finished = program.join().map_err(|_| Failure::new("a thread of xtask panicked"))??;
-            if !finished.success() {
-                return Err(Failure::new(format!("glcheck failed:\n{}", tail(&finished.text, 30))));
-            }
-        }
-        Ok(())
-    })
 }
