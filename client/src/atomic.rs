@@ -14,7 +14,7 @@ use virgld_protocol::errno::Errno;
 
 use crate::channel::Channel;
 use crate::errno::Outcome;
-use crate::execbuffer::writer_with_fence;
+use crate::fences::writer_with_fence;
 use crate::foreign::check_writable;
 use crate::marshal::Argument;
 use crate::own::OwnFd;

@@ -181,11 +181,12 @@ impl Channel {
     pub(crate) fn begin(
         &self,
         writer: &mut Writer<'_>,
+        kind: u16,
         number: u8,
         parts: &[Part],
     ) -> Outcome<Option<Pledge>> {
         let Some(lease) = self.slots.spare(&self.memory) else { return Ok(None) };
-        let heading = Heading { kind: KIND_IOCTL, number, slot: lease.number(), descriptors: 0 };
+        let heading = Heading { kind, number, slot: lease.number(), descriptors: 0 };
         let serial = writer.post(heading, parts, &[])?;
         Ok(Some(Pledge { slot: lease.keep(), serial }))
     }

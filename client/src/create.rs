@@ -30,7 +30,7 @@ pub(crate) fn create(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
     // be gone, the next that asks it hears of that.
     let refill = |writer: &mut Writer<'_>| {
         for _ in 0..writer.ring.stock.lacking(&what) {
-            let begun = channel.begin(writer, NUMBER, &[Part::own(what.as_bytes())]);
+            let begun = channel.begin(writer, KIND_IOCTL, NUMBER, &[Part::own(what.as_bytes())]);
             let Ok(Some(pledge)) = begun else { break };
             writer.ring.stock.add(&what, pledge);
         }

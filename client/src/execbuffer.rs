@@ -1,14 +1,13 @@
 //! EXECBUFFER: without waiting wherever nobody could tell the difference.
 
-use virgld_protocol::channel::{MAX_FENCES, SERVICE_FENCES};
 use virgld_protocol::client::{Execbuffer, ExecbufferFlags, ExecbufferSyncobj, Ioctl};
 use virgld_protocol::errno::Errno;
 use zerocopy::IntoBytes;
 
-use crate::channel::{Channel, Writer};
+use crate::channel::Channel;
 use crate::errno::Outcome;
+use crate::fences::{restock, writer_with_fence};
 use crate::marshal::{Argument, MAX_PARTS};
-use crate::own::OwnFd;
 use crate::ring::{Heading, Part};
 
 /// Submits. A stream on buffers that this process knows needs no answer: nothing that could be refused would
@@ -46,7 +45,9 @@ pub(crate) fn submit(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
         Ok(parts) => parts,
         Err(errno) => {
             // Nobody has seen the fence.
-            writer.ring.fences.extend(fence_out);
+            if let Some((token, fence)) = fence_out {
+                writer.ring.fences.put_back(token, fence);
+            }
             return Err(errno);
         }
     };
@@ -57,6 +58,9 @@ pub(crate) fn submit(channel: &Channel, argument: &mut Argument) -> Outcome<()> 
         let serial = writer.post(heading, &parts, descriptors)?;
         handles.iter().for_each(|handle| writer.ring.handles.used(*handle, serial));
         writer.ring.named = handles;
+        if fence_out.is_some() {
+            restock(channel, &mut writer);
+        }
     } else {
         drop(writer);
         channel.call_using(number, &parts, descriptors, &handles)?;
@@ -74,34 +78,6 @@ fn name(argument: &mut Argument, handles: &mut Vec<u32>) -> Outcome<[Part; MAX_P
     argument.copy_array(1, 0, handles.as_mut_bytes())?;
     argument.set_array(1, handles.as_mut_bytes());
     argument.parts()
-}
-
-/// The right to write, with a fence in stock: its token and its descriptor.
-pub(crate) fn writer_with_fence(channel: &Channel) -> Outcome<(Writer<'_>, u32, OwnFd)> {
-    loop {
-        let mut writer = channel.writer();
-        if let Some((token, fence)) = writer.ring.fences.pop() {
-            return Ok((writer, token, fence));
-        }
-        drop(writer);
-        let _restocking = channel.restocking();
-        if !channel.writer().ring.fences.is_empty() {
-            continue;
-        }
-        let count = u32::try_from(MAX_FENCES).unwrap_or(1);
-        let mut answer = channel.service(SERVICE_FENCES, &count.to_le_bytes(), &[])?;
-        let fences = std::mem::take(&mut answer.descriptors);
-        if fences.is_empty() || answer.bytes != fences.len() * size_of::<u32>() {
-            return Err(Errno::EMFILE);
-        }
-        let mut stock = Vec::with_capacity(fences.len());
-        for (index, fence) in fences.into_iter().enumerate() {
-            let mut token = [0; 4];
-            answer.read(index * size_of::<u32>(), &mut token)?;
-            stock.push((u32::from_le_bytes(token), fence));
-        }
-        channel.writer().ring.fences.extend(stock.into_iter().rev());
-    }
 }
 
 /// A list of synchronisation objects with the stride that the wire has. The C structure says how far apart the

@@ -20,6 +20,7 @@ mod errno;
 mod event;
 mod execbuffer;
 mod fence;
+mod fences;
 mod foreign;
 mod handles;
 mod hotplug;

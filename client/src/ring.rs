@@ -10,9 +10,9 @@ use virgld_protocol::errno::Errno;
 use zerocopy::IntoBytes;
 
 use crate::errno::Outcome;
+use crate::fences::Fences;
 use crate::handles::Handles;
 use crate::memory::Memory;
-use crate::own::OwnFd;
 use crate::patience::{GLANCE, Patience};
 use crate::stock::{Room, Stock};
 
@@ -69,8 +69,8 @@ pub(crate) struct Ring {
     serial: u64,
     /// What is known of the file's handles.
     pub(crate) handles: Handles,
-    /// Fences in advance: token and descriptor.
-    pub(crate) fences: Vec<(u32, OwnFd)>,
+    /// Fences in advance.
+    pub(crate) fences: Fences,
     /// Buffers in advance.
     pub(crate) stock: Stock,
     /// Room for the handles that a submit names.
@@ -94,7 +94,7 @@ pub(crate) trait Peer {
 impl Ring {
     /// An empty ring, with `room` for buffers in advance.
     pub(crate) fn new(room: Room) -> Self {
-        let (handles, fences, stock) = (Handles::default(), Vec::new(), Stock::new(room));
+        let (handles, fences, stock) = (Handles::default(), Fences::default(), Stock::new(room));
         Self { tail: 0, head: 0, serial: 0, handles, fences, stock, named: Vec::new() }
     }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use virgld_protocol::client::ResourceCreate;
 
-/// A call for a buffer that the program has not asked for yet.
+/// A call for what the program has not asked for yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pledge {
     /// The slot for its answer.

@@ -350,7 +350,7 @@ impl Door {
     fn take_turn(&mut self, id: u64) -> Result<bool, Fault> {
         self.serving = Some(Source::Channel(id));
         let mut taken = 0;
-        while taken < self.limits.records_per_turn && self.take(id)? {
+        while taken < self.limits.records_per_turn && self.take(id, taken == 0)? {
             taken += 1;
         }
         if taken > 0

@@ -1,6 +1,6 @@
 //! From a record in a ring to an event for the scheme.
 
-use virgld_protocol::channel::{KIND_SERVICE, NO_SLOT};
+use virgld_protocol::channel::{KIND_SERVICE, NO_SLOT, SERVICE_FENCES};
 use virgld_protocol::client::kms::{Atomic, NO_FENCE, wants_event};
 use virgld_protocol::client::{Execbuffer, ExecbufferFlags, Ioctl, Layout, is_asynchronous, layout_of};
 use virgld_protocol::errno::Errno;
@@ -33,8 +33,8 @@ impl From<Broken> for Taken {
 }
 
 impl Door {
-    /// Takes the next record of a channel, if there is one and its time has come.
-    pub(super) fn take(&mut self, id: u64) -> Result<bool, Fault> {
+    /// Takes the next record of a channel, if there is one and its time has come. It may be the first of its turn.
+    pub(super) fn take(&mut self, id: u64, first: bool) -> Result<bool, Fault> {
         let Some(channel) = self.channels.get_mut(&id) else { return Ok(false) };
         let file = channel.file;
         let found = match channel.ring.next() {
@@ -42,6 +42,9 @@ impl Door {
             Ok(Some(found)) => found,
             Err(broken) => return self.expel(file, broken).map(|()| false),
         };
+        if !first && is_for_later(&found) {
+            return Ok(false);
+        }
         let rate = self.limits.file.calls_per_second;
         let now = self.now;
         if self.files.get_mut(&file).is_some_and(|file| !file.allowance.allows(now, rate)) {
@@ -174,6 +177,11 @@ pub(super) fn admit(
     };
     channel.ring.advance(found.after);
     Ok(token)
+}
+
+/// Whether it has time until the device has heard of what was before it: fences in advance are made while it works.
+fn is_for_later(found: &Found) -> bool {
+    found.record.kind == KIND_SERVICE && found.record.number == SERVICE_FENCES
 }
 
 /// The token of the fence that an EXECBUFFER or an ATOMIC wants signalled.
