@@ -170,6 +170,7 @@ impl Stage {
         loop {
             match self.next(now) {
                 Next::Over(ran) => return ran,
+                Next::Tour => {}
                 Next::Step(job) => {
                     let (done, outcome) = job.act(now, &faults);
                     self.done(now, done, outcome);
@@ -219,7 +220,7 @@ impl Stage {
                 (slot, Act::Run)
             } else if self.ran {
                 self.tour = Some((Tour::Settle, 0));
-                continue;
+                return Next::Tour;
             } else {
                 return self.over(false);
             };
@@ -360,6 +361,8 @@ impl Slot {
 /// What a stage is to do next.
 pub(crate) enum Next {
     Step(Job),
+    /// To look at the clock: whoever settles tells others of what was done, and plans by when that was.
+    Tour,
     /// Nothing; and whether anything ran.
     Over(bool),
 }

@@ -74,29 +74,35 @@ impl Watched {
         Tenure(self.shared.tenure.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// As [`Stage::run`], but that nobody dozes: see [`Watched::doze`]. The lock is not held while an actor acts.
-    pub fn run(&self, tenure: &Tenure, now: Time) -> Result<bool, Revoked> {
+    /// As [`Stage::run`], but that nobody dozes: see [`Watched::doze`]. The lock is not held while an actor acts. The `clock`
+    /// is looked at when the run begins, and whenever actors settle.
+    pub fn run(&self, tenure: &Tenure, clock: impl Fn() -> Time) -> Result<bool, Revoked> {
         TENURE.set(Some(tenure.0));
-        self.go_on(tenure, now, self.enter(tenure)?)
+        self.go_on(tenure, clock, self.enter(tenure)?)
     }
 
     /// The thread is about to sleep: whoever shares memory with others is to be told of what comes from now on. Says whether
     /// something came before; then it may not sleep.
-    pub fn doze(&self, tenure: &Tenure, now: Time) -> Result<bool, Revoked> {
+    pub fn doze(&self, tenure: &Tenure, clock: impl Fn() -> Time) -> Result<bool, Revoked> {
         let mut guard = self.enter(tenure)?;
         Self::stage(&mut guard)?.begin_to_doze();
-        self.go_on(tenure, now, guard)
+        self.go_on(tenure, clock, guard)
     }
 
     fn go_on<'a>(
         &'a self,
         tenure: &Tenure,
-        now: Time,
+        clock: impl Fn() -> Time,
         mut guard: MutexGuard<'a, Option<Stage>>,
     ) -> Result<bool, Revoked> {
+        let mut now = clock();
         loop {
             let job = match Self::stage(&mut guard)?.next(now) {
                 Next::Over(ran) => return Ok(ran),
+                Next::Tour => {
+                    now = clock();
+                    continue;
+                }
                 Next::Step(job) => job,
             };
             drop(guard);

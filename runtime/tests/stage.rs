@@ -276,15 +276,15 @@ fn what_is_seen_in_shared_memory_is_taken_and_nobody_sleeps_before_all_doze() {
     let has_work = || watched.with(&tenure, |stage| stage.has_work(Time(0))).unwrap();
     let may_sleep = || watched.with(&tenure, |stage| stage.may_sleep()).unwrap();
 
-    watched.run(&tenure, Time(0)).unwrap();
+    watched.run(&tenure, || Time(0)).unwrap();
     assert!(!has_work() && !may_sleep(), "nobody has asked to be told");
     number.store(1, Ordering::SeqCst);
     assert!(has_work());
-    assert_eq!((watched.run(&tenure, Time(0)), seen()), (Ok(true), 1));
+    assert_eq!((watched.run(&tenure, || Time(0)), seen()), (Ok(true), 1));
 
     late.store(1, Ordering::SeqCst);
-    assert_eq!((watched.doze(&tenure, Time(0)), seen()), (Ok(true), 2), "it came before it had asked");
+    assert_eq!((watched.doze(&tenure, || Time(0)), seen()), (Ok(true), 2), "it came before it had asked");
     assert!(!may_sleep());
-    assert_eq!((watched.doze(&tenure, Time(0)), may_sleep()), (Ok(false), true));
+    assert_eq!((watched.doze(&tenure, || Time(0)), may_sleep()), (Ok(false), true));
     assert_eq!(asks.load(Ordering::SeqCst), 2);
 }

@@ -88,7 +88,7 @@ fn one_that_hangs_is_given_up_with_its_thread_and_the_others_go_on() {
             to_relay.send(number).unwrap();
         }
         let own = Arc::clone(&watched);
-        let thread = thread::spawn(move || own.run(&tenure, Time(0)));
+        let thread = thread::spawn(move || own.run(&tenure, || Time(0)));
         hung.recv().unwrap();
         let steps = watched.steps();
 
@@ -96,7 +96,7 @@ fn one_that_hangs_is_given_up_with_its_thread_and_the_others_go_on() {
         assert!(matches!(watched.abandon(steps), Abandonment::NoActor), "nobody else hangs");
         assert!(!to_relay.is_alive(), "its epoch is revoked");
         to_ear.send(7).unwrap();
-        assert_eq!(watched.run(&tenure, Time(1)), Ok(true));
+        assert_eq!(watched.run(&tenure, || Time(1)), Ok(true));
         assert!(watched.steps() > steps);
         let casualty = watched.with(&tenure, Stage::casualties).unwrap().remove(0);
         assert_eq!(casualty.death, if supervised { Death::Escalated } else { Death::Ended });
@@ -104,10 +104,10 @@ fn one_that_hangs_is_given_up_with_its_thread_and_the_others_go_on() {
         // It returns after all: nothing that it says arrives, and its thread ends.
         release.send(()).unwrap();
         assert_eq!(thread.join().unwrap(), Err(Revoked));
-        watched.run(&tenure, Time(2)).unwrap();
+        watched.run(&tenure, || Time(2)).unwrap();
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1, 7]);
         watched.end();
-        assert_eq!(watched.run(&tenure, Time(3)), Err(Revoked));
+        assert_eq!(watched.run(&tenure, || Time(3)), Err(Revoked));
         assert!(!to_ear.is_alive());
     }
 }
@@ -132,7 +132,7 @@ fn one_that_returned_after_all_is_not_given_up_nor_is_whoever_acts_next() {
     let tenure = watched.tenure();
     to_first.send(13).unwrap();
     let own = Arc::clone(&watched);
-    let thread = thread::spawn(move || own.run(&tenure, Time(0)));
+    let thread = thread::spawn(move || own.run(&tenure, || Time(0)));
     hung.recv().unwrap();
     let steps = watched.steps();
     release.send(()).unwrap();
@@ -176,12 +176,12 @@ fn one_that_can_be_made_from_nothing_has_its_place_taken_and_keeps_its_mail() {
         to_relay.send(number).unwrap();
     }
     let own = Arc::clone(&watched);
-    let thread = thread::spawn(move || own.run(&tenure, Time(0)));
+    let thread = thread::spawn(move || own.run(&tenure, || Time(0)));
     hung.recv().unwrap();
 
     let Abandonment::Done(tenure) = watched.abandon(watched.steps()) else { panic!("it hangs") };
     assert!(to_relay.is_alive(), "there is another behind the same address");
-    watched.run(&tenure, Time(1)).unwrap();
+    watched.run(&tenure, || Time(1)).unwrap();
     let casualty = watched.with(&tenure, Stage::casualties).unwrap().remove(0);
     assert_eq!(casualty.death, Death::Restarted);
     assert!(casualty.fault.what.contains("did not return"), "{}", casualty.fault);
@@ -191,7 +191,7 @@ fn one_that_can_be_made_from_nothing_has_its_place_taken_and_keeps_its_mail() {
     to_relay.send(3).unwrap();
     release.send(()).unwrap();
     assert_eq!(thread.join().unwrap(), Err(Revoked));
-    watched.run(&tenure, Time(2)).unwrap();
+    watched.run(&tenure, || Time(2)).unwrap();
     assert_eq!(heard.try_iter().collect::<Vec<_>>(), [3]);
     assert!(to_relay.is_alive());
 }

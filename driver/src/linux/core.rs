@@ -151,7 +151,7 @@ impl Core {
     /// One turn of the loop. Says whether there is to be another.
     fn turn(&self, tenure: &Tenure) -> Result<Result<bool, String>, Revoked> {
         let begin = now();
-        self.stage.run(tenure, begin)?;
+        self.stage.run(tenure, now)?;
         let mut rest = self.rest();
         let casualties = self.stage.with(tenure, |stage| stage.casualties())?;
         for casualty in casualties {
@@ -163,7 +163,7 @@ impl Core {
         let looked = self.look(tenure, &mut rest, idle)?;
         let outcome = if looked == Ok(false) {
             drop(rest);
-            self.stage.doze(tenure, now())?;
+            self.stage.doze(tenure, now)?;
             rest = self.rest();
             self.sleep(tenure, &mut rest)?
         } else {
@@ -263,7 +263,7 @@ impl Core {
         let asked = self.rest().system.parts.ask(move |part| {
             parts.lock().unwrap_or_else(PoisonError::into_inner).take(part);
         });
-        self.stage.run(tenure, now())?;
+        self.stage.run(tenure, now)?;
         Ok(asked.ok().and_then(|()| self.rest().system.parts.complete(&locked(&accounts))))
     }
 }
