@@ -2,56 +2,77 @@
 //!
 //! QEMU's device looks whether fences have signalled when it is notified of the control queue, and else when a timer
 //! of 10 ms fires. The specification lets a driver notify at any time. So while somebody waits for a command, the
-//! device is notified again and again, less and less often; and only where that makes the wait shorter, which is
-//! found out by trying: some waits are left alone, others are not, and their lengths are compared.
+//! device is notified again and again, less and less often.
+//!
+//! That does not always make the wait shorter. A notification while the device is busy blocks until it is through, and the
+//! answer that comes at that moment by itself is seen later. So it is found out by trying: some waits are left alone, others
+//! are not, and what makes them shorter is done for a while. Then it is tried anew, as habits change.
 
 use std::time::Duration;
 
 use virgld_runtime::Time;
 
 /// The policy. It knows no device: it is told what happens, and says when to notify.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Urging {
     wait: Option<Wait>,
     waits: u64,
-    /// How long waits last that are left alone.
-    alone: Habit,
-    /// How long the others last.
-    urged: Habit,
+    phase: Phase,
+    /// For how many waits the next result is to hold.
+    holds: u32,
 }
 
 /// Somebody waits.
 #[derive(Debug)]
 struct Wait {
     since: Time,
-    /// When to notify, if this wait is not left alone.
-    next: Option<Time>,
+    /// Whether it is one of those that are not left alone.
+    urged: bool,
+    /// When to notify.
+    next: Time,
     /// Notifications so far.
     urges: u32,
 }
 
-/// A mean that forgets.
+#[derive(Debug)]
+enum Phase {
+    /// Waits of both kinds are compared.
+    Trial { alone: Mean, urged: Mean },
+    /// One kind was found to be better, and to last so long.
+    Settled { urged: bool, usual: Duration, left: u32, late: u32 },
+}
+
 #[derive(Debug, Default)]
-struct Habit {
-    nanoseconds: u64,
-    waits: u32,
+struct Mean {
+    sum: Duration,
+    count: u32,
+}
+
+impl Default for Urging {
+    fn default() -> Self {
+        Self { wait: None, waits: 0, phase: Phase::trial(), holds: FIRST_HOLDS }
+    }
 }
 
 impl Urging {
     /// A command that somebody waits for is under way. Does nothing if there was one already.
     pub(crate) fn begin(&mut self, now: Time) {
         if self.wait.is_none() {
-            let next = self.urges_this_one().then(|| now.after(interval(0)));
             self.waits += 1;
-            self.wait = Some(Wait { since: now, next, urges: 0 });
+            let urged = match &self.phase {
+                Phase::Settled { urged, .. } => *urged,
+                Phase::Trial { alone, urged } if alone.count < TRIALS && urged.count < TRIALS => self.lot(),
+                Phase::Trial { urged, .. } => urged.count < TRIALS,
+            };
+            let next = now.after(if urged { interval(0) } else { self.phase.late() });
+            self.wait = Some(Wait { since: now, urged, next, urges: 0 });
         }
     }
 
     /// Such a command has come back; `more` says whether there is another.
     pub(crate) fn end(&mut self, now: Time, more: bool) {
         if let Some(wait) = self.wait.take() {
-            let habit = if wait.next.is_some() { &mut self.urged } else { &mut self.alone };
-            habit.learn(now.since(wait.since));
+            self.learn(&wait, now.since(wait.since));
         }
         if more {
             self.begin(now);
@@ -65,60 +86,88 @@ impl Urging {
 
     /// The device is notified of something new: it looks at that moment, so it need not be urged soon.
     pub(crate) fn notified(&mut self, now: Time) {
-        if let Some(Wait { next: Some(next), urges, .. }) = &mut self.wait {
+        if let Some(Wait { urged: true, next, urges, .. }) = &mut self.wait {
             *next = now.after(interval(*urges));
         }
     }
 
     /// When the device is to be notified.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.wait.as_ref()?.next
+        self.wait.as_ref().map(|wait| wait.next)
     }
 
     /// Whether that moment has come; the next one is then set.
     pub(crate) fn due(&mut self, now: Time) -> bool {
-        let Some(Wait { next: Some(next), urges, .. }) = &mut self.wait else { return false };
-        if *next > now {
+        let Some(Wait { next, urges, .. }) = self.wait.as_mut().filter(|wait| wait.next <= now) else {
             return false;
-        }
+        };
         *urges += 1;
         *next = now.after(interval(*urges));
         true
     }
 
-    /// Whether the next wait is not left alone: as it is shorter, but now and then the other way, since habits
-    /// change; half of them while there is no telling which is shorter.
-    fn urges_this_one(&self) -> bool {
-        let (alone, urged) = (self.alone.nanoseconds, self.urged.nanoseconds);
-        if self.alone.waits < TRIALS || self.urged.waits < TRIALS {
-            self.one_in(2)
-        } else if urged < alone / 4 * 3 {
-            !self.one_in(ANOTHER_ALONE)
-        } else if urged < alone / 10 * 9 {
-            self.one_in(2)
-        } else {
-            self.one_in(ANOTHER_URGED)
+    fn learn(&mut self, wait: &Wait, length: Duration) {
+        let late = self.phase.late();
+        match &mut self.phase {
+            Phase::Trial { alone, urged } => {
+                // One that lasted for some other reason is not to decide everything.
+                if wait.urged { &mut *urged } else { &mut *alone }.add(length.min(late));
+                if alone.count >= TRIALS && urged.count >= TRIALS {
+                    let (alone, urged) = (alone.get(), urged.get());
+                    let better = urged < alone / 10 * 9;
+                    let usual = if better { urged } else { alone };
+                    self.phase = Phase::Settled { urged: better, usual, left: self.holds, late: 0 };
+                    self.holds = (self.holds * 2).min(LAST_HOLDS);
+                }
+            }
+            Phase::Settled { urged, left, late, .. } => {
+                *left -= 1;
+                *late += u32::from(!*urged && wait.urges > 0);
+                if *late >= MANY_LATE {
+                    // What was found does not hold any more.
+                    self.holds = FIRST_HOLDS;
+                }
+                if *left == 0 || *late >= MANY_LATE {
+                    self.phase = Phase::trial();
+                }
+            }
         }
     }
 
-    /// Whether this wait is one of `many`. Not every `many`th: a program whose waits are long and short by turns would
-    /// have the long ones always treated in one way, and that way taken for what makes them long.
-    fn one_in(&self, many: u64) -> bool {
+    /// Heads or tails. Not every second wait: a program whose waits are long and short by turns would have the long ones
+    /// always treated in one way, and that way taken for what makes them long.
+    fn lot(&self) -> bool {
         // The finaliser of SplitMix64.
-        let mut bits = self.waits.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.waits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ (bits >> 31)).is_multiple_of(many)
+        (bits ^ (bits >> 31)) & 1 == 0
     }
 }
 
-impl Habit {
-    fn learn(&mut self, length: Duration) {
-        let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        // The first few count alike, later ones an eighth: waits differ in length for other reasons, too.
-        self.waits = (self.waits + 1).min(TRIALS);
-        let share = u64::from(self.waits);
-        self.nanoseconds = self.nanoseconds / share * (share - 1) + length / share;
+impl Phase {
+    fn trial() -> Self {
+        Self::Trial { alone: Mean::default(), urged: Mean::default() }
+    }
+
+    /// How long a wait may last before the device is notified although it is left alone.
+    fn late(&self) -> Duration {
+        let usual = match self {
+            Self::Trial { urged, .. } => urged.get(),
+            Self::Settled { usual, .. } => *usual,
+        };
+        (usual * 4).clamp(LONGEST, LATEST)
+    }
+}
+
+impl Mean {
+    fn add(&mut self, length: Duration) {
+        self.sum += length;
+        self.count += 1;
+    }
+
+    fn get(&self) -> Duration {
+        self.sum / self.count.max(1)
     }
 }
 
@@ -131,10 +180,15 @@ fn interval(urges: u32) -> Duration {
 const FIRST: Duration = Duration::from_micros(50);
 const LONGEST: Duration = Duration::from_millis(2);
 const AT_ONE_PACE: u32 = 2;
+/// So many waits of each kind tell which is shorter.
 const TRIALS: u32 = 8;
-/// A wait left alone may be long, one that is not costs a few notifications.
-const ANOTHER_ALONE: u64 = 64;
-const ANOTHER_URGED: u64 = 16;
+/// For so many waits the first result holds, and for twice as many each one after it, up to the last.
+const FIRST_HOLDS: u32 = 128;
+const LAST_HOLDS: u32 = 512;
+/// So many waits that lasted far longer than usual are too many.
+const MANY_LATE: u32 = 4;
+/// No wait is left alone for longer.
+const LATEST: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -197,7 +251,7 @@ mod tests {
             let device = Device { work: MILLISECOND * if turn % 2 == 0 { 1 } else { 4 }, looks_every: None };
             urges += play(&mut urging, &device, 1).1;
         }
-        // One wait in sixteen is still tried, with about ten notifications.
+        // Few waits are still tried, with about ten notifications.
         assert!(urges < 1024 / 8 * 15, "{urges}");
     }
 
@@ -213,13 +267,33 @@ mod tests {
         assert_eq!(urges, 0);
     }
 
-    #[test]
-    fn a_long_wait_costs_few_notifications() {
-        let mut urging = Urging::default();
-        while urging.deadline().is_none() {
+    /// Begins waits until one is not left alone.
+    fn await_urged(urging: &mut Urging) {
+        while !urging.wait.as_ref().is_some_and(|wait| wait.urged) {
             urging.end(Time(0), true);
             urging.begin(Time(0));
         }
+    }
+
+    #[test]
+    fn a_wait_that_is_left_alone_to_find_out_is_not_left_for_long() {
+        let device = Device { work: MILLISECOND / 5, looks_every: Some(10 * MILLISECOND) };
+        let mut urging = Urging::default();
+        let longest = (0..1024).map(|_| play(&mut urging, &device, 1).0).max();
+        assert!(longest <= Some(3 * MILLISECOND), "{longest:?}");
+    }
+
+    #[test]
+    fn long_waits_too_are_made_shorter_by_asking() {
+        let device = Device { work: 11 * MILLISECOND, looks_every: Some(10 * MILLISECOND) };
+        let (length, _) = play(&mut Urging::default(), &device, 256);
+        assert!(length < 15 * MILLISECOND, "{length}");
+    }
+
+    #[test]
+    fn a_long_wait_costs_few_notifications() {
+        let mut urging = Urging::default();
+        await_urged(&mut urging);
         let mut urges = 0;
         while let Some(next) = urging.deadline().filter(|next| next.0 < 1000 * MILLISECOND) {
             assert!(!urging.due(Time(next.0 - 1)));
@@ -233,10 +307,7 @@ mod tests {
     fn a_device_that_is_told_of_something_new_is_not_urged_at_once() {
         let mut urging = Urging::default();
         urging.notified(Time(0));
-        while urging.deadline().is_none() {
-            urging.end(Time(0), true);
-            urging.begin(Time(0));
-        }
+        await_urged(&mut urging);
         let step = 50_000;
         assert_eq!(urging.deadline(), Some(Time(step)));
         urging.notified(Time(step / 2));
