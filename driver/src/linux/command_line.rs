@@ -113,7 +113,7 @@ pub(crate) struct Serve {
     pub(crate) watchdog: Duration,
     /// Microseconds for which the daemon goes on looking for more to do before it sleeps, where that has lately paid. Each
     /// call and each answer of the device is then found sooner, for processor time that nobody else wants; 0 never looks.
-    /// Without it: 400, and 2000 with a PCI device, which in a virtual machine without KVM takes so long for a fence.
+    /// Without it: 400, and 4000 with a PCI device: in a virtual machine without KVM device and programs take so long.
     #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u16).range(..=10_000))]
     pub(crate) busy_poll: Option<u16>,
     /// Do not confine the daemon and its device process (docs/security.md). For debugging: a debugger, or a device
@@ -141,7 +141,7 @@ impl Serve {
     /// For how long to look for more to do before the daemon sleeps, with this device.
     pub(crate) fn busy_poll(&self, device: &Device) -> Duration {
         // As measured: docs/decisions/0017-busy-polling-that-gives-way.md.
-        let usual = if matches!(device.device, DeviceChoice::Pci(_)) { 2000 } else { 400 };
+        let usual = if matches!(device.device, DeviceChoice::Pci(_)) { 4000 } else { 400 };
         Duration::from_micros(self.busy_poll.unwrap_or(usual).into())
     }
 
