@@ -139,9 +139,9 @@ pub const KIND_SERVICE: u16 = 2;
 /// No answer is wanted.
 pub const NO_SLOT: u8 = 0xff;
 
-/// Service: fences in advance, made after what was asked for before it was passed on. Payload: how many (u32). Answer: as many tokens (u32 each) with as many
-/// descriptors. An EXECBUFFER that wants a fence names one of the tokens in `fence_fd`, and the client hands out
-/// that descriptor without asking.
+/// Service: fences in advance, made once what was asked for before has been passed on. Payload: how many (u32). Answer: as
+/// many tokens (u32 each) with as many descriptors. An EXECBUFFER that wants a fence names one of the tokens in
+/// `fence_fd`, and the client hands out that descriptor without asking.
 pub const SERVICE_FENCES: u8 = 0;
 /// Service: the memory behind an offset that MAP gave. Payload: offset and length (u64 each). Answer: [`Mapped`]
 /// with one descriptor.
