@@ -2,7 +2,8 @@
 //!
 //! Going to sleep and being woken again costs more than what a command costs the device, above all in a virtual machine,
 //! where an idle processor is handed back to the host. So the thread goes on looking for a moment, where it has lately
-//! paid. The rule is that of KVM's halt polling (Linux, `Documentation/virt/kvm/halt-polling.rst`).
+//! paid. The rule is that of KVM's halt polling (Linux, `Documentation/virt/kvm/halt-polling.rst`), but that a long pause which
+//! comes seldom is forgiven: it costs little, and to begin anew costs several wake-ups.
 
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use std::time::Duration;
 pub(crate) struct BusyPoll {
     longest: Duration,
     window: Duration,
+    /// For how long the thread was idle, in all, since it last looked in vain.
+    since: Duration,
 }
 
 impl BusyPoll {
     /// Looks for at most `longest`; if that is zero, never.
     pub(crate) fn new(longest: Duration) -> Self {
-        Self { longest, window: Duration::ZERO }
+        Self { longest, window: Duration::ZERO, since: Duration::ZERO }
     }
 
     /// For how long to look this time.
@@ -28,15 +31,25 @@ impl BusyPoll {
     pub(crate) fn idled(&mut self, time: Duration) {
         if time > self.longest {
             // Looking would not have found it.
-            self.window = Duration::ZERO;
-        } else if time > self.window {
-            self.window = (self.window * 2).max(SHORTEST).min(self.longest);
+            if self.since < self.longest * SELDOM {
+                self.window = Duration::ZERO;
+            }
+            self.since = Duration::ZERO;
+            return;
+        }
+        self.since += time;
+        if time > self.window {
+            self.window = (self.window * GROWS).max(SHORTEST).min(self.longest);
         }
     }
 }
 
 /// The first time to look once something came soon.
 const SHORTEST: Duration = Duration::from_micros(10);
+/// By how much it grows.
+const GROWS: u32 = 4;
+/// One look in vain in so many times as long does no harm.
+const SELDOM: u32 = 50;
 
 #[cfg(test)]
 mod tests {
@@ -54,18 +67,26 @@ mod tests {
     fn it_looks_for_longer_while_things_come_soon() {
         assert_eq!(after(&[]), Duration::ZERO);
         assert_eq!(after(&[50]), Duration::from_micros(10));
-        assert_eq!(after(&[50, 50]), Duration::from_micros(20));
-        assert_eq!(after(&[50, 50, 50, 50, 50]), LONGEST);
+        assert_eq!(after(&[50, 50]), Duration::from_micros(40));
+        assert_eq!(after(&[50, 50, 50]), LONGEST);
     }
 
     #[test]
     fn what_is_found_in_time_changes_nothing() {
-        assert_eq!(after(&[30, 30, 5, 20, 1]), Duration::from_micros(20));
+        assert_eq!(after(&[30, 30, 5, 20, 1]), Duration::from_micros(40));
     }
 
     #[test]
     fn one_long_idle_time_and_it_sleeps_at_once() {
         assert_eq!(after(&[50, 50, 50, 51]), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_long_idle_time_that_comes_seldom_changes_nothing() {
+        let busy = [50; 60];
+        assert_eq!(after(&[&busy[..], &[51]].concat()), LONGEST);
+        assert_eq!(after(&[&busy[..], &[51, 1000]].concat()), Duration::ZERO);
+        assert_eq!(after(&[&busy[..40], &[51]].concat()), Duration::ZERO);
     }
 
     #[test]
