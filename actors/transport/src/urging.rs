@@ -42,9 +42,11 @@ enum Phase {
     Settled { urged: bool, usual: Duration, left: u32, late: u32 },
 }
 
+/// A mean of all but the longest: one wait that lasted for some other reason is not to decide everything.
 #[derive(Debug, Default)]
 struct Mean {
     sum: Duration,
+    longest: Duration,
     count: u32,
 }
 
@@ -107,11 +109,9 @@ impl Urging {
     }
 
     fn learn(&mut self, wait: &Wait, length: Duration) {
-        let late = self.phase.late();
         match &mut self.phase {
             Phase::Trial { alone, urged } => {
-                // One that lasted for some other reason is not to decide everything.
-                if wait.urged { &mut *urged } else { &mut *alone }.add(length.min(late));
+                if wait.urged { &mut *urged } else { &mut *alone }.add(length);
                 if alone.count >= TRIALS && urged.count >= TRIALS {
                     let (alone, urged) = (alone.get(), urged.get());
                     let better = urged < alone / 10 * 9;
@@ -163,11 +163,12 @@ impl Phase {
 impl Mean {
     fn add(&mut self, length: Duration) {
         self.sum += length;
+        self.longest = self.longest.max(length);
         self.count += 1;
     }
 
     fn get(&self) -> Duration {
-        self.sum / self.count.max(1)
+        (self.sum - self.longest) / self.count.saturating_sub(1).max(1)
     }
 }
 
@@ -281,6 +282,18 @@ mod tests {
         let mut urging = Urging::default();
         let longest = (0..1024).map(|_| play(&mut urging, &device, 1).0).max();
         assert!(longest <= Some(3 * MILLISECOND), "{longest:?}");
+    }
+
+    #[test]
+    fn a_single_wait_that_lasts_decides_nothing() {
+        for long in 0..2 * TRIALS {
+            let mut urging = Urging::default();
+            for wait in 0..64 {
+                let work = if wait == long { 100 * MILLISECOND } else { MILLISECOND };
+                play(&mut urging, &Device { work, looks_every: None }, 1);
+            }
+            assert!(matches!(urging.phase, Phase::Settled { urged: false, .. }), "{long}");
+        }
     }
 
     #[test]

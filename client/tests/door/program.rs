@@ -31,6 +31,7 @@ pub(crate) fn run(scenario: &str) {
         "heap" => crate::heap::program::run(),
         "late" => crate::silence::late(),
         "hung" => crate::silence::hung(),
+        "stocked" => crate::silence::stocked(),
         "reader" => crate::modes::reader(),
         "orphan" => orphan(),
         "descriptors" => descriptors(),

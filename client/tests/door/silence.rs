@@ -39,6 +39,21 @@ fn a_daemon_that_hangs_is_given_up_and_tried_anew() {
     daemon.wait_for("every file is closed", |seen| seen.open == 0);
 }
 
+#[test]
+fn fences_in_advance_are_there_before_the_last_is_gone() {
+    let daemon = Daemon::start();
+    let mut client = crate::command(daemon.directory(), "stocked");
+    let mut child = client.env(PATIENCE, "5").stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while said.read_line(&mut line).unwrap() > 0 && !line.contains(STOCKED) {}
+    daemon.thaw();
+    assert!(child.wait().unwrap().success());
+}
+
+/// What the program says when it has had more fences than it was given at a time, of a daemon that hangs.
+const STOCKED: &str = "all are stocked";
+
 /// What the program says when it has found all lost.
 const LOST: &str = "all is lost";
 
@@ -159,4 +174,23 @@ fn hangs_up(fd: i32, milliseconds: i32) -> i32 {
     let found = unsafe { libc::poll(&raw mut entry, 1, milliseconds) };
     assert_eq!(entry.revents, if found == 1 { libc::POLLHUP } else { 0 });
     found
+}
+
+pub(crate) fn stocked() {
+    let (fd, other) = (render(), render());
+    let handle = create(fd);
+    let fenced = || submit(fd, 2, &stream(0, 4), &[handle], -1).unwrap();
+    // Of the sixteen that the first call brings, four are left.
+    let mut fences: Vec<_> = (0..12).map(|_| fenced()).collect();
+    assert_eq!(get_cap(fd, 1), Ok(2), "whatever was asked for before is answered");
+    thread::scope(|scope| {
+        scope.spawn(|| get_cap(other, HANG));
+        thread::sleep(Duration::from_millis(300));
+        fences.extend((0..20).map(|_| fenced()));
+        println!("{STOCKED}");
+    });
+    for fence in fences {
+        assert!(readable(fence, 5000));
+        close(fence);
+    }
 }

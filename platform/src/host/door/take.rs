@@ -197,3 +197,41 @@ fn fence_named(layout: &Layout, bytes: &[u8]) -> Option<u32> {
     let wanted = execbuffer.flags & ExecbufferFlags::FENCE_FD_OUT.bits() != 0;
     wanted.then_some(execbuffer.fence_fd.cast_unsigned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use virgld_protocol::channel::{HEAD, RING_OFFSET, Record, SERVICE_MAP, TAIL};
+    use virgld_runtime::Actor;
+    use virgld_runtime::memory::Memory;
+    use zerocopy::IntoBytes;
+
+    use super::super::channel::tests_support::open;
+    use super::super::tests_support::Alone;
+    use super::*;
+
+    #[test]
+    fn fences_in_advance_wait_until_what_was_before_them_is_passed_on() {
+        const LENGTH: u32 = 64;
+        let mut alone = Alone::new();
+        let door = &mut alone.door;
+        let (channel, _theirs) = open(&door.registrar);
+        let calls = [(SERVICE_MAP, 16), (SERVICE_FENCES, 4)];
+        for ((slot, (number, payload)), at) in (0..).zip(calls).zip((RING_OFFSET..).step_by(LENGTH as usize))
+        {
+            let (kind, serial) = (KIND_SERVICE, u64::from(slot) + 1);
+            let record = Record { length: LENGTH, kind, number, slot, serial, payload, ..Record::default() };
+            channel.ring.memory().write(at, record.as_bytes()).unwrap();
+        }
+        let tail = u64::from(2 * LENGTH);
+        channel.ring.memory().write(TAIL, tail.as_bytes()).unwrap();
+        door.channels.insert(1, channel);
+        door.activate(1);
+        let taken = |door: &mut Door| {
+            door.settle(Time(1)).unwrap();
+            door.channels[&1].ring.memory().word_64(HEAD).unwrap().load(Ordering::Relaxed)
+        };
+        assert_eq!([taken(door), taken(door)], [tail / 2, tail]);
+    }
+}
