@@ -45,10 +45,10 @@ pub(crate) fn writer_with_fence(channel: &Channel) -> Outcome<(Writer<'_>, u32, 
         let coming = writer.ring.fences.coming.take();
         drop(writer);
         // What was called for in advance may have been refused: perhaps it would not be now.
-        let called_for = coming.and_then(|pledge| receive(channel.finish(&pledge)).ok());
+        let called_for = coming.and_then(|pledge| channel.finish(&pledge).and_then(receive).ok());
         let fences = match called_for {
             Some(fences) => fences,
-            None => receive(channel.service(SERVICE_FENCES, &HOW_MANY, &[]))?,
+            None => channel.service(SERVICE_FENCES, &HOW_MANY, &[]).and_then(receive)?,
         };
         channel.writer().ring.fences.ready.extend(fences.into_iter().rev());
     }
@@ -67,8 +67,7 @@ pub(crate) fn restock(channel: &Channel, writer: &mut Writer<'_>) {
 }
 
 /// Tokens and descriptors out of an answer; the first comes first.
-fn receive(answer: Outcome<Answered<'_>>) -> Outcome<Vec<(u32, OwnFd)>> {
-    let mut answer = answer?;
+fn receive(mut answer: Answered<'_>) -> Outcome<Vec<(u32, OwnFd)>> {
     let fences = std::mem::take(&mut answer.descriptors);
     if fences.is_empty() || answer.bytes != fences.len() * size_of::<u32>() {
         return Err(Errno::EMFILE);

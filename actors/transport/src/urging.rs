@@ -38,7 +38,8 @@ struct Wait {
 enum Phase {
     /// Waits of both kinds are compared.
     Trial { alone: Mean, urged: Mean },
-    /// One kind was found to be better, and to last so long.
+    /// One kind was found to be better, and to last so long. It is done for as many waits as are left, unless too many are
+    /// late.
     Settled { urged: bool, usual: Duration, left: u32, late: u32 },
 }
 
@@ -66,7 +67,7 @@ impl Urging {
                 Phase::Trial { alone, urged } if alone.count < TRIALS && urged.count < TRIALS => self.lot(),
                 Phase::Trial { urged, .. } => urged.count < TRIALS,
             };
-            let next = now.after(if urged { interval(0) } else { self.phase.late() });
+            let next = now.after(if urged { interval(0) } else { self.phase.patience() });
             self.wait = Some(Wait { since: now, urged, next, urges: 0 });
         }
     }
@@ -123,11 +124,11 @@ impl Urging {
             Phase::Settled { urged, left, late, .. } => {
                 *left -= 1;
                 *late += u32::from(!*urged && wait.urges > 0);
-                if *late >= MANY_LATE {
-                    // What was found does not hold any more.
+                let outdated = *late >= MANY_LATE;
+                if outdated {
                     self.holds = FIRST_HOLDS;
                 }
-                if *left == 0 || *late >= MANY_LATE {
+                if outdated || *left == 0 {
                     self.phase = Phase::trial();
                 }
             }
@@ -151,7 +152,7 @@ impl Phase {
     }
 
     /// How long a wait may last before the device is notified although it is left alone.
-    fn late(&self) -> Duration {
+    fn patience(&self) -> Duration {
         let usual = match self {
             Self::Trial { urged, .. } => urged.get(),
             Self::Settled { usual, .. } => *usual,

@@ -1,7 +1,7 @@
 //! A daemon that is slow, and one that hangs.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
+use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,7 @@ fn a_daemon_that_hangs_is_given_up_and_tried_anew() {
     let mut client = crate::command(daemon.directory(), "hung");
     let piped = client.env(PATIENCE, "1").stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while said.read_line(&mut line).unwrap() > 0 && !line.contains(LOST) {}
+    let _said = hear(&mut child, LOST);
     daemon.thaw();
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
@@ -44,11 +42,17 @@ fn fences_in_advance_are_there_before_the_last_is_gone() {
     let daemon = Daemon::start();
     let mut client = crate::command(daemon.directory(), "stocked");
     let mut child = client.env(PATIENCE, "5").stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while said.read_line(&mut line).unwrap() > 0 && !line.contains(STOCKED) {}
+    let _said = hear(&mut child, STOCKED);
     daemon.thaw();
     assert!(child.wait().unwrap().success());
+}
+
+/// Waits until a program says this, or nothing more. What it says is to be kept for as long as it goes on to say something.
+fn hear(child: &mut Child, what: &str) -> BufReader<ChildStdout> {
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while said.read_line(&mut line).unwrap() > 0 && !line.contains(what) {}
+    said
 }
 
 /// What the program says when it has had more fences than it was given at a time, of a daemon that hangs.

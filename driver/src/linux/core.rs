@@ -150,7 +150,6 @@ impl Core {
 
     /// One turn of the loop. Says whether there is to be another.
     fn turn(&self, tenure: &Tenure) -> Result<Result<bool, String>, Revoked> {
-        let begin = now();
         self.stage.run(tenure, now)?;
         let mut rest = self.rest();
         let casualties = self.stage.with(tenure, |stage| stage.casualties())?;
@@ -173,7 +172,7 @@ impl Core {
             return Ok(Err(error.to_string()));
         }
         rest.poll.idled(now().since(idle));
-        Ok(Ok(begin < rest.next_glance || rest.glance(begin, self.idle_exit)))
+        Ok(Ok(idle < rest.next_glance || rest.glance(idle, self.idle_exit)))
     }
 
     /// Looks for something to do for a while. Says whether there is something. Whoever else wants the processor has it.
@@ -271,8 +270,8 @@ impl Core {
 impl Rest {
     /// By the clock, and not when nothing happens: clients can see to it that something always does. Says whether the
     /// daemon is to go on.
-    fn glance(&mut self, begin: Time, idle_exit: Option<Duration>) -> bool {
-        self.next_glance = begin.after(GLANCE);
+    fn glance(&mut self, now: Time, idle_exit: Option<Duration>) -> bool {
+        self.next_glance = now.after(GLANCE);
         let supervisor = &self.system.supervisor;
         self.system.kept.if_ended(|how| supervisor.device_ended(&how));
         idle_exit.is_none_or(|limit| self.idleness.lasts(&self.system) <= limit)
