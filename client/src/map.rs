@@ -86,13 +86,52 @@ impl Arena {
     /// As for `mmap`.
     unsafe fn map(&self, wish: &Wish, offset: u64) -> Outcome<*mut c_void> {
         let offset = i64::try_from(offset - self.base).map_err(|_| Errno::EINVAL)?;
+        let anywhere =
+            wish.address.is_null() && wish.flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE) == 0;
+        let address = if anywhere { free_address(wish.length, offset) } else { wish.address };
         // SAFETY: the caller's promise.
         let mapped = unsafe {
-            sys::mmap(wish.address, wish.length, wish.protection, wish.flags, self.memory.raw(), offset)
+            sys::mmap(address, wish.length, wish.protection, wish.flags, self.memory.raw(), offset)
         };
         if mapped == libc::MAP_FAILED { Err(sys::errno()) } else { Ok(mapped) }
     }
 }
 
+/// Where so much is free just now, as far behind a multiple of [`HUGE_PAGE`] as `offset` is: only there are huge pages of a file
+/// mapped whole. Null, which is anywhere, if none would fit in.
+fn free_address(length: usize, offset: i64) -> *mut c_void {
+    let anywhere = std::ptr::null_mut();
+    let Some(room) = length.checked_add(HUGE_PAGE).filter(|_| length >= HUGE_PAGE) else { return anywhere };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: no address is asked for, so the kernel picks a range that nothing else uses.
+    let start = unsafe { sys::mmap(anywhere, room, libc::PROT_NONE, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return anywhere;
+    }
+    // SAFETY: the range is the one just mapped.
+    unsafe { libc::munmap(start, room) };
+    let behind = usize::try_from(offset).unwrap_or(0) % HUGE_PAGE;
+    start.wrapping_byte_add(behind.wrapping_sub(start.addr()) % HUGE_PAGE)
+}
+
 const PAGE: u64 = 4096;
+/// Bytes of a huge page where pages have 4 KiB.
+const HUGE_PAGE: usize = 2 << 20;
 const MOST_ARENAS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_mappings_lie_in_memory_as_in_their_file() {
+        for offset in [0, 4096, 3 << 20, 1 << 40] {
+            let address = free_address(5 << 20, offset).addr();
+            assert_ne!(address, 0);
+            assert_eq!(address % HUGE_PAGE, usize::try_from(offset).unwrap() % HUGE_PAGE);
+        }
+        assert!(free_address(HUGE_PAGE - 4096, 0).is_null());
+        assert!(free_address(usize::MAX, 0).is_null());
+        assert!(free_address(usize::MAX - HUGE_PAGE, 0).is_null(), "more than there can be");
+    }
+}

@@ -15,6 +15,8 @@ pub(crate) const PAGE: u64 = 4096;
 
 /// So much of an arena is warm at most.
 pub(crate) const WARM_BYTES: u64 = 1 << 20;
+/// Ranges that are longer begin at a multiple of it, where there is such room: a platform can have them in huge pages.
+const HUGE_PAGE: u64 = 2 << 20;
 /// Longer ranges never are: zeroing one would hold up others.
 const LONGEST_WARM: u64 = 256 << 10;
 
@@ -68,10 +70,19 @@ impl OpenArena {
     pub(crate) fn take(&mut self, bytes: u64) -> Option<Range<u64>> {
         let range = match self.take_warm(bytes) {
             Some(range) => range,
-            None => self.free.allocate_range(bytes).ok()?,
+            None => self.take_cold(bytes)?,
         };
         self.used += bytes;
         Some(range)
+    }
+
+    fn take_cold(&mut self, bytes: u64) -> Option<Range<u64>> {
+        if bytes >= HUGE_PAGE
+            && let Ok(range) = self.free.allocate_range_aligned(bytes, HUGE_PAGE)
+        {
+            return Some(range);
+        }
+        self.free.allocate_range(bytes).ok()
     }
 
     fn take_warm(&mut self, bytes: u64) -> Option<Range<u64>> {
@@ -162,6 +173,17 @@ mod tests {
             while arena.cool(0).is_some() {}
             prop_assert_eq!(arena.take(16 * PAGE), Some(0..16 * PAGE));
         }
+    }
+
+    #[test]
+    fn large_ranges_begin_at_huge_pages_where_there_is_room() {
+        let memory = HeapMemory::new(in_memory(4 * HUGE_PAGE));
+        let mut arena = OpenArena::new(Region { id: RegionId(1), memory, address: Some(0) });
+        assert_eq!(arena.take(PAGE), Some(0..PAGE));
+        assert_eq!(arena.take(HUGE_PAGE + PAGE), Some(HUGE_PAGE..2 * HUGE_PAGE + PAGE));
+        assert_eq!(arena.take(PAGE), Some(PAGE..2 * PAGE), "what lies before is not lost");
+        let rest = 2 * HUGE_PAGE + PAGE..4 * HUGE_PAGE;
+        assert_eq!(arena.take(rest.end - rest.start), Some(rest), "nor is room elsewhere");
     }
 
     #[test]

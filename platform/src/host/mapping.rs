@@ -3,13 +3,17 @@
 //! Invariant: `start` is page-aligned and `size` bytes from it stay mapped, readable and writable, for as long
 //! as the value lives. The file behind it is sealed against shrinking, so no access can fault.
 
+use std::ffi::c_void;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use virgld_runtime::memory::{OutOfBounds, check};
+
+/// Bytes of a huge page where pages have 4 KiB: what one entry maps of a page table's last level but one.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// A mapped range of a file.
 pub(super) struct Mapping {
@@ -28,9 +32,31 @@ impl Mapping {
     pub(super) fn map(file: impl AsFd, size: usize) -> Result<Self, Errno> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
-        // SAFETY: no address is asked for, so the kernel picks a range that nothing else uses.
-        let start = unsafe { mmap(ptr::null_mut(), size, protection, flags, file, 0) }?;
+        let hint = if size < HUGE_PAGE { ptr::null_mut() } else { free_address(size)? };
+        // SAFETY: the address is a hint: the kernel picks a range that nothing else uses.
+        let start = unsafe { mmap(hint, size, protection, flags, file, 0) }?;
         Ok(Self { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, size })
+    }
+
+    /// Has the system put into huge pages what of a range can fill them: what was scattered in physical memory is in pieces of
+    /// [`HUGE_PAGE`] then. A system that cannot (Linux before 6.1), or has none, leaves it as it is.
+    pub(super) fn gather(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
+        check(offset, length, self.size)?;
+        let (first, end) = (offset.next_multiple_of(HUGE_PAGE), offset + length);
+        let blocks = end.saturating_sub(first) / HUGE_PAGE;
+        if blocks == 0 {
+            return Ok(());
+        }
+        let advise = |offset: usize, length, advice| {
+            // SAFETY: the range lies in the mapping, and holds afterwards what it held before.
+            unsafe { libc::madvise(self.start.as_ptr().add(offset).cast(), length, advice) }
+        };
+        // Where a huge page would hold no page at all yet, Linux makes none.
+        for block in 0..blocks {
+            advise(first + block * HUGE_PAGE, 1, libc::MADV_POPULATE_READ);
+        }
+        advise(first, blocks * HUGE_PAGE, libc::MADV_COLLAPSE);
+        Ok(())
     }
 
     pub(super) fn size(&self) -> usize {
@@ -100,6 +126,18 @@ impl Drop for Mapping {
         // mapped in one piece cannot fail.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.size) };
     }
+}
+
+/// Where `size` bytes are free just now, at a multiple of [`HUGE_PAGE`]: only there are huge pages of a file mapped whole.
+fn free_address(size: usize) -> Result<*mut c_void, Errno> {
+    let room = size.checked_add(HUGE_PAGE).ok_or(Errno::NOMEM)?;
+    // SAFETY: no address is asked for, so the kernel picks a range that nothing else uses.
+    let start = unsafe {
+        mmap_anonymous(ptr::null_mut(), room, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
+    }?;
+    // SAFETY: the range is the one just mapped.
+    unsafe { munmap(start, room) }?;
+    Ok(start.wrapping_byte_add(start.align_offset(HUGE_PAGE)))
 }
 
 /// A type that may lie in memory which another process writes.

@@ -98,6 +98,11 @@ impl SharedMemory {
         self.mapping.pointer(offset, length)
     }
 
+    /// Has the system put into huge pages what of a range can fill them, if it can.
+    pub(super) fn gather(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
+        self.mapping.gather(offset, length)
+    }
+
     fn word<W: Word>(&self, offset: usize) -> Result<&W, WordError> {
         self.mapping.word(offset)?.ok_or(WordError::Misaligned { offset })
     }
@@ -232,6 +237,35 @@ mod tests {
         let zeroes: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == 0).collect();
         assert!(zeroes.iter().copied().eq(4096..3 * 4096));
         assert!(memory.zero(4096, 4 * 4096).is_err());
+    }
+
+    #[test]
+    fn what_is_gathered_keeps_its_bytes_and_can_be_given_back_in_part() {
+        const HUGE: usize = 2 << 20;
+        let memory = SharedMemory::new("test", 4 * HUGE + 4096).unwrap();
+        let filled: Vec<u8> = (0..3 * HUGE).map(|at| (at / 4096) as u8 | 1).collect();
+        memory.write(4096, &filled).unwrap();
+        memory.gather(4096, 3 * HUGE).unwrap();
+        let mut bytes = vec![0; 3 * HUGE];
+        memory.read(4096, &mut bytes).unwrap();
+        assert!(bytes == filled, "they are what they were");
+        memory.discard(HUGE + 4096, HUGE).unwrap();
+        memory.read(4096, &mut bytes).unwrap();
+        assert!(bytes[..HUGE] == filled[..HUGE] && bytes[2 * HUGE..] == filled[2 * HUGE..]);
+        assert!(bytes[HUGE..2 * HUGE].iter().all(|byte| *byte == 0));
+        assert!(memory.gather(0, 0).is_ok() && memory.gather(4096, 2 * HUGE - 8192).is_ok());
+        assert!(memory.gather(4 * HUGE, 8192).is_err());
+    }
+
+    #[test]
+    fn a_large_memory_begins_where_a_huge_page_can() {
+        const HUGE: usize = 2 << 20;
+        let memories: Vec<_> =
+            [HUGE, HUGE + 4096, 5 * HUGE].map(|size| SharedMemory::new("test", size).unwrap()).into();
+        for memory in memories {
+            assert!(memory.pointer(0, 1).unwrap().addr().is_multiple_of(HUGE));
+        }
+        assert!(SharedMemory::new("test", isize::MAX as usize - 8191).is_err());
     }
 
     #[test]

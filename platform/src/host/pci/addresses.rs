@@ -58,7 +58,8 @@ impl Addresses {
 
 const FIRST: u64 = 4 << 30;
 const LIMIT: u64 = 1 << 39;
-const GAP: u64 = 1 << 20;
+/// Bytes of a huge page: an IOMMU maps one by one entry if the address is a multiple as well.
+const GAP: u64 = 2 << 20;
 
 #[cfg(test)]
 mod tests {

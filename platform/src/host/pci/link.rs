@@ -361,6 +361,9 @@ impl Link for PciLink {
             return;
         }
         let range = offset..offset + length;
+        // VFIO is about to take every page of it as it lies. In large pieces it is read faster: fewer entries in the IOMMU's
+        // tables, and a host that finds one piece draws from it without a copy. If it lies outside, mapping it fails too.
+        let _ = open.memory.gather(offset, length);
         match self.device.vfio.map(&open.memory, range, open.address + offset as u64) {
             Ok(()) => {
                 open.shown.insert(offset, length);
