@@ -39,8 +39,8 @@ enum Phase {
     /// Waits of both kinds are compared.
     Trial { alone: Mean, urged: Mean },
     /// One kind was found to be better, and to last so long. It is done for as many waits as are left, unless too many are
-    /// late.
-    Settled { urged: bool, usual: Duration, left: u32, late: u32 },
+    /// late or that moment comes.
+    Settled { urged: bool, usual: Duration, left: u32, late: u32, until: Time },
 }
 
 /// A mean of all but the longest: one wait that lasted for some other reason is not to decide everything.
@@ -75,7 +75,7 @@ impl Urging {
     /// Such a command has come back; `more` says whether there is another.
     pub(crate) fn end(&mut self, now: Time, more: bool) {
         if let Some(wait) = self.wait.take() {
-            self.learn(&wait, now.since(wait.since));
+            self.learn(now, &wait);
         }
         if more {
             self.begin(now);
@@ -109,26 +109,27 @@ impl Urging {
         true
     }
 
-    fn learn(&mut self, wait: &Wait, length: Duration) {
+    fn learn(&mut self, now: Time, wait: &Wait) {
         match &mut self.phase {
             Phase::Trial { alone, urged } => {
-                if wait.urged { &mut *urged } else { &mut *alone }.add(length);
+                if wait.urged { &mut *urged } else { &mut *alone }.add(now.since(wait.since));
                 if alone.count >= TRIALS && urged.count >= TRIALS {
                     let (alone, urged) = (alone.get(), urged.get());
                     let better = urged < alone / 10 * 9;
                     let usual = if better { urged } else { alone };
-                    self.phase = Phase::Settled { urged: better, usual, left: self.holds, late: 0 };
+                    let until = if better { Time(u64::MAX) } else { now.after(ALONE) };
+                    self.phase = Phase::Settled { urged: better, usual, left: self.holds, late: 0, until };
                     self.holds = (self.holds * 2).min(LAST_HOLDS);
                 }
             }
-            Phase::Settled { urged, left, late, .. } => {
+            Phase::Settled { urged, left, late, until, .. } => {
                 *left -= 1;
                 *late += u32::from(!*urged && wait.urges > 0);
                 let outdated = *late >= MANY_LATE;
                 if outdated {
                     self.holds = FIRST_HOLDS;
                 }
-                if outdated || *left == 0 {
+                if outdated || *left == 0 || *until <= now {
                     self.phase = Phase::trial();
                 }
             }
@@ -187,6 +188,8 @@ const TRIALS: u32 = 8;
 /// For so many waits the first result holds, and for twice as many each one after it, up to the last.
 const FIRST_HOLDS: u32 = 128;
 const LAST_HOLDS: u32 = 512;
+/// Waits are left alone for no longer: should they be others by then, each may be longer by all that the device's timer takes.
+const ALONE: Duration = Duration::from_millis(250);
 /// So many waits that lasted far longer than usual are too many.
 const MANY_LATE: u32 = 4;
 /// No wait is left alone for longer.
@@ -206,7 +209,12 @@ mod tests {
 
     /// Plays `waits` waits. Gives the mean length and the mean number of notifications of the last half.
     fn play(urging: &mut Urging, device: &Device, waits: u64) -> (u64, u64) {
-        let (mut now, mut total, mut urges) = (1, 0, 0);
+        play_on(&mut 1, urging, device, waits)
+    }
+
+    /// The same at a time that goes on.
+    fn play_on(clock: &mut u64, urging: &mut Urging, device: &Device, waits: u64) -> (u64, u64) {
+        let (mut now, mut total, mut urges) = (*clock, 0, 0);
         for wait in 0..waits {
             let counts = wait >= waits / 2;
             let begin = now;
@@ -226,6 +234,7 @@ mod tests {
             total += if counts { now - begin } else { 0 };
             now += MILLISECOND;
         }
+        *clock = now;
         (total / (waits - waits / 2), urges / (waits - waits / 2))
     }
 
@@ -275,6 +284,16 @@ mod tests {
             urging.end(Time(0), true);
             urging.begin(Time(0));
         }
+    }
+
+    #[test]
+    fn that_long_waits_are_left_alone_is_soon_tried_anew() {
+        let (mut clock, mut urging) = (1, Urging::default());
+        play_on(&mut clock, &mut urging, &Device { work: 17 * MILLISECOND, looks_every: None }, 20);
+        assert!(matches!(urging.phase, Phase::Settled { urged: false, .. }));
+        let device = Device { work: MILLISECOND / 2, looks_every: Some(10 * MILLISECOND) };
+        let (length, _) = play_on(&mut clock, &mut urging, &device, 120);
+        assert!(length < MILLISECOND, "{length}");
     }
 
     #[test]
