@@ -15,10 +15,10 @@ pub(crate) const PAGE: u64 = 4096;
 
 /// So much of an arena is warm at most.
 pub(crate) const WARM_BYTES: u64 = 1 << 20;
-/// Ranges that are longer begin at a multiple of it, where there is such room: a platform can have them in huge pages.
-const HUGE_PAGE: u64 = 2 << 20;
 /// Longer ranges never are: zeroing one would hold up others.
 const LONGEST_WARM: u64 = 256 << 10;
+/// Ranges of so much and more begin at a multiple of it, where there is such room: a platform can have them in huge pages.
+const HUGE_PAGE: u64 = 2 << 20;
 
 /// Rounds up to whole pages; at least one.
 pub(crate) fn whole_pages(bytes: u64) -> Option<u64> {

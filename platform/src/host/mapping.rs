@@ -28,13 +28,21 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps the first `size` bytes of `file`, which must be at least that long and must not shrink.
+    /// Maps the first `size` bytes of `file`, which must be at least that long and must not shrink. A large file begins at
+    /// a multiple of [`HUGE_PAGE`]: only so are huge pages of it mapped whole.
     pub(super) fn map(file: impl AsFd, size: usize) -> Result<Self, Errno> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
-        let hint = if size < HUGE_PAGE { ptr::null_mut() } else { free_address(size)? };
-        // SAFETY: the address is a hint: the kernel picks a range that nothing else uses.
-        let start = unsafe { mmap(hint, size, protection, flags, file, 0) }?;
+        let start = if size < HUGE_PAGE {
+            // SAFETY: no address is asked for, so the kernel picks a range that nothing else uses.
+            unsafe { mmap(ptr::null_mut(), size, protection, flags, file, 0) }?
+        } else {
+            let mut room = Room::reserve(size)?;
+            // SAFETY: nothing else uses the room.
+            let start = unsafe { mmap(room.start, size, protection, flags | MapFlags::FIXED, file, 0) }?;
+            room.size = 0;
+            start
+        };
         Ok(Self { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, size })
     }
 
@@ -128,16 +136,34 @@ impl Drop for Mapping {
     }
 }
 
-/// Where `size` bytes are free just now, at a multiple of [`HUGE_PAGE`]: only there are huge pages of a file mapped whole.
-fn free_address(size: usize) -> Result<*mut c_void, Errno> {
-    let room = size.checked_add(HUGE_PAGE).ok_or(Errno::NOMEM)?;
-    // SAFETY: no address is asked for, so the kernel picks a range that nothing else uses.
-    let start = unsafe {
-        mmap_anonymous(ptr::null_mut(), room, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
-    }?;
-    // SAFETY: the range is the one just mapped.
-    unsafe { munmap(start, room) }?;
-    Ok(start.wrapping_byte_add(start.align_offset(HUGE_PAGE)))
+/// Addresses that nothing uses, from a multiple of [`HUGE_PAGE`] on; given back when dropped.
+struct Room {
+    start: *mut c_void,
+    size: usize,
+}
+
+impl Room {
+    /// Addresses of `size` bytes, in whole pages.
+    fn reserve(size: usize) -> Result<Self, Errno> {
+        let wider = size.checked_add(HUGE_PAGE).ok_or(Errno::NOMEM)?;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: no address is asked for, so the kernel picks a range that nothing else uses.
+        let reserved = unsafe { mmap_anonymous(ptr::null_mut(), wider, ProtFlags::empty(), flags) }?;
+        let before = reserved.align_offset(HUGE_PAGE);
+        let start = reserved.wrapping_byte_add(before);
+        drop(Self { start: reserved, size: before });
+        drop(Self { start: start.wrapping_byte_add(size), size: HUGE_PAGE - before });
+        Ok(Self { start, size })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.size > 0 {
+            // SAFETY: the range is ours, and nothing uses it.
+            let _ = unsafe { munmap(self.start, self.size) };
+        }
+    }
 }
 
 /// A type that may lie in memory which another process writes.
