@@ -38,8 +38,8 @@ struct Wait {
 enum Phase {
     /// Waits of both kinds are compared.
     Trial { alone: Mean, urged: Mean },
-    /// One kind was found to be better, and to last so long. It is done for as many waits as are left, unless too many are
-    /// late or that moment comes.
+    /// One kind was found to be better, and to last so long. It is done for as many waits as are left, if urging was found to
+    /// be better at least until that moment, and else at most, and not if too many are late.
     Settled { urged: bool, usual: Duration, left: u32, late: u32, until: Time },
 }
 
@@ -117,19 +117,20 @@ impl Urging {
                     let (alone, urged) = (alone.get(), urged.get());
                     let better = urged < alone / 10 * 9;
                     let usual = if better { urged } else { alone };
-                    let until = if better { Time(u64::MAX) } else { now.after(ALONE) };
+                    let until = now.after(if better { URGED } else { ALONE });
                     self.phase = Phase::Settled { urged: better, usual, left: self.holds, late: 0, until };
                     self.holds = (self.holds * 2).min(LAST_HOLDS);
                 }
             }
             Phase::Settled { urged, left, late, until, .. } => {
-                *left -= 1;
+                *left = left.saturating_sub(1);
                 *late += u32::from(!*urged && wait.urges > 0);
                 let outdated = *late >= MANY_LATE;
                 if outdated {
                     self.holds = FIRST_HOLDS;
                 }
-                if outdated || *left == 0 || *until <= now {
+                let (many, long) = (*left == 0, *until <= now);
+                if outdated || if *urged { many && long } else { many || long } {
                     self.phase = Phase::trial();
                 }
             }
@@ -190,6 +191,8 @@ const FIRST_HOLDS: u32 = 128;
 const LAST_HOLDS: u32 = 512;
 /// Waits are left alone for no longer: should they be others by then, each may be longer by all that the device's timer takes.
 const ALONE: Duration = Duration::from_millis(250);
+/// Waits are urged for so long at least: to leave some alone, to find out, may make each longer by as much.
+const URGED: Duration = Duration::from_millis(500);
 /// So many waits that lasted far longer than usual are too many.
 const MANY_LATE: u32 = 4;
 /// No wait is left alone for longer.
@@ -294,6 +297,25 @@ mod tests {
         let device = Device { work: MILLISECOND / 2, looks_every: Some(10 * MILLISECOND) };
         let (length, _) = play_on(&mut clock, &mut urging, &device, 120);
         assert!(length < MILLISECOND, "{length}");
+    }
+
+    #[test]
+    fn short_waits_that_are_urged_are_seldom_left_alone_to_find_out() {
+        let (mut clock, mut urging) = (1, Urging::default());
+        let device = Device { work: MILLISECOND / 20, looks_every: Some(10 * MILLISECOND) };
+        play_on(&mut clock, &mut urging, &device, 16);
+        let mut alone = 0;
+        for _ in 0..4 * FIRST_HOLDS {
+            urging.begin(Time(clock));
+            alone += u32::from(urging.wait.as_ref().is_some_and(|wait| !wait.urged));
+            clock += MILLISECOND / 20;
+            urging.end(Time(clock), false);
+        }
+        assert_eq!(alone, 0, "in 26 ms");
+        clock += 500 * MILLISECOND;
+        urging.begin(Time(clock));
+        urging.end(Time(clock + 1), false);
+        assert!(matches!(urging.phase, Phase::Trial { .. }), "habits change");
     }
 
     #[test]

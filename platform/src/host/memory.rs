@@ -243,7 +243,7 @@ mod tests {
     fn what_is_gathered_keeps_its_bytes_and_can_be_given_back_in_part() {
         const HUGE: usize = 2 << 20;
         let memory = SharedMemory::new("test", 4 * HUGE + 4096).unwrap();
-        let filled: Vec<u8> = (0..3 * HUGE).map(|at| (at / 4096) as u8 | 1).collect();
+        let filled: Vec<u8> = (0..3 * HUGE).map(|at| u8::try_from(at / 4096 % 255).unwrap() | 1).collect();
         memory.write(4096, &filled).unwrap();
         memory.gather(4096, 3 * HUGE).unwrap();
         let mut bytes = vec![0; 3 * HUGE];
