@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use virgld_protocol::channel::{Mapped, SERVICE_MAP};
+use virgld_protocol::channel::{HUGE_PAGE, Mapped, SERVICE_MAP};
 use virgld_protocol::errno::Errno;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -115,8 +115,6 @@ fn free_address(length: usize, offset: i64) -> *mut c_void {
 }
 
 const PAGE: u64 = 4096;
-/// Bytes of a huge page where pages have 4 KiB.
-const HUGE_PAGE: usize = 2 << 20;
 const MOST_ARENAS: usize = 8;
 
 #[cfg(test)]

@@ -177,6 +177,11 @@ pub struct Answer {
     pub arrays: [u32; MAX_ARRAYS],
 }
 
+/// Bytes of a huge page where pages have 4 KiB: what one entry maps of a page table's last level but one. A buffer of so many
+/// and more begins at a multiple of them in its memory, where there is such room; mapped as far behind such a multiple, huge
+/// pages of it are mapped whole.
+pub const HUGE_PAGE: usize = 2 << 20;
+
 /// Answer of [`SERVICE_MAP`].
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use range_alloc::RangeAllocator;
+use virgld_protocol::channel;
 use virgld_protocol::ids::Token;
 use virgld_runtime::link::Region;
 
@@ -18,7 +19,7 @@ pub(crate) const WARM_BYTES: u64 = 1 << 20;
 /// Longer ranges never are: zeroing one would hold up others.
 const LONGEST_WARM: u64 = 256 << 10;
 /// Ranges of so much and more begin at a multiple of it, where there is such room: a platform can have them in huge pages.
-const HUGE_PAGE: u64 = 2 << 20;
+const HUGE_PAGE: u64 = channel::HUGE_PAGE as u64;
 
 /// Rounds up to whole pages; at least one.
 pub(crate) fn whole_pages(bytes: u64) -> Option<u64> {

@@ -38,8 +38,8 @@ struct Wait {
 enum Phase {
     /// Waits of both kinds are compared.
     Trial { alone: Mean, urged: Mean },
-    /// One kind was found to be better, and to last so long. It is done for as many waits as are left, if urging was found to
-    /// be better at least until that moment, and else at most, and not if too many are late.
+    /// One kind was found to be better, and to last so long. It is done for as many waits as are left: urging at least until
+    /// that moment, leaving alone at most, and only while few are late.
     Settled { urged: bool, usual: Duration, left: u32, late: u32, until: Time },
 }
 

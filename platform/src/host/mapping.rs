@@ -10,10 +10,8 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use virgld_protocol::channel::HUGE_PAGE;
 use virgld_runtime::memory::{OutOfBounds, check};
-
-/// Bytes of a huge page where pages have 4 KiB: what one entry maps of a page table's last level but one.
-const HUGE_PAGE: usize = 2 << 20;
 
 /// A mapped range of a file.
 pub(super) struct Mapping {
@@ -37,10 +35,10 @@ impl Mapping {
             // SAFETY: no address is asked for, so the kernel picks a range that nothing else uses.
             unsafe { mmap(ptr::null_mut(), size, protection, flags, file, 0) }?
         } else {
-            let mut room = Room::reserve(size)?;
+            let room = Room::reserve(size)?;
             // SAFETY: nothing else uses the room.
             let start = unsafe { mmap(room.start, size, protection, flags | MapFlags::FIXED, file, 0) }?;
-            room.size = 0;
+            std::mem::forget(room);
             start
         };
         Ok(Self { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, size })

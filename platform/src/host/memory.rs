@@ -179,6 +179,7 @@ mod tests {
     use std::time::Duration;
 
     use rustix::fs::fstat;
+    use virgld_protocol::channel::HUGE_PAGE as HUGE;
 
     use super::*;
 
@@ -241,7 +242,6 @@ mod tests {
 
     #[test]
     fn what_is_gathered_keeps_its_bytes_and_can_be_given_back_in_part() {
-        const HUGE: usize = 2 << 20;
         let memory = SharedMemory::new("test", 4 * HUGE + 4096).unwrap();
         let filled: Vec<u8> = (0..3 * HUGE).map(|at| u8::try_from(at / 4096 % 255).unwrap() | 1).collect();
         memory.write(4096, &filled).unwrap();
@@ -259,7 +259,6 @@ mod tests {
 
     #[test]
     fn a_large_memory_begins_where_a_huge_page_can() {
-        const HUGE: usize = 2 << 20;
         let memories: Vec<_> =
             [HUGE, HUGE + 4096, 5 * HUGE].map(|size| SharedMemory::new("test", size).unwrap()).into();
         for memory in memories {

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use virgld_protocol::channel::HUGE_PAGE;
+
 /// The addresses that are given out.
 #[derive(Default)]
 pub(super) struct Addresses {
@@ -58,8 +60,8 @@ impl Addresses {
 
 const FIRST: u64 = 4 << 30;
 const LIMIT: u64 = 1 << 39;
-/// Bytes of a huge page: an IOMMU maps one by one entry if the address is a multiple as well.
-const GAP: u64 = 2 << 20;
+/// An IOMMU maps a huge page by one entry if the address is a multiple as well.
+const GAP: u64 = HUGE_PAGE as u64;
 
 #[cfg(test)]
 mod tests {
