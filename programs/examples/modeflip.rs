@@ -7,12 +7,13 @@
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
-use drm::Device as _;
 use drm::buffer::{Buffer, DrmFourcc};
 use drm::control::dumbbuffer::DumbBuffer;
 use drm::control::{Device as _, Mode, PageFlipFlags, framebuffer};
+use drm::{Device as _, DriverCapability};
 use virgld_programs::pace::{Shown, in_order, pace};
 use virgld_programs::picture::{Picture, low_byte};
 use virgld_programs::stop::{Verdict, ensure};
@@ -30,6 +31,9 @@ struct Options {
     /// How many times to flip; each flip shows a frame of its own.
     #[arg(long, default_value_t = 60)]
     flips: u32,
+    /// How many times to flip after that without waiting for a refresh.
+    #[arg(long, default_value_t = 30)]
+    torn: u32,
     /// Where to write what must be on the screen in the end.
     #[arg(long, value_name = "FILE")]
     png: Option<PathBuf>,
@@ -66,6 +70,7 @@ fn run(options: &Options) -> Verdict {
     let connectors = [screen.connector];
     card.set_crtc(screen.crtc, Some(frames[0].framebuffer), (0, 0), &connectors, Some(screen.mode))?;
     let last = flip(&card, &screen, &mut frames, options, refresh)?;
+    let last = flip_at_once(last + 1, &card, &screen, &mut frames, options.torn)?;
     if let Some(path) = &options.png {
         let shape = (i32::from(width), i32::from(height));
         let picture = Picture::compute(shape.0, shape.1, |x, y| {
@@ -141,6 +146,30 @@ fn flips_from(
         }
     }
     Ok(shown)
+}
+
+/// Flips that wait for no refresh. Says which frame is the last.
+fn flip_at_once(
+    first: u32,
+    card: &Card,
+    screen: &Screen,
+    frames: &mut [Frame; 2],
+    flips: u32,
+) -> Verdict<u32> {
+    let able = card.get_driver_capability(DriverCapability::ASyncPageFlip)?;
+    ensure(able == 1, || format!("the driver has no asynchronous flips: {able}"))?;
+    let (begin, end) = (Instant::now(), first + flips);
+    let mut shown = Vec::new();
+    for number in first..end {
+        let next = &mut frames[number as usize % 2];
+        next.draw(card, number, if number + 1 == end { WHOLE } else { SOME })?;
+        let flags = PageFlipFlags::EVENT | PageFlipFlags::ASYNC;
+        card.page_flip(screen.crtc, next.framebuffer, flags, None)?;
+        shown.push(card.wait_for_flip(screen.crtc)?);
+    }
+    let refreshes = shown.first().zip(shown.last()).map_or(0, |(first, last)| last.refresh - first.refresh);
+    println!("asynchronous flips: {flips} in {:?} and {refreshes} refreshes", begin.elapsed());
+    Ok(end - 1)
 }
 
 /// A buffer that can be shown.

@@ -1,5 +1,6 @@
 //! Atomic mode setting: properties of many objects, all or none of them.
 
+use virgld_protocol::client::kms::AtomicFlags;
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::message::display::Notice;
 
@@ -9,12 +10,6 @@ use crate::object::Object;
 use crate::output::{Config, Plane};
 use crate::property as is;
 use crate::state::{Caller, DONE, Effect, Outcome, State};
-
-/// `DRM_MODE_PAGE_FLIP_EVENT`, `DRM_MODE_ATOMIC_TEST_ONLY`, `_NONBLOCK`, `_ALLOW_MODESET`.
-const EVENT: u32 = 1;
-const TEST_ONLY: u32 = 0x100;
-const NONBLOCK: u32 = 0x200;
-const ALLOW_MODESET: u32 = 0x400;
 
 const NO_OBJECT: Refusal = Refusal::new(Errno::ENOENT, "no such object");
 const NO_PROPERTY: Refusal = Refusal::new(Errno::ENOENT, "the object has no such property");
@@ -34,13 +29,17 @@ impl State {
             Refusal::new(Errno::EINVAL, "the file did not say that it understands atomic");
         const FLAGS: Refusal =
             Refusal::new(Errno::EINVAL, "unknown flags, or flags that exclude one another");
+        const MORE: Refusal =
+            Refusal::new(Errno::EINVAL, "more than the picture would change at once, without a refresh");
         const MODESET: Refusal =
             Refusal::new(Errno::EINVAL, "the change sets a mode, and that is not allowed");
         if !self.rights(caller.file)?.atomic {
             return Err(NOT_ATOMIC);
         }
-        let contradictory = flags & TEST_ONLY != 0 && flags & EVENT != 0;
-        if flags & !(EVENT | TEST_ONLY | NONBLOCK | ALLOW_MODESET) != 0 || contradictory {
+        let flags = AtomicFlags::from_bits(flags).ok_or(FLAGS)?;
+        let event = flags.contains(AtomicFlags::PAGE_FLIP_EVENT);
+        let only_try = flags.contains(AtomicFlags::TEST_ONLY);
+        if only_try && event {
             return Err(FLAGS);
         }
         let mut changes: Vec<(usize, Config)> = Vec::new();
@@ -58,20 +57,24 @@ impl State {
             let timing = |config: &Config| config.mode.as_ref().map(|(_, mode)| *mode);
             (old.active, old.joined, timing(old)) != (new.active, new.joined, timing(new))
         };
-        let allowed = flags & ALLOW_MODESET != 0 || !changes.iter().any(sets_mode);
+        let at_once = flags.contains(AtomicFlags::PAGE_FLIP_ASYNC);
+        if at_once && (fences.out.is_some() || !changes.iter().all(|change| self.only_flips(change))) {
+            return Err(MORE);
+        }
+        let allowed = flags.contains(AtomicFlags::ALLOW_MODESET) || !changes.iter().any(sets_mode);
         for (_, config) in &changes {
             self.check(config)?;
         }
         if !allowed {
             return Err(MODESET);
         }
-        if flags & TEST_ONLY != 0 {
+        if only_try {
             if fences.out.is_some() {
                 return Err(Refusal::new(Errno::EINVAL, "what is only tried signals no fence"));
             }
             return DONE;
         }
-        if changes.is_empty() && flags & EVENT != 0 {
+        if changes.is_empty() && event {
             return Err(Refusal::new(Errno::EINVAL, "an event is wanted of no CRTC"));
         }
         // A fence that no CRTC was asked for means that all is shown already.
@@ -80,9 +83,17 @@ impl State {
         {
             effects.push(Effect::Scheme(Notice::Signal { fence, result: Ok(()) }));
         }
-        let event = (flags & EVENT != 0).then_some(user_data);
-        let blocking = flags & NONBLOCK == 0;
-        self.commit(caller, Commit { changes, event, blocking, fences }, effects)
+        let event = event.then_some(user_data);
+        let blocking = !flags.contains(AtomicFlags::NONBLOCK);
+        self.commit(caller, Commit { changes, event, blocking, at_once, fences }, effects)
+    }
+
+    /// Whether a change is of the picture alone, as Linux wants it of one that is to be shown at once.
+    fn only_flips(&self, (index, new): &(usize, Config)) -> bool {
+        let old = &self.outputs[*index].config;
+        let Plane { framebuffer, damage, .. } = old.primary.clone();
+        let primary = Plane { framebuffer, damage, ..new.primary.clone() };
+        Config { primary, ..new.clone() } == *old
     }
 
     /// Sets one property in a configuration to be.

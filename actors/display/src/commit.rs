@@ -21,6 +21,8 @@ pub(crate) struct Commit {
     pub(crate) event: Option<u64>,
     /// Whether the call is answered when all is shown, rather than at once.
     pub(crate) blocking: bool,
+    /// Whether all is shown as soon as it is ready, without waiting for a refresh.
+    pub(crate) at_once: bool,
     pub(crate) fences: Fences,
 }
 
@@ -38,8 +40,10 @@ pub(crate) struct Fences {
 pub(crate) struct Flip {
     /// Work on what is to be shown that is not complete.
     gates: Vec<Token>,
-    /// The refresh; the next one if not known yet.
+    /// The refresh; none before the gates are open.
     target: Option<u64>,
+    /// Whether the refresh is not waited for.
+    at_once: bool,
     event: Option<(FileId, u64)>,
     blocked: Option<Token>,
     fence: Option<FenceKey>,
@@ -110,9 +114,11 @@ impl State {
             let event = commit.event.map(|data| (caller.file, data));
             self.outputs[index].config = config;
             self.outputs[index].keep_pace(caller.now);
-            let target = self.next_refresh(index, caller.now).filter(|_| gates.is_empty());
+            let at_once = commit.at_once;
+            let clock = self.outputs[index].clock;
+            let target = gates.is_empty().then(|| clock.refresh_for(caller.now, at_once));
             let fence = commit.fences.out;
-            self.flips[index] = Some(Flip { gates, target, event, blocked, fence });
+            self.flips[index] = Some(Flip { gates, target, at_once, event, blocked, fence });
         }
         if commit.blocking && !nothing { Ok(Outcome::Later) } else { DONE }
     }
@@ -200,23 +206,16 @@ impl State {
 
     /// Work on what is to be shown is complete.
     pub(crate) fn gate_opens(&mut self, now: Time, gate: Token) {
-        for index in 0..self.flips.len() {
-            let next = self.next_refresh(index, now);
-            if let Some(flip) = &mut self.flips[index]
+        for (flip, output) in self.flips.iter_mut().zip(&self.outputs) {
+            if let Some(flip) = flip
                 && let Some(place) = flip.gates.iter().position(|it| *it == gate)
             {
                 flip.gates.swap_remove(place);
                 if flip.gates.is_empty() {
-                    flip.target = next;
+                    flip.target = Some(output.clock.refresh_for(now, flip.at_once));
                 }
             }
         }
-    }
-
-    /// The refresh after this moment; at once if the output is off.
-    fn next_refresh(&self, index: usize, now: Time) -> Option<u64> {
-        let clock = self.outputs[index].clock;
-        Some(if clock.runs() { clock.sequence(now) + 1 } else { 0 })
     }
 
     /// Shows what has come to its refresh, and lets those go on who waited for that.

@@ -1,5 +1,6 @@
 //! The calls from before atomic mode setting, in its terms.
 
+use virgld_protocol::client::kms::PageFlipFlags;
 use virgld_protocol::errno::{Errno, Refusal};
 use virgld_protocol::message::display::{SetCrtc, SetPlane};
 
@@ -11,8 +12,8 @@ use crate::object::Object;
 use crate::output::{Config, Plane};
 use crate::state::{Caller, DONE, Effect, Outcome, Presentation, State};
 
-/// `DRM_MODE_PAGE_FLIP_EVENT`; asynchronous flips and targets are not offered.
-const FLIP_EVENT: u32 = 1;
+/// What a flip may ask for; a refresh as its target is not offered.
+const FLIPS: PageFlipFlags = PageFlipFlags::EVENT.union(PageFlipFlags::ASYNC);
 /// The framebuffer that is shown already, as SETCRTC names it.
 const SAME: u32 = u32::MAX;
 
@@ -92,9 +93,7 @@ impl State {
         const NOTHING: Refusal = Refusal::new(Errno::EBUSY, "the CRTC shows nothing that could be flipped");
         const OFF: Refusal = Refusal::new(Errno::EINVAL, "the CRTC is off");
         const FORMAT: Refusal = Refusal::new(Errno::EINVAL, "a flip cannot change the format");
-        if flags & !FLIP_EVENT != 0 {
-            return Err(FLAGS);
-        }
+        let flags = PageFlipFlags::from_bits(flags).filter(|it| FLIPS.contains(*it)).ok_or(FLAGS)?;
         let index = self.crtc(crtc)?;
         let mut config = self.outputs[index].config.clone();
         let old = config.primary.framebuffer.and_then(|id| self.framebuffers.get(&id)).ok_or(NOTHING)?;
@@ -111,9 +110,10 @@ impl State {
         }
         config.primary.framebuffer = Some(framebuffer);
         config.primary.damage = Damage::Everything;
-        let event = (flags & FLIP_EVENT != 0).then_some(user_data);
+        let event = flags.contains(PageFlipFlags::EVENT).then_some(user_data);
+        let at_once = flags.contains(PageFlipFlags::ASYNC);
         let changes = vec![(index, config)];
-        self.commit(caller, Commit { changes, event, ..Commit::default() }, effects)
+        self.commit(caller, Commit { changes, event, at_once, ..Commit::default() }, effects)
     }
 
     pub(crate) fn set_plane(

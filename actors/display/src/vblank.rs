@@ -76,6 +76,11 @@ impl Clock {
         Time(self.origin.0.saturating_add(steps.saturating_mul(self.period)))
     }
 
+    /// The refresh for what is ready now: the next one, or the last where none comes or none is to be waited for.
+    pub(crate) fn refresh_for(&self, now: Time, at_once: bool) -> u64 {
+        self.sequence(now) + u64::from(self.runs() && !at_once)
+    }
+
     /// Goes on at another pace, or stops; the count goes on.
     pub(crate) fn pace(&mut self, now: Time, period: u64) {
         if period != self.period {

@@ -86,15 +86,13 @@ impl State {
             | cap::SYNCOBJ_TIMELINE
             | cap::DUMB_BUFFER
             | cap::VBLANK_HIGH_CRTC
-            | cap::CRTC_IN_VBLANK_EVENT => 1,
+            | cap::ASYNC_PAGE_FLIP
+            | cap::CRTC_IN_VBLANK_EVENT
+            | cap::ATOMIC_ASYNC_PAGE_FLIP => 1,
             cap::DUMB_PREFERRED_DEPTH => 24,
             cap::CURSOR_WIDTH | cap::CURSOR_HEIGHT => 64,
             // What there is not, said rather than refused.
-            cap::DUMB_PREFER_SHADOW
-            | cap::ASYNC_PAGE_FLIP
-            | cap::ADDFB2_MODIFIERS
-            | cap::PAGE_FLIP_TARGET
-            | cap::ATOMIC_ASYNC_PAGE_FLIP => 0,
+            cap::DUMB_PREFER_SHADOW | cap::ADDFB2_MODIFIERS | cap::PAGE_FLIP_TARGET => 0,
             _ => return Err(UNKNOWN),
         };
         Ok(Outcome::Answer(Reply::fixed(&fixed)))

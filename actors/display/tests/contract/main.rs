@@ -17,6 +17,11 @@ use virgld_protocol::message::display::{Answer, Call, ControlEvent, CursorCall, 
 
 use desk::{CONNECTOR, CRTC, Desk, FIRST, PLANE, REFRESH, SECOND, events, flip, scanned_out, set_crtc};
 
+/// Properties by their numbers.
+const FB_ID: u32 = 2;
+const CRTC_X: u32 = 4;
+const ACTIVE: u32 = 15;
+
 #[test]
 fn a_flip_waits_for_the_work_on_its_buffer_and_for_the_refresh_and_has_one_event() {
     let mut desk = Desk::new();
@@ -33,6 +38,69 @@ fn a_flip_waits_for_the_work_on_its_buffer_and_for_the_refresh_and_has_one_event
     assert!(desk.now > before && desk.now - before <= REFRESH);
     assert_eq!((events(&shown), scanned_out(&shown)), (1, Some(12)));
     assert_eq!(desk.state.deadline(), None, "nobody waits for another refresh");
+}
+
+#[test]
+fn an_asynchronous_flip_waits_for_the_work_on_its_buffer_and_for_no_refresh() {
+    const FLAGS: u32 = 1 | 2;
+    let mut desk = Desk::new();
+    desk.understand();
+    let (one, two) = (desk.framebuffer(FIRST, 11), desk.framebuffer(FIRST, 12));
+    desk.light(one);
+    let legacy = |framebuffer| Call::PageFlip { crtc: CRTC, framebuffer, flags: FLAGS, user_data: 7 };
+    let commit = |framebuffer: u32| Call::Atomic {
+        flags: FLAGS | 0x200,
+        sets: vec![(PLANE, FB_ID, framebuffer.into())],
+        user_data: 7,
+        fence_in: None,
+        fence_out: None,
+    };
+    for (call, resource) in [(legacy(two), 12), (commit(one), 11), (legacy(two), 12)] {
+        let (effects, answer) = desk.call(FIRST, call);
+        assert!(matches!(answer, Some(Ok(Answer::Done))), "{answer:?}");
+        assert_eq!((events(&effects), scanned_out(&effects)), (0, None), "work is under way");
+        assert_eq!(desk.call(FIRST, legacy(one)).1.unwrap().unwrap_err(), Errno::EBUSY);
+        let shown = desk.ready(&effects);
+        assert_eq!((events(&shown), scanned_out(&shown)), (1, Some(resource)), "not shown at once");
+        assert_eq!(desk.state.deadline(), None, "a refresh is waited for");
+    }
+    let target = Call::PageFlip { crtc: CRTC, framebuffer: one, flags: FLAGS | 4, user_data: 7 };
+    assert_eq!(desk.call(FIRST, target).1.unwrap().unwrap_err(), Errno::EINVAL);
+    // The one before is on its way to the screen still: it arrives first.
+    desk.quick = false;
+    let first = desk.call(FIRST, legacy(one)).0;
+    assert_eq!(events(&desk.ready(&first)), 1);
+    let second = desk.call(FIRST, legacy(two)).0;
+    assert_eq!(events(&desk.ready(&second)), 0, "two updates at a time");
+    assert_eq!(events(&desk.answer()), 1);
+}
+
+#[test]
+fn what_changes_without_a_refresh_is_the_picture_and_nothing_else() {
+    const ASYNC: u32 = 2;
+    let mut desk = Desk::new();
+    desk.understand();
+    let (one, two) = (desk.framebuffer(FIRST, 11), desk.framebuffer(FIRST, 12));
+    desk.light(one);
+    let commit = |flags, more: (u32, u32, u64), fence_out: Option<FenceKey>| Call::Atomic {
+        flags: flags | 0x600,
+        sets: vec![(PLANE, FB_ID, two.into()), more],
+        user_data: 0,
+        fence_in: None,
+        fence_out,
+    };
+    let only_try = 0x100;
+    for more in [(PLANE + 1, CRTC_X, 5), (CRTC, ACTIVE, 0)] {
+        assert!(desk.call(FIRST, commit(only_try, more, None)).1.unwrap().is_ok());
+        for flags in [ASYNC, ASYNC | only_try] {
+            let refused = desk.call(FIRST, commit(flags, more, None)).1.unwrap();
+            assert_eq!(refused.unwrap_err(), Errno::EINVAL, "{more:?}");
+        }
+    }
+    let fenced = commit(ASYNC, (CRTC, OUT_FENCE_PTR, 1), Some(FenceKey(3)));
+    assert_eq!(desk.call(FIRST, fenced).1.unwrap().unwrap_err(), Errno::EINVAL);
+    let as_it_is = commit(ASYNC, (CRTC, ACTIVE, 1), None);
+    assert!(matches!(desk.call(FIRST, as_it_is).1, Some(Ok(Answer::Done))));
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Ioctl for SetGamma {
     };
 }
 
-/// PAGE_FLIP: shows another framebuffer from the next refresh on.
+/// PAGE_FLIP: shows another framebuffer from the next refresh on, or at once.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct PageFlip {

@@ -16,8 +16,8 @@ pub(super) struct Case {
 enum Kind {
     /// A case of `glbench`.
     Glbench { unit: &'static str, rate: bool },
-    /// A scene of `glmark2-es2-drm`, off the screen or on it.
-    Glmark { scene: &'static str, off_screen: bool },
+    /// A scene of `glmark2-es2-drm`, with these options.
+    Glmark { scene: &'static str, options: &'static str },
     /// `kmscube`.
     Kmscube,
     /// Nothing runs.
@@ -33,11 +33,17 @@ const fn rate(name: &'static str, unit: &'static str) -> Case {
 }
 
 const fn off_screen(name: &'static str, scene: &'static str) -> Case {
-    Case { name, kind: Kind::Glmark { scene, off_screen: true } }
+    Case { name, kind: Kind::Glmark { scene, options: "--off-screen" } }
 }
 
+/// Whatever is drawn while a frame waits to be shown takes its place.
 const fn on_screen(name: &'static str, scene: &'static str) -> Case {
-    Case { name, kind: Kind::Glmark { scene, off_screen: false } }
+    Case { name, kind: Kind::Glmark { scene, options: "--swap-mode mailbox" } }
+}
+
+/// Every frame is shown, at once. Where the driver says that it cannot do that, glmark2 does as above.
+const fn torn(name: &'static str, scene: &'static str) -> Case {
+    Case { name, kind: Kind::Glmark { scene, options: "--swap-mode immediate" } }
 }
 
 /// All of them.
@@ -58,6 +64,8 @@ pub(super) const CASES: &[Case] = &[
     off_screen("off-desktop", "desktop"),
     on_screen("on-build", "build:use-vbo=true"),
     on_screen("on-texture", "texture"),
+    torn("torn-build", "build:use-vbo=true"),
+    torn("torn-texture", "texture"),
     Case { name: "kmscube", kind: Kind::Kmscube },
 ];
 
@@ -68,11 +76,10 @@ impl Case {
             Kind::Glbench { .. } => {
                 format!("env EGL_PLATFORM=surfaceless $run ./glbench --json --seconds 1.5 {}", self.name)
             }
-            Kind::Glmark { scene, off_screen } => {
-                let off_screen = if *off_screen { "--off-screen" } else { "" };
+            Kind::Glmark { scene, options } => {
                 // Not of the mode's size: glmark2 2023.01 then takes its window for made.
                 let node = "--winsys-options=drm-device=/dev/dri/card0 --size 640x480";
-                format!("$run glmark2-es2-drm {node} {off_screen} -b {scene}:duration=2")
+                format!("$run glmark2-es2-drm {node} {options} -b {scene}:duration=2")
             }
             // It says how fast it was when its input ends.
             Kind::Kmscube => "sh -c \"sleep 10 | $run kmscube -D /dev/dri/card0\"".into(),
@@ -139,7 +146,7 @@ mod tests {
         let kind = Kind::Glbench { unit: "flushes/s", rate: true };
         assert_eq!(kind.value("flush", glbench), Some(12.5));
         assert_eq!(kind.value("flush", "FAIL glbench"), None);
-        let glmark = Kind::Glmark { scene: "build", off_screen: true };
+        let glmark = Kind::Glmark { scene: "build", options: "" };
         assert_eq!(glmark.value("", "[build] use-vbo=true: FPS: 91 FrameTime: 10.989 ms\n"), Some(91.0));
         let kmscube =
             "Rendered 84 frames in 2.009218 sec (41.81 fps)\nRendered 9 frames in 4.0 sec (42.50 fps)\n";
