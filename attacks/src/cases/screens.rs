@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use virgld_protocol::channel::{SERVICE_RESTRICT, SERVICE_REVOKE};
 use virgld_protocol::client::kms::{
     AddFb, AddFb2, Atomic, CloseFb, CreateDumb, CreatePropBlob, Cursor, Cursor2, CursorFlags, DestroyDumb,
-    DestroyPropBlob, DropMaster, GetConnector, GetCrtc, GetFb2, MapDumb, ModeInfo, NO_FENCE, PageFlip, RmFb,
-    SetCrtc, SetMaster,
+    DestroyPropBlob, DropMaster, GetConnector, GetCrtc, GetFb2, MapDumb, ModeInfo, NO_FENCE, PageFlip,
+    PageFlipFlags, RmFb, SetCrtc, SetMaster,
 };
 use virgld_protocol::client::{GemClose, PrimeHandleToFd, SetClientCap};
 use virgld_protocol::rights::Rights;
@@ -324,7 +324,7 @@ fn blobs(door: &Door, _: &mut Victim) -> Outcome<String> {
     for object in [0, own.connector + 50, own.framebuffer, blob, u32::MAX] {
         must_refuse("an object that is none", commit(&mut own.client, object, 0x400), Errno::NOENT)?;
     }
-    for flags in [u32::MAX, 1 << 11, 2] {
+    for flags in [u32::MAX, 1 << 11, 1 << 2] {
         let (client, crtc) = (&mut own.client, own.crtc);
         must_refuse("flags that are none", commit(client, crtc, flags), Errno::INVAL)?;
     }
@@ -403,7 +403,9 @@ fn flood(door: &Door, victim: &mut Victim) -> Outcome<String> {
     let (crtc_id, fb_id) = (own.crtc, own.framebuffer);
     let (mut flips, mut busy) = (0, 0);
     for round in 0..3000_i32 {
-        match own.client.ioctl(&PageFlip { crtc_id, fb_id, ..PageFlip::default() }, &[]) {
+        // Every other one without waiting for a refresh.
+        let flags = if round % 2 == 0 { PageFlipFlags::empty() } else { PageFlipFlags::ASYNC }.bits();
+        match own.client.ioctl(&PageFlip { crtc_id, fb_id, flags, ..PageFlip::default() }, &[]) {
             Ok(_) => flips += 1,
             Err(Failed::Errno(errno)) if errno == Errno::BUSY.raw_os_error() => busy += 1,
             Err(other) => return Err(other),
