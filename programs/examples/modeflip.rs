@@ -101,7 +101,7 @@ fn flip(
     let flips = options.flips;
     let mut failure = None;
     for attempt in 0..ATTEMPTS {
-        let shown = flips_from(attempt * flips + 1, card, screen, frames, flips)?;
+        let shown = flips_from(attempt * flips + 1, card, screen, frames, flips, PageFlipFlags::EVENT)?;
         in_order(&shown)?;
         match pace(&shown, refresh) {
             Ok(pace) => {
@@ -129,14 +129,15 @@ fn flips_from(
     screen: &Screen,
     frames: &mut [Frame; 2],
     flips: u32,
+    flags: PageFlipFlags,
 ) -> Verdict<Vec<Shown>> {
     let mut shown = Vec::new();
     for number in first..first + flips {
         let next = &mut frames[number as usize % 2];
         // So that drawing does not set the pace; the last frame is the one to be looked at.
         next.draw(card, number, if number + 1 == first + flips { WHOLE } else { SOME })?;
-        card.page_flip(screen.crtc, next.framebuffer, PageFlipFlags::EVENT, None)?;
-        let again = card.page_flip(screen.crtc, next.framebuffer, PageFlipFlags::EVENT, None);
+        card.page_flip(screen.crtc, next.framebuffer, flags, None)?;
+        let again = card.page_flip(screen.crtc, next.framebuffer, flags, None);
         let busy = again.as_ref().err().and_then(io::Error::raw_os_error) == Some(EBUSY);
         shown.push(card.wait_for_flip(screen.crtc)?);
         // A flip may be over before the second is asked; then both happen.
@@ -158,18 +159,12 @@ fn flip_at_once(
 ) -> Verdict<u32> {
     let able = card.get_driver_capability(DriverCapability::ASyncPageFlip)?;
     ensure(able == 1, || format!("the driver has no asynchronous flips: {able}"))?;
-    let (begin, end) = (Instant::now(), first + flips);
-    let mut shown = Vec::new();
-    for number in first..end {
-        let next = &mut frames[number as usize % 2];
-        next.draw(card, number, if number + 1 == end { WHOLE } else { SOME })?;
-        let flags = PageFlipFlags::EVENT | PageFlipFlags::ASYNC;
-        card.page_flip(screen.crtc, next.framebuffer, flags, None)?;
-        shown.push(card.wait_for_flip(screen.crtc)?);
-    }
+    let begin = Instant::now();
+    let flags = PageFlipFlags::EVENT | PageFlipFlags::ASYNC;
+    let shown = flips_from(first, card, screen, frames, flips, flags)?;
     let refreshes = shown.first().zip(shown.last()).map_or(0, |(first, last)| last.refresh - first.refresh);
     println!("asynchronous flips: {flips} in {:?} and {refreshes} refreshes", begin.elapsed());
-    Ok(end - 1)
+    Ok(first + flips - 1)
 }
 
 /// A buffer that can be shown.

@@ -90,10 +90,10 @@ impl State {
 
     /// Whether a change is of the picture alone, as Linux wants it of one that is to be shown at once.
     fn only_flips(&self, (index, new): &(usize, Config)) -> bool {
-        let old = &self.outputs[*index].config;
-        let Plane { framebuffer, damage, .. } = old.primary.clone();
-        let primary = Plane { framebuffer, damage, ..new.primary.clone() };
-        Config { primary, ..new.clone() } == *old
+        let mut flipped = self.outputs[*index].config.clone();
+        flipped.primary.framebuffer = new.primary.framebuffer;
+        flipped.primary.damage = new.primary.damage.clone();
+        flipped == *new
     }
 
     /// Sets one property in a configuration to be.

@@ -1,5 +1,7 @@
 //! What the examples have in common: a card, and what is to be shown on.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -11,25 +13,34 @@ use virgld_programs::pace::Shown;
 use virgld_programs::stop::{Stop, Verdict, ensure};
 
 /// An open node.
-pub(crate) struct Card(File);
+pub(crate) struct Card {
+    file: File,
+    /// Flips that were heard of together with one that was waited for.
+    shown: RefCell<VecDeque<Shown>>,
+}
 
 impl Card {
     /// Opens it for reading and writing.
     pub(crate) fn open(path: &Path) -> Verdict<Self> {
         let file = File::options().read(true).write(true).open(path);
-        file.map(Self).map_err(|error| Stop::failed(format!("{}: {error}", path.display())))
+        let file = file.map_err(|error| Stop::failed(format!("{}: {error}", path.display())))?;
+        Ok(Self { file, shown: RefCell::default() })
     }
 
     /// Waits until a flip was shown.
     pub(crate) fn wait_for_flip(&self, crtc: crtc::Handle) -> Verdict<Shown> {
+        let mut shown = self.shown.borrow_mut();
         loop {
+            if let Some(first) = shown.pop_front() {
+                return Ok(first);
+            }
             let events = self.receive_events()?;
             let now = clock_gettime(ClockId::Monotonic);
+            let arrival = Duration::try_from(now).map_err(|error| Stop::failed(error.to_string()))?;
             for event in events {
                 if let Event::PageFlip(flip) = event {
                     ensure(flip.crtc == crtc, || format!("an event of {:?}, not of {crtc:?}", flip.crtc))?;
-                    let arrival = Duration::try_from(now).map_err(|error| Stop::failed(error.to_string()))?;
-                    return Ok(Shown { refresh: flip.frame, stamp: flip.duration, arrival });
+                    shown.push_back(Shown { refresh: flip.frame, stamp: flip.duration, arrival });
                 }
             }
         }
@@ -38,7 +49,7 @@ impl Card {
 
 impl AsFd for Card {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
