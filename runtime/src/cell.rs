@@ -97,11 +97,10 @@ impl<A: Actor> Cell<A> {
             }
             outbox::release(std::mem::take(&mut held.effects));
         }
-        self.mailbox.begin();
         while self.held.as_ref().is_none_or(|held| held.until.is_none() || held.late.is_some()) {
             if let Some(known) = self.held.as_mut().and_then(|held| held.messages.pop_front()) {
                 self.handle(round.now, known)?;
-            } else if let Some(envelope) = self.mailbox.take() {
+            } else if let Some((envelope, _)) = self.mailbox.take() {
                 self.strike(round, envelope)?;
             } else {
                 break;
@@ -242,9 +241,12 @@ impl<A: Actor> Run for Cell<A> {
         if self.held.is_some() || round.faults.armed() {
             return self.run_with_faults(round);
         }
-        self.mailbox.begin();
-        while let Some(envelope) = self.mailbox.take() {
+        while let Some((envelope, more)) = self.mailbox.take() {
             self.handle(round.now, envelope)?;
+            // What has come since the last was taken has scheduled another step.
+            if !more {
+                break;
+            }
         }
         Ok(())
     }
@@ -280,8 +282,9 @@ impl<A: Actor> Run for Cell<A> {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let held = self.held.as_ref().and_then(|held| held.until);
-        [self.actor.deadline(), held].into_iter().flatten().min()
+        let own = self.actor.deadline();
+        let Some(until) = self.held.as_ref().and_then(|held| held.until) else { return own };
+        Some(own.map_or(until, |own| own.min(until)))
     }
 
     fn settles(&self) -> bool {

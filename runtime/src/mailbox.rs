@@ -2,12 +2,12 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::actor::Badge;
 use crate::cap::{Cap, Interface};
 use crate::outbox;
-use crate::queue::Queue;
+use crate::queue::{Put, Queue};
 use crate::stage::{SlotId, StageShared};
 use crate::watched;
 
@@ -24,8 +24,6 @@ pub(crate) struct Shared<M> {
     epoch: AtomicU64,
     /// How often another mailbox has taken the place of one that an actor does not give back. The last has the messages.
     succession: AtomicU64,
-    /// Whether the stage knows already that messages wait.
-    scheduled: AtomicBool,
     slot: SlotId,
     stage: Arc<StageShared>,
 }
@@ -45,14 +43,14 @@ impl<M: Send + 'static> Shared<M> {
     }
 
     fn post_now(&self, epoch: u64, badge: Badge, message: M) -> bool {
-        if watched::is_abandoned(&self.stage.tenure)
-            || !self.is_current(epoch)
-            || !self.messages.put(Envelope { badge, message })
-        {
+        if watched::is_abandoned(&self.stage.tenure) || !self.is_current(epoch) {
             return false;
         }
-        if !self.scheduled.swap(true, Ordering::AcqRel) {
-            self.stage.schedule(self.slot);
+        match self.messages.put(Envelope { badge, message }) {
+            Put::Alone => self.stage.schedule(self.slot),
+            // The stage knows already.
+            Put::Behind => {}
+            Put::Nobody => return false,
         }
         true
     }
@@ -113,9 +111,8 @@ impl<M> Succession<M> {
 
 impl<M: Send + 'static> Mailbox<M> {
     pub(crate) fn new(stage: Arc<StageShared>, slot: SlotId, epoch: u64) -> Self {
-        let (messages, succession, scheduled) = (Queue::default(), AtomicU64::new(0), AtomicBool::new(false));
-        let epoch_now = AtomicU64::new(epoch);
-        let shared = Shared { messages, epoch: epoch_now, succession, scheduled, slot, stage };
+        let (messages, succession) = (Queue::default(), AtomicU64::new(0));
+        let shared = Shared { messages, epoch: AtomicU64::new(epoch), succession, slot, stage };
         Self { shared: Arc::new(shared), epoch, succession: 0 }
     }
 
@@ -145,13 +142,9 @@ impl<M: Send + 'static> Mailbox<M> {
         Box::new(move || shared.epoch.store(0, Ordering::Release))
     }
 
-    /// Says that the messages that wait are about to be taken: the next to come must schedule again.
-    pub(crate) fn begin(&self) {
-        self.shared.scheduled.store(false, Ordering::Release);
-    }
-
-    pub(crate) fn take(&self) -> Option<Envelope<M>> {
-        if self.is_last() { self.shared.messages.take() } else { None }
+    /// Takes a message, and says whether more wait. Once none does, the next to come schedules the actor again.
+    pub(crate) fn take(&self) -> Option<(Envelope<M>, bool)> {
+        if self.is_last() { self.shared.messages.take_of_all() } else { None }
     }
 }
 

@@ -22,25 +22,32 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Puts one in, behind all others. Says whether there is anybody to take it.
-    pub(crate) fn put(&self, one: T) -> bool {
+    /// Puts one in, behind all others.
+    pub(crate) fn put(&self, one: T) -> Put {
         let mut inside = self.inside();
-        let open = !inside.closed;
-        if open {
-            inside.waiting.push_back(one);
+        if inside.closed {
+            return Put::Nobody;
         }
-        open
+        let alone = inside.waiting.is_empty();
+        inside.waiting.push_back(one);
+        if alone { Put::Alone } else { Put::Behind }
     }
 
     /// Takes the first.
     pub(crate) fn take(&self) -> Option<T> {
+        self.take_of_all().map(|(one, _)| one)
+    }
+
+    /// Takes the first, and says whether more wait behind it.
+    pub(crate) fn take_of_all(&self) -> Option<(T, bool)> {
         let mut inside = self.inside();
-        let one = inside.waiting.pop_front();
-        if inside.waiting.is_empty() && inside.waiting.capacity() > MOST_KEPT {
+        let one = inside.waiting.pop_front()?;
+        let more = !inside.waiting.is_empty();
+        if !more && inside.waiting.capacity() > MOST_KEPT {
             // A flood is over: the memory that it took goes back.
             inside.waiting.shrink_to(MOST_KEPT);
         }
-        one
+        Some((one, more))
     }
 
     /// Whether nothing waits.
@@ -64,6 +71,17 @@ impl<T> Queue<T> {
     }
 }
 
+/// What became of something that was put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It waits, and nothing else does: whoever takes must be told.
+    Alone,
+    /// It waits behind others, of which whoever takes was told.
+    Behind,
+    /// There is nobody to take it.
+    Nobody,
+}
+
 /// Room for so many is kept.
 const MOST_KEPT: usize = 1024;
 
@@ -73,22 +91,28 @@ mod tests {
 
     use super::*;
 
+    fn put<T>(queue: &Queue<T>, one: T) {
+        assert_ne!(queue.put(one), Put::Nobody);
+    }
+
     #[test]
     fn what_was_put_in_first_comes_out_first() {
         let queue = Queue::default();
         assert!(queue.is_empty() && queue.take().is_none());
-        (0..3).for_each(|number| assert!(queue.put(number)));
-        assert_eq!(queue.take(), Some(0));
-        assert!(queue.put(3) && !queue.is_empty());
-        let rest: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
-        assert_eq!(rest, [1, 2, 3]);
+        assert_eq!(queue.put(0), Put::Alone);
+        (1..3).for_each(|number| assert_eq!(queue.put(number), Put::Behind));
+        assert_eq!(queue.take_of_all(), Some((0, true)));
+        assert!(queue.put(3) == Put::Behind && !queue.is_empty());
+        let rest: Vec<_> = std::iter::from_fn(|| queue.take_of_all()).collect();
+        assert_eq!(rest, [(1, true), (2, true), (3, false)]);
         assert!(queue.is_empty());
+        assert_eq!(queue.put(4), Put::Alone, "after the last was taken");
     }
 
     #[test]
     fn taken_one_by_one_they_come_in_order_and_the_memory_of_a_flood_goes_back() {
         let queue = Queue::default();
-        (0..100 * MOST_KEPT).for_each(|number| assert!(queue.put(number)));
+        (0..100 * MOST_KEPT).for_each(|number| put(&queue, number));
         assert!((0..100 * MOST_KEPT).all(|number| queue.take() == Some(number)));
         assert_eq!(queue.take(), None);
         assert!(queue.inside().waiting.capacity() <= 2 * MOST_KEPT);
@@ -97,9 +121,9 @@ mod tests {
     #[test]
     fn a_closed_queue_keeps_nothing() {
         let (queue, kept) = (Queue::default(), Arc::new(()));
-        assert!(queue.put(kept.clone()));
+        put(&queue, kept.clone());
         queue.close();
-        assert!(!queue.put(kept.clone()));
+        assert_eq!(queue.put(kept.clone()), Put::Nobody);
         assert_eq!(Arc::strong_count(&kept), 1);
     }
 
@@ -107,7 +131,7 @@ mod tests {
     fn memory_is_kept_but_for_that_of_a_flood() {
         let queue = Queue::default();
         for count in [10, 100 * MOST_KEPT, 10, 10] {
-            (0..count).for_each(|number| assert!(queue.put(number)));
+            (0..count).for_each(|number| put(&queue, number));
             while queue.take().is_some() {}
         }
         let room = queue.inside().waiting.capacity();
@@ -121,7 +145,7 @@ mod tests {
         std::thread::scope(|scope| {
             for thread in 0..next.len() {
                 let queue = &queue;
-                scope.spawn(move || (0..500).for_each(|number| assert!(queue.put((thread, number)))));
+                scope.spawn(move || (0..500).for_each(|number| put(queue, (thread, number))));
             }
             while next.iter().any(|next| *next < 500) {
                 if let Some((thread, number)) = queue.take() {

@@ -52,9 +52,10 @@ pub(crate) struct StageShared {
 
 impl StageShared {
     pub(crate) fn schedule(&self, slot: SlotId) {
-        // The stage is gone at shutdown; then nobody is left to run.
         self.ready.put(slot);
-        if self.asleep.swap(false, Ordering::AcqRel) {
+        // Whoever is about to sleep says so before it looks at the queue: its lock is what makes sure that either it sees this
+        // one or its word is seen here. Only one need wake it.
+        if self.asleep.load(Ordering::Acquire) && self.asleep.swap(false, Ordering::AcqRel) {
             self.waker.wake();
         }
     }
@@ -70,6 +71,7 @@ pub struct Stage {
     arrivals: Receiver<Arrival>,
     departures: Receiver<SlotId>,
     pub(crate) slots: HashMap<SlotId, Slot>,
+    /// Those that share memory with others, and perhaps some that are gone.
     settlers: Vec<SlotId>,
     deadlines: Deadlines,
     pub(crate) casualties: Vec<Casualty>,
@@ -171,9 +173,9 @@ impl Stage {
             match self.next(now) {
                 Next::Over(ran) => return ran,
                 Next::Tour => {}
-                Next::Step(job) => {
-                    let (done, outcome) = job.act(now, &faults);
-                    self.done(now, done, outcome);
+                Next::Step(mut job) => {
+                    let outcome = job.act(now, &faults);
+                    self.done(now, job, outcome);
                 }
             }
         }
@@ -188,7 +190,7 @@ impl Stage {
                 return self.over(true);
             }
             if let Some((slot, revival)) = self.restarts.pop_front() {
-                if let Some(job) = self.take_out(slot, Act::Restart(revival)) {
+                if let Some(job) = self.take_out(slot, Act::Restart(Box::new(revival))) {
                     return Next::Step(job);
                 }
                 continue;
@@ -203,7 +205,6 @@ impl Stage {
                 }
                 self.tour = None;
                 if tour == Tour::Settle {
-                    self.settlers.retain(|slot| self.slots.contains_key(slot));
                     self.settled += 1;
                     if self.shared.ready.is_empty() || self.settled >= ROUNDS {
                         return self.over(true);
@@ -303,15 +304,21 @@ impl Stage {
         std::mem::take(&mut self.casualties)
     }
 
-    /// Lets in and out whoever came and whoever is to go.
+    /// Lets in and out whoever came and whoever is to go. Asked before every step; of use before very few.
+    #[inline]
     fn change(&mut self) {
-        // Looked at before every step; set for very few.
-        if !self.shared.changed.load(Ordering::Acquire) || !self.shared.changed.swap(false, Ordering::AcqRel)
-        {
-            return;
+        if self.shared.changed.load(Ordering::Acquire) && self.shared.changed.swap(false, Ordering::AcqRel) {
+            self.let_in_and_out();
         }
+    }
+
+    #[cold]
+    fn let_in_and_out(&mut self) {
         while let Ok(Arrival { slot, name, cell, another }) = self.arrivals.try_recv() {
             if cell.settles() {
+                if self.tour.is_none() {
+                    self.settlers.retain(|slot| self.slots.contains_key(slot));
+                }
                 self.settlers.push(slot);
                 self.dozed = false;
             }
@@ -330,7 +337,7 @@ impl Stage {
             // What a step that did not end had sent is not sent.
             drop(outbox::take());
         }
-        let broke_off = job.cell.broke_off();
+        let broke_off = matches!(outcome, Outcome::Died(_)) && job.cell.broke_off();
         // Whoever stopped it meanwhile has seen to the rest.
         let Some(slot) = self.slots.get_mut(&job.id) else { return };
         slot.cell = Some(job.cell);
@@ -339,7 +346,7 @@ impl Stage {
                 slot.plan(now, job.id, &mut self.deadlines);
                 // What waits behind the message that it died of.
                 self.shared.schedule(job.id);
-                self.revived(job.id, revival);
+                self.revived(job.id, *revival);
             }
             (Outcome::Done, _) => slot.plan(now, job.id, &mut self.deadlines),
             (Outcome::Hung, _) => self.hung = Some(job.id),
@@ -389,7 +396,8 @@ pub(crate) enum Act {
     Wake,
     Settle,
     Doze,
-    Restart(Revival),
+    /// Rare, and as large as the others are not.
+    Restart(Box<Revival>),
 }
 
 /// An actor taken out of its stage for a step.
@@ -410,7 +418,7 @@ pub(crate) enum Outcome {
 
 impl Job {
     /// Does the step; a fault or a panic costs that actor alone.
-    pub(crate) fn act(mut self, now: Time, faults: &Faults) -> (Self, Outcome) {
+    pub(crate) fn act(&mut self, now: Time, faults: &Faults) -> Outcome {
         let round = Round { now, name: self.name, faults };
         let (cell, act) = (&mut self.cell, &self.act);
         // What a panic leaves of the cell is dropped, or made good by its restart, before anybody else sees it.
@@ -419,15 +427,14 @@ impl Job {
             Act::Wake => cell.wake(round),
             Act::Settle => cell.settle(now),
             Act::Doze => cell.doze(now),
-            Act::Restart(Revival { doubt, .. }) => cell.restart(Restart { now, doubt: *doubt }),
+            Act::Restart(revival) => cell.restart(Restart { now, doubt: revival.doubt }),
         }));
-        let outcome = match outcome {
+        match outcome {
             Ok(Ok(())) => Outcome::Done,
             Ok(Err(fault)) => Outcome::Died(fault),
             Err(panic) if panic.is::<Hung>() => Outcome::Hung,
             Err(panic) => Outcome::Died(Fault::new(panic_text(panic.as_ref()))),
-        };
-        (self, outcome)
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl Watched {
     ) -> Result<bool, Revoked> {
         let mut now = clock();
         loop {
-            let job = match Self::stage(&mut guard)?.next(now) {
+            let mut job = match Self::stage(&mut guard)?.next(now) {
                 Next::Over(ran) => return Ok(ran),
                 Next::Tour => {
                     now = clock();
@@ -106,9 +106,9 @@ impl Watched {
                 Next::Step(job) => job,
             };
             drop(guard);
-            let (done, outcome) = job.act(now, &self.shared.faults);
+            let outcome = job.act(now, &self.shared.faults);
             guard = self.enter(tenure)?;
-            Self::stage(&mut guard)?.done(now, done, outcome);
+            Self::stage(&mut guard)?.done(now, job, outcome);
         }
     }
 
