@@ -1,9 +1,9 @@
 //! What a stage promises to its actors, and what one actor's death costs the others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use virgld_runtime::{
     Actor, Badge, Cap, Fault, Interface, Mailbox, SlotId, Spawner, Stage, Time, Turn, Wake, Watched,
@@ -136,6 +136,76 @@ fn only_a_sleeping_stage_is_woken() {
     cap.send(2).unwrap();
     cap.send(3).unwrap();
     assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+}
+
+/// Sends itself a word as large as the one it hears, less one, until that is nothing.
+struct Countdown(Cap<Word>, Sender<u32>);
+
+impl Actor for Countdown {
+    type Message = Heard;
+
+    fn handle(&mut self, _: Turn, Heard(message): Heard) -> Result<(), Fault> {
+        let _ = self.1.send(message);
+        message
+            .checked_sub(1)
+            .map_or(Ok(()), |less| self.0.send(less).map_err(|dead| Fault::new(dead.to_string())))
+    }
+}
+
+#[test]
+fn what_an_actor_sends_itself_is_heard_after_what_others_were_sent_before() {
+    let (mut stage, _) = stage();
+    let (cap, mailbox) = listener(&stage.spawner());
+    let (sender, heard) = channel();
+    stage.spawner().start("countdown", mailbox, Countdown(cap.grant(), sender));
+    cap.send(3).unwrap();
+    cap.send(1).unwrap();
+    stage.run(Time(0));
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [3, 1, 2, 0, 1, 0]);
+}
+
+/// A thread that sleeps.
+struct Parked(std::thread::Thread);
+
+impl Wake for Parked {
+    fn wake(&self) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn however_often_a_stage_sleeps_no_message_leaves_it_asleep() {
+    const LONG: Duration = Duration::from_secs(20);
+    let own = std::thread::current();
+    let mut stage = Stage::new(Arc::new(Parked(own.clone())));
+    let (cap, mailbox) = listener(&stage.spawner());
+    let (sender, heard) = channel();
+    stage.spawner().start("listener", mailbox, Listener(sender));
+    let over = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // Each comes a moment after the one before was heard: while the stage is about to sleep.
+            for moment in (0..100).cycle().take(100_000) {
+                (0..moment).for_each(|_| std::hint::spin_loop());
+                cap.send(1).unwrap();
+                let since = Instant::now();
+                while heard.try_recv().is_err() {
+                    assert!(since.elapsed() < 2 * LONG, "nobody hears");
+                }
+            }
+            over.store(true, Ordering::SeqCst);
+            own.unpark();
+        });
+        while !over.load(Ordering::SeqCst) {
+            stage.run(Time(0));
+            if stage.may_sleep() {
+                let since = Instant::now();
+                std::thread::park_timeout(LONG);
+                assert!(since.elapsed() < LONG, "asleep while a message waits");
+            }
+            stage.awake();
+        }
+    });
 }
 
 /// Names a moment, and counts how often it was woken.
