@@ -71,7 +71,7 @@ impl Stage {
     /// An actor died of a fault, perhaps when it was started anew.
     pub(crate) fn died(&mut self, now: Time, id: SlotId, fault: Fault, act: Act, broke_off: bool) {
         let verdict = self.shared.tree().died(now, id);
-        let first = if let Act::Restart(revival) = act { revival.fault } else { None };
+        let first = if let Act::Restart(Revival { fault, .. }) = act { fault } else { None };
         match verdict {
             Verdict::Gone => self.bury(id, fault, Death::Ended),
             Verdict::Restart { stop, start, escalated } => {

@@ -55,7 +55,7 @@ impl StageShared {
         self.ready.put(slot);
         // Whoever is about to sleep says so before it looks at the queue: its lock is what makes sure that either it sees this
         // one or its word is seen here. Only one need wake it.
-        if self.asleep.load(Ordering::Acquire) && self.asleep.swap(false, Ordering::AcqRel) {
+        if take(&self.asleep) {
             self.waker.wake();
         }
     }
@@ -71,7 +71,6 @@ pub struct Stage {
     arrivals: Receiver<Arrival>,
     departures: Receiver<SlotId>,
     pub(crate) slots: HashMap<SlotId, Slot>,
-    /// Those that share memory with others, and perhaps some that are gone.
     settlers: Vec<SlotId>,
     deadlines: Deadlines,
     pub(crate) casualties: Vec<Casualty>,
@@ -190,7 +189,7 @@ impl Stage {
                 return self.over(true);
             }
             if let Some((slot, revival)) = self.restarts.pop_front() {
-                if let Some(job) = self.take_out(slot, Act::Restart(Box::new(revival))) {
+                if let Some(job) = self.take_out(slot, Act::Restart(revival)) {
                     return Next::Step(job);
                 }
                 continue;
@@ -205,6 +204,7 @@ impl Stage {
                 }
                 self.tour = None;
                 if tour == Tour::Settle {
+                    self.settlers.retain(|slot| self.slots.contains_key(slot));
                     self.settled += 1;
                     if self.shared.ready.is_empty() || self.settled >= ROUNDS {
                         return self.over(true);
@@ -307,7 +307,7 @@ impl Stage {
     /// Lets in and out whoever came and whoever is to go. Asked before every step; of use before very few.
     #[inline]
     fn change(&mut self) {
-        if self.shared.changed.load(Ordering::Acquire) && self.shared.changed.swap(false, Ordering::AcqRel) {
+        if take(&self.shared.changed) {
             self.let_in_and_out();
         }
     }
@@ -316,9 +316,6 @@ impl Stage {
     fn let_in_and_out(&mut self) {
         while let Ok(Arrival { slot, name, cell, another }) = self.arrivals.try_recv() {
             if cell.settles() {
-                if self.tour.is_none() {
-                    self.settlers.retain(|slot| self.slots.contains_key(slot));
-                }
                 self.settlers.push(slot);
                 self.dozed = false;
             }
@@ -333,11 +330,12 @@ impl Stage {
     /// Takes an actor back after its step.
     pub(crate) fn done(&mut self, now: Time, mut job: Job, outcome: Outcome) {
         self.running = None;
+        let mut broke_off = false;
         if let Outcome::Died(_) = outcome {
             // What a step that did not end had sent is not sent.
             drop(outbox::take());
+            broke_off = job.cell.broke_off();
         }
-        let broke_off = matches!(outcome, Outcome::Died(_)) && job.cell.broke_off();
         // Whoever stopped it meanwhile has seen to the rest.
         let Some(slot) = self.slots.get_mut(&job.id) else { return };
         slot.cell = Some(job.cell);
@@ -346,7 +344,7 @@ impl Stage {
                 slot.plan(now, job.id, &mut self.deadlines);
                 // What waits behind the message that it died of.
                 self.shared.schedule(job.id);
-                self.revived(job.id, *revival);
+                self.revived(job.id, revival);
             }
             (Outcome::Done, _) => slot.plan(now, job.id, &mut self.deadlines),
             (Outcome::Hung, _) => self.hung = Some(job.id),
@@ -396,8 +394,7 @@ pub(crate) enum Act {
     Wake,
     Settle,
     Doze,
-    /// Rare, and as large as the others are not.
-    Restart(Box<Revival>),
+    Restart(Revival),
 }
 
 /// An actor taken out of its stage for a step.
@@ -436,6 +433,11 @@ impl Job {
             Err(panic) => Outcome::Died(Fault::new(panic_text(panic.as_ref()))),
         }
     }
+}
+
+/// Whether a flag was up; it is down now. Most are down, and looking at one costs less than exchanging it.
+fn take(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Acquire) && flag.swap(false, Ordering::AcqRel)
 }
 
 /// How often actors settle in one run: enough that looking at descriptors in between costs next to nothing.

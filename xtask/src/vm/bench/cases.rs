@@ -24,8 +24,11 @@ enum Kind {
     Idle,
 }
 
+/// Seconds for which a case of `glbench` runs.
+const USUAL: f32 = 1.5;
+
 const fn latency(name: &'static str, unit: &'static str) -> Case {
-    Case { name, kind: Kind::Glbench { unit, rate: false, seconds: 1.5 } }
+    Case { name, kind: Kind::Glbench { unit, rate: false, seconds: USUAL } }
 }
 
 /// Programs are started and end. For longer: the first of them finds a guest that has none of its files in memory.
@@ -34,7 +37,7 @@ const fn start(name: &'static str) -> Case {
 }
 
 const fn rate(name: &'static str, unit: &'static str) -> Case {
-    Case { name, kind: Kind::Glbench { unit, rate: true, seconds: 1.5 } }
+    Case { name, kind: Kind::Glbench { unit, rate: true, seconds: USUAL } }
 }
 
 const fn off_screen(name: &'static str, scene: &'static str) -> Case {
