@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::failure::Result;
-use crate::process::tail;
 use crate::report::Outcome;
 use crate::steps::Session;
 use crate::vm::{self, GPU};
@@ -14,15 +13,10 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         return Ok(skipped);
     }
     let guest = vm::run(session.released()?, "vfio", GPU, SCRIPT, Duration::from_secs(300))?;
-    if guest.code == 0 {
-        return Ok(guest.passed(guest.last_line()));
-    }
-    let kept = guest.folder.keep().display().to_string();
-    Ok(Outcome::Failed(format!(
-        "in the guest, with code {} ({kept}):\n{}",
-        guest.code,
-        tail(&guest.output, 60)
-    )))
+    Ok(match guest.code {
+        0 => guest.passed(guest.last_line()),
+        _ => Outcome::Failed(guest.complaint()),
+    })
 }
 
 const SCRIPT: &str = r#"
@@ -55,7 +49,7 @@ start() {
         sleep 0.05
     done
 }
-trap 'cat /vm/refusal /vm/daemon.log' ERR
+trap 'cat /vm/refusal' ERR
 start
 [ $(driver) = vfio-pci ]
 for platform in surfaceless gbm; do

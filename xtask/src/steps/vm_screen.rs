@@ -72,14 +72,14 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let guest = guest.finish()?;
     Ok(match guest.code {
         0 => guest.passed(guest.last_line()),
-        code => Outcome::Failed(format!("in the guest, with code {code}:\n{}", guest.output)),
+        _ => Outcome::Failed(guest.complaint()),
     })
 }
 
 const SCRIPT: &str = r#"
 set -eE
 export VIRGLD_DIR=/tmp/virgld
-trap 'echo "failed at line $LINENO"; tail -5 /vm/daemon.log' ERR
+trap 'echo "failed at line $LINENO"' ERR
 ./virgld serve --device auto --rebind 2> /vm/daemon.log &
 daemon=$!
 until ./virgld status > /dev/null 2>&1; do kill -0 $daemon; sleep 0.05; done

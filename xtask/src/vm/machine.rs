@@ -37,7 +37,7 @@ pub(crate) struct Booted {
 
 /// What became of a guest.
 pub(crate) struct Guest {
-    /// The folder that it could write.
+    /// The folder that it could write: kept if the script failed.
     pub(crate) folder: TempDir,
     /// What its script wrote.
     pub(crate) output: String,
@@ -59,12 +59,13 @@ impl Guest {
         Outcome::Passed(format!("{what}; {seconds:.0} s from power on to power off"))
     }
 
-    /// How a script failed that has its daemon log to `daemon.log`.
+    /// How a script failed, and where to look. The daemon's log is in `daemon.log`.
     pub(crate) fn complaint(&self) -> String {
         format!(
-            "in the guest, with code {}:\n{}\nand the daemon:\n{}",
+            "in the guest, with code {} ({}):\n{}\nand the daemon:\n{}",
             self.code,
-            tail(&self.output, 40),
+            self.folder.path().display(),
+            tail(&self.output, 60),
             tail(&self.read("daemon.log"), 30)
         )
     }
@@ -83,8 +84,12 @@ impl Machine<'_> {
 
     /// Switches it on.
     pub(crate) fn start(&self) -> Result<Booted> {
-        let folder =
-            tempfile::Builder::new().prefix("virgld-vm-").tempdir().context(|| "no folder".into())?;
+        // It goes when all went well.
+        let folder = tempfile::Builder::new()
+            .prefix("virgld-vm-")
+            .disable_cleanup(true)
+            .tempdir()
+            .context(|| "no folder".into())?;
         fs::write(folder.path().join("script"), self.script).context(|| "cannot write the script".into())?;
         let console = File::create(folder.path().join(CONSOLE)).context(|| "cannot keep a log".into())?;
         let process = self.task(folder.path()).start(console)?;
@@ -159,7 +164,10 @@ impl Booted {
         self.process.wait(left)?;
         let output = self.read("output");
         match self.read("exit").trim().parse() {
-            Ok(code) => Ok(Guest { folder: self.folder, output, code, took: self.since.elapsed() }),
+            Ok(code) => {
+                self.folder.disable_cleanup(code != 0);
+                Ok(Guest { folder: self.folder, output, code, took: self.since.elapsed() })
+            }
             Err(_) => Err(self.failure(&format!("did not finish within {} s", self.limit.as_secs()))),
         }
     }
@@ -167,7 +175,8 @@ impl Booted {
     /// What went wrong, with what the guest wrote.
     pub(crate) fn failure(&self, what: &str) -> Failure {
         Failure::new(format!(
-            "the guest {what}; its script wrote:\n{}\nand its console:\n{}",
+            "the guest {what}; what it left is in {}; its script wrote:\n{}\nand its console:\n{}",
+            self.folder().display(),
             tail(&self.read("output"), 40),
             tail(&self.read(CONSOLE), 20)
         ))

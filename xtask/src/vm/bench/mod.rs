@@ -14,9 +14,8 @@ use self::table::{Measured, Row, Side};
 use super::{GPU, Image, Machine};
 use crate::failure::{Context, Failure, Result};
 use crate::packages::{DEVICE, PROGRAMS, VM};
-use crate::process::tail;
-use crate::setup;
 use crate::workspace::Workspace;
+use crate::{process, setup};
 
 /// Measures virgld beside the kernel's driver: the same virtual machine is booted twice, and the same programs run in it.
 ///
@@ -50,10 +49,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let image = Image::build(&workspace, "bench", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
     let programs = workspace.release("virgld");
     let programs = programs.parent().unwrap_or(Path::new("/"));
-    let (mut kernel, mut virgld) = (Vec::new(), Vec::new());
+    let (mut kernel, mut virgld, mut failed) = (Vec::new(), Vec::new(), 0_u32);
     for _ in 0..options.rounds {
-        kernel.push(boot(&image, programs, &chosen, Side::Kernel)?);
-        virgld.push(boot(&image, programs, &chosen, Side::Virgld)?);
+        for (side, rounds) in [(Side::Kernel, &mut kernel), (Side::Virgld, &mut virgld)] {
+            match boot(&image, programs, &chosen, side) {
+                Ok(measured) => rounds.push(measured),
+                Err(_) if process::interrupted() => return Err(Failure::new("interrupted")),
+                // What the other rounds have measured is not lost for that.
+                Err(failure) => {
+                    eprintln!("{failure}");
+                    failed += 1;
+                }
+            }
+        }
     }
     let both = table::medians(kernel).into_iter().zip(table::medians(virgld));
     let rows: Vec<Row> =
@@ -67,9 +75,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     write(options.markdown, &table)?;
     let json = serde_json::to_string_pretty(&rows).map_err(|error| Failure::new(error.to_string()))?;
     write(options.json, &json)?;
-    match chosen.len() - rows.len() {
-        0 => Ok(()),
-        missing => Err(Failure::new(format!("{missing} of {} cases could not be measured", chosen.len()))),
+    match (chosen.len() - rows.len(), failed) {
+        (0, 0) => Ok(()),
+        (missing, failed) => Err(Failure::new(format!(
+            "{failed} guests did not come to their end; {missing} of {} cases could not be measured",
+            chosen.len()
+        ))),
     }
 }
 
@@ -94,7 +105,7 @@ fn boot(image: &Image, programs: &Path, cases: &[&Case], side: Side) -> Result<V
     let machine = Machine { image, gpu: &gpu, words, script: &script, limit, screen: false };
     let guest = machine.run()?;
     if guest.code != 0 {
-        return Err(Failure::new(format!("the guest's script failed:\n{}", tail(&guest.output, 40))));
+        return Err(Failure::new(guest.complaint()));
     }
     println!("{}; {:.0} s from power on to power off", guest.output.trim(), guest.took.as_secs_f64());
     let read = |case: &&Case| {
