@@ -172,7 +172,7 @@ fn matrix(markdown: &std::path::Path, picture: &std::path::Path) -> Result<()> {
 fn bench(arguments: &[String]) -> Result<()> {
     setup::ensure(&[&DEVICE, &PROGRAMS, &BENCH])?;
     let workspace = Workspace::load()?;
-    workspace.build_release()?;
+    workspace.build_to_measure()?;
     let program = workspace.release("virgld-bench");
     let task = process::Task::new(&program).args(arguments).folder(&workspace.root);
     task.limit(std::time::Duration::from_secs(3600)).show().context(|| "the benchmark".into())

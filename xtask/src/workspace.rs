@@ -33,11 +33,30 @@ impl Workspace {
         Task::new(cargo).args(arguments).folder(&self.root).limit(Duration::from_secs(1200))
     }
 
-    /// Builds every program and library with optimisation that is tested or measured so.
+    /// Builds what people run, and what runs on it in tests, with optimisation.
     pub(crate) fn build_release(&self) -> Result<()> {
-        println!("building the workspace (release)");
-        self.cargo(["build", "--workspace", "--exclude", "xtask", "--exclude", "virgld-fuzz", "--release"])
-            .show()
+        self.build_optimised(RELEASED)
+    }
+
+    /// The same, and what measures it.
+    pub(crate) fn build_to_measure(&self) -> Result<()> {
+        self.build_optimised(&[RELEASED, &["virgld-bench"]].concat())
+    }
+
+    fn build_optimised(&self, packages: &[&str]) -> Result<()> {
+        println!("building {} (release)", packages.join(", "));
+        let packages = packages.iter().flat_map(|name| ["--package", name]);
+        self.cargo(["build", "--release"]).args(packages).show()
+    }
+
+    /// Builds the examples, which are small programs for tests, as `cargo test` does: after that there is nothing to do.
+    pub(crate) fn build_examples(&self) -> Result<()> {
+        self.cargo(["build", "--workspace", "--examples"]).show()
+    }
+
+    /// An example that [`Workspace::build_examples`] has built.
+    pub(crate) fn example(&self, name: &str) -> PathBuf {
+        self.metadata.target_directory.join("debug").join("examples").join(name).into()
     }
 
     /// A program or library that [`Workspace::build_release`] has built.
@@ -59,3 +78,6 @@ impl Workspace {
         Ok(folder)
     }
 }
+
+/// Each is optimised as one with all that it is made of, which takes a while.
+const RELEASED: &[&str] = &["virgld", "virgld-client", "virgld-programs", "virgld-attacks"];

@@ -29,7 +29,7 @@ const LEAST_SHARE: f64 = 1.0 / 6.0;
 /// Dumb buffers, a pointer, GL on the screen, then nothing is left; and dumb buffers on a device without 3D.
 pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let workspace = session.released()?;
-    workspace.cargo(["build", "--release", "--package", "virgld-programs", "--examples"]).show()?;
+    workspace.build_examples()?;
     daemon::with_arguments(workspace, &["--no-3d"], |daemon| without_3d(workspace, daemon))?;
     daemon::with(workspace, |daemon| {
         modeflip(workspace, daemon)?;
@@ -52,7 +52,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
 fn without_3d(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
     let expected = daemon.session_folder()?.join("modeflip.png");
     let sent = daemon.session_folder()?.join("sent.png");
-    let program = workspace.release("examples/modeflip");
+    let program = workspace.example("modeflip");
     let command = format!("{} --png {}", program.display(), expected.display());
     {
         let mut program = Showing::start(daemon, "modeflip", SHOWING, &command)?;
@@ -96,7 +96,7 @@ fn no_longer_sent(daemon: &Daemon) -> Result<()> {
 /// GL in buffers that are shown: what `glReadPixels` has of the last frame is on the screen, pixel for pixel.
 fn scanout(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
     let expected = daemon.session_folder()?.join("glscanout.png");
-    let program = workspace.release("examples/glscanout");
+    let program = workspace.example("glscanout");
     let command = format!("{} --png {}", program.display(), expected.display());
     let mut program = Showing::start(daemon, "glscanout", SHOWING, &command)?;
     program.until(daemon, "what GL reads of its last frame", |seen| {
@@ -112,7 +112,7 @@ fn scanout(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
 /// The `drm` crate: two dumb buffers; the last frame must be on the screen, pixel for pixel.
 fn modeflip(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
     let expected = daemon.session_folder()?.join("modeflip.png");
-    let program = workspace.release("examples/modeflip");
+    let program = workspace.example("modeflip");
     let command = format!("{} --png {}", program.display(), expected.display());
     let mut program = Showing::start(daemon, "modeflip", SHOWING, &command)?;
     program.until(daemon, "its last frame", |seen| {
@@ -154,7 +154,7 @@ fn modetest(daemon: &Daemon) -> Result<()> {
 fn resize(workspace: &Workspace, daemon: &Daemon) -> Result<()> {
     let log = daemon.session_folder()?.join("hotplug.log");
     let file = std::fs::File::create(&log).context(|| format!("cannot make {}", log.display()))?;
-    let mut listener = daemon.run(workspace.release("examples/hotplug")).start(file)?;
+    let mut listener = daemon.run(workspace.example("hotplug")).start(file)?;
     let said = || std::fs::read_to_string(&log).unwrap_or_default();
     let begin = Instant::now();
     while !said().contains("listening") && begin.elapsed() < PATIENCE {

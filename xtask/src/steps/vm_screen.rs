@@ -22,12 +22,12 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         return Ok(skipped);
     }
     let workspace = session.released()?;
-    let example = ["build", "--release", "--package", "virgld-programs", "--example", "modeflip"];
-    workspace.cargo(example).show()?;
+    workspace.build_examples()?;
     let image = Image::build(workspace, "screen", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
     let programs = workspace.release("virgld");
     let folder = programs.parent().unwrap_or(Path::new("/"));
-    let script = format!("cd {}\n{SCRIPT}", folder.display());
+    let example = workspace.example("modeflip");
+    let script = format!("cd {}\nmodeflip={}\n{SCRIPT}", folder.display(), example.display());
     // One interrupt vector for everything.
     let gpu = format!("{GPU},xres=640,yres=480,vectors=1");
     let limit = Duration::from_secs(240);
@@ -102,7 +102,7 @@ show() {
     wait %+ || true
     [ -e /vm/$name.seen ]
 }
-show modeflip ./examples/modeflip --flips 30 --any-pace --pointer 311,77 --png /vm/modeflip.png
+show modeflip $modeflip --flips 30 --any-pace --pointer 311,77 --png /vm/modeflip.png
 ./virgld run -- modetest -M virtio_gpu > /tmp/listed
 number() { grep -A2 "^$1:" /tmp/listed | tail -1 | cut -f1; }
 show modetest modetest -M virtio_gpu -s $(number Connectors)@$(number CRTCs):640x480 -C
