@@ -4,9 +4,11 @@
 //! of 10 ms fires. The specification lets a driver notify at any time. So while somebody waits for a command, the
 //! device is notified again and again, less and less often.
 //!
-//! That does not always make the wait shorter. A notification while the device is busy blocks until it is through, and the
-//! answer that comes at that moment by itself is seen later. So it is found out by trying: some waits are left alone, others
-//! are not, and what makes them shorter is done for a while. Then it is tried anew, as habits change.
+//! That does not always help. A notification while the device is busy blocks until it is through, and the answer that comes at
+//! that moment by itself is seen later; and the device looks once more at what it has done already, while somebody wants the
+//! next thing of it. So it is found out by trying: some waits are left alone, others are not, and what is better is done
+//! for a while. Then it is tried anew, as habits change. Better is what makes waits much shorter, or shorter with the next
+//! one coming sooner: that one does not lie, but says nothing of a program that has a pace of its own.
 
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use virgld_runtime::Time;
 #[derive(Debug)]
 pub(crate) struct Urging {
     wait: Option<Wait>,
+    /// The wait before, until the next begins.
+    ended: Option<Ended>,
     waits: u64,
     phase: Phase,
     /// For how many waits the next result is to hold.
@@ -34,13 +38,28 @@ struct Wait {
     urges: u32,
 }
 
+/// Nobody waits any more.
+#[derive(Debug)]
+struct Ended {
+    wait: Wait,
+    length: Duration,
+}
+
 #[derive(Debug)]
 enum Phase {
     /// Waits of both kinds are compared.
-    Trial { alone: Mean, urged: Mean },
+    Trial { alone: Sample, urged: Sample },
     /// One kind was found to be better, and to last so long. It is done for as many waits as are left: urging at least until
     /// that moment, leaving alone at most, and only while few are late.
     Settled { urged: bool, usual: Duration, left: u32, late: u32, until: Time },
+}
+
+/// Waits of one kind.
+#[derive(Debug, Default)]
+struct Sample {
+    length: Mean,
+    /// From the beginning of one to that of the next, whoever's that is.
+    period: Mean,
 }
 
 /// A mean of all but the longest: one wait that lasted for some other reason is not to decide everything.
@@ -53,30 +72,32 @@ struct Mean {
 
 impl Default for Urging {
     fn default() -> Self {
-        Self { wait: None, waits: 0, phase: Phase::trial(), holds: FIRST_HOLDS }
+        Self { wait: None, ended: None, waits: 0, phase: Phase::trial(), holds: FIRST_HOLDS }
     }
 }
 
 impl Urging {
     /// A command that somebody waits for is under way. Does nothing if there was one already.
     pub(crate) fn begin(&mut self, now: Time) {
-        if self.wait.is_none() {
-            self.waits += 1;
-            let urged = match &self.phase {
-                Phase::Settled { urged, .. } => *urged,
-                Phase::Trial { alone, urged } if alone.count < TRIALS && urged.count < TRIALS => self.lot(),
-                Phase::Trial { urged, .. } => urged.count < TRIALS,
-            };
-            let next = now.after(if urged { interval(0) } else { self.phase.patience() });
-            self.wait = Some(Wait { since: now, urged, next, urges: 0 });
+        if self.wait.is_some() {
+            return;
         }
+        if let Some(ended) = self.ended.take() {
+            self.learn(now, &ended);
+        }
+        self.waits += 1;
+        let urged = match &self.phase {
+            Phase::Settled { urged, .. } => *urged,
+            Phase::Trial { alone, urged } if !alone.is_enough() && !urged.is_enough() => self.lot(),
+            Phase::Trial { urged, .. } => !urged.is_enough(),
+        };
+        let next = now.after(if urged { interval(0) } else { self.phase.patience() });
+        self.wait = Some(Wait { since: now, urged, next, urges: 0 });
     }
 
     /// Such a command has come back; `more` says whether there is another.
     pub(crate) fn end(&mut self, now: Time, more: bool) {
-        if let Some(wait) = self.wait.take() {
-            self.learn(now, &wait);
-        }
+        self.ended = self.wait.take().map(|wait| Ended { length: now.since(wait.since), wait });
         if more {
             self.begin(now);
         }
@@ -109,14 +130,16 @@ impl Urging {
         true
     }
 
-    fn learn(&mut self, now: Time, wait: &Wait) {
+    /// Learns from the wait before the one that begins now.
+    fn learn(&mut self, now: Time, Ended { wait, length }: &Ended) {
         match &mut self.phase {
             Phase::Trial { alone, urged } => {
-                if wait.urged { &mut *urged } else { &mut *alone }.add(now.since(wait.since));
-                if alone.count >= TRIALS && urged.count >= TRIALS {
-                    let (alone, urged) = (alone.get(), urged.get());
-                    let better = urged < alone / 10 * 9;
-                    let usual = if better { urged } else { alone };
+                let sample = if wait.urged { &mut *urged } else { &mut *alone };
+                sample.length.add(*length);
+                sample.period.add(now.since(wait.since));
+                if alone.is_enough() && urged.is_enough() {
+                    let better = urged.is_better_than(alone);
+                    let usual = if better { urged } else { alone }.length.get();
                     let until = now.after(if better { URGED } else { ALONE });
                     self.phase = Phase::Settled { urged: better, usual, left: self.holds, late: 0, until };
                     self.holds = (self.holds * 2).min(LAST_HOLDS);
@@ -150,16 +173,29 @@ impl Urging {
 
 impl Phase {
     fn trial() -> Self {
-        Self::Trial { alone: Mean::default(), urged: Mean::default() }
+        Self::Trial { alone: Sample::default(), urged: Sample::default() }
     }
 
     /// How long a wait may last before the device is notified although it is left alone.
     fn patience(&self) -> Duration {
         let usual = match self {
-            Self::Trial { urged, .. } => urged.get(),
+            Self::Trial { urged, .. } => urged.length.get(),
             Self::Settled { usual, .. } => *usual,
         };
         (usual * 4).clamp(LONGEST, LATEST)
+    }
+}
+
+impl Sample {
+    fn is_enough(&self) -> bool {
+        self.length.count >= TRIALS
+    }
+
+    /// Whether notifications, which cost something, are worth it.
+    fn is_better_than(&self, alone: &Self) -> bool {
+        let (length, usual) = (self.length.get(), alone.length.get());
+        let sooner = self.period.get() < alone.period.get() / 20 * 19;
+        length < usual / 10 * 9 && (sooner || usual - length > MUCH)
     }
 }
 
@@ -186,6 +222,8 @@ const LONGEST: Duration = Duration::from_millis(2);
 const AT_ONE_PACE: u32 = 2;
 /// So many waits of each kind tell which is shorter.
 const TRIALS: u32 = 8;
+/// By this a wait is much shorter, whatever comes after it.
+const MUCH: Duration = Duration::from_millis(1);
 /// For so many waits the first result holds, and for twice as many each one after it, up to the last.
 const FIRST_HOLDS: u32 = 128;
 const LAST_HOLDS: u32 = 512;
@@ -267,6 +305,33 @@ mod tests {
         }
         // Few waits are still tried, with about ten notifications.
         assert!(urges < 1024 / 8 * 15, "{urges}");
+    }
+
+    /// Plays waits of two lengths, each of which begins so long after the one before as is said. Gives whether the last were
+    /// urged.
+    fn play_periods(alone: (u64, u64), urged: (u64, u64)) -> bool {
+        let (mut now, mut urging) = (1, Urging::default());
+        for _ in 0..=3 * TRIALS {
+            urging.begin(Time(now));
+            let is_urged = urging.wait.as_ref().is_some_and(|wait| wait.urged);
+            let (length, period) = if is_urged { urged } else { alone };
+            urging.end(Time(now + length), false);
+            now += period;
+        }
+        matches!(urging.phase, Phase::Settled { urged: true, .. })
+    }
+
+    #[test]
+    fn what_a_wait_gains_is_not_to_be_lost_before_the_next() {
+        let unit = MILLISECOND / 10;
+        assert!(!play_periods((6 * unit, 20 * unit), (3 * unit, 20 * unit)));
+        assert!(!play_periods((6 * unit, 20 * unit), (3 * unit, 22 * unit)));
+        assert!(play_periods((6 * unit, 20 * unit), (3 * unit, 17 * unit)));
+    }
+
+    #[test]
+    fn a_program_that_has_a_pace_of_its_own_need_not_wait_longer_for_that() {
+        assert!(play_periods((10 * MILLISECOND, 17 * MILLISECOND), (3 * MILLISECOND, 17 * MILLISECOND)));
     }
 
     #[test]
