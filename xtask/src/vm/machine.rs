@@ -174,10 +174,17 @@ impl Booted {
 
     /// What went wrong, with what the guest wrote.
     pub(crate) fn failure(&self, what: &str) -> Failure {
+        // How far it came: a script may write nothing before its end.
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        let mut left: Vec<_> =
+            fs::read_dir(self.folder()).into_iter().flatten().flatten().map(name).collect();
+        left.sort();
         Failure::new(format!(
-            "the guest {what}; what it left is in {}; its script wrote:\n{}\nand its console:\n{}",
+            "the guest {what}; in {} it left {}; its script wrote:\n{}\nthe daemon:\n{}\nand its console:\n{}",
             self.folder().display(),
+            left.join(" "),
             tail(&self.read("output"), 40),
+            tail(&self.read("daemon.log"), 20),
             tail(&self.read(CONSOLE), 20)
         ))
     }
