@@ -7,8 +7,9 @@
 //! That does not always help. A notification while the device is busy blocks until it is through, and the answer that comes at
 //! that moment by itself is seen later; and the device looks once more at what it has done already, while somebody wants the
 //! next thing of it. So it is found out by trying: some waits are left alone, others are not, and what is better is done
-//! for a while. Then it is tried anew, as habits change. Better is what makes waits much shorter, or shorter with the next
-//! one coming sooner: that one does not lie, but says nothing of a program that has a pace of its own.
+//! for a while. Then it is tried anew, as habits change. Better is what makes waits shorter and has the next one begin sooner,
+//! as that is what counts for whoever waits; or what makes them much shorter, for the sake of programs that have a pace of
+//! their own.
 
 use std::time::Duration;
 
