@@ -61,7 +61,12 @@ impl Workspace {
 
     /// A program or library that [`Workspace::build_release`] has built.
     pub(crate) fn release(&self, name: &str) -> PathBuf {
-        self.metadata.target_directory.join("release").join(name).into()
+        self.release_folder().join(name)
+    }
+
+    /// The folder of all these.
+    pub(crate) fn release_folder(&self) -> PathBuf {
+        self.metadata.target_directory.join("release").into()
     }
 
     /// A folder under the target folder, made where it is missing.

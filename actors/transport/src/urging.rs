@@ -221,7 +221,7 @@ fn interval(urges: u32) -> Duration {
 const FIRST: Duration = Duration::from_micros(50);
 const LONGEST: Duration = Duration::from_millis(2);
 const AT_ONE_PACE: u32 = 2;
-/// So many waits of each kind tell which is shorter.
+/// So many waits of each kind tell which is better.
 const TRIALS: u32 = 8;
 /// By this a wait is much shorter, whatever comes after it.
 const MUCH: Duration = Duration::from_millis(1);

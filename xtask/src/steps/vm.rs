@@ -13,10 +13,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
         return Ok(skipped);
     }
     let guest = vm::run(session.released()?, "vfio", GPU, SCRIPT, Duration::from_secs(300))?;
-    Ok(match guest.code {
-        0 => guest.passed(guest.last_line()),
-        _ => Outcome::Failed(guest.complaint()),
-    })
+    Ok(guest.outcome())
 }
 
 const SCRIPT: &str = r#"

@@ -17,10 +17,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     }
     let gpu = format!("{GPU},vectors=0,bus=slot1");
     let guest = vm::run(session.released()?, "faults", &gpu, SCRIPT, Duration::from_secs(400))?;
-    Ok(match guest.code {
-        0 => guest.passed(guest.last_line()),
-        _ => Outcome::Failed(guest.complaint()),
-    })
+    Ok(guest.outcome())
 }
 
 const SCRIPT: &str = r#"

@@ -1,7 +1,6 @@
 //! Mode setting on a PCI device: what programs draw in the virtual machine is what QEMU's viewers see.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::failure::{Context, Result};
@@ -24,9 +23,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     let workspace = session.released()?;
     workspace.build_examples()?;
     let image = Image::build(workspace, "screen", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
-    let programs = workspace.release("virgld");
-    let folder = programs.parent().unwrap_or(Path::new("/"));
-    let example = workspace.example("modeflip");
+    let (folder, example) = (workspace.release_folder(), workspace.example("modeflip"));
     let script = format!("cd {}\nmodeflip={}\n{SCRIPT}", folder.display(), example.display());
     // One interrupt vector for everything.
     let gpu = format!("{GPU},xres=640,yres=480,vectors=1");
@@ -70,10 +67,7 @@ pub(crate) fn run(session: &Session) -> Result<Outcome> {
     guest.await_file("resize")?;
     screen.resize(1000, 700)?;
     let guest = guest.finish()?;
-    Ok(match guest.code {
-        0 => guest.passed(guest.last_line()),
-        _ => Outcome::Failed(guest.complaint()),
-    })
+    Ok(guest.outcome())
 }
 
 const SCRIPT: &str = r#"

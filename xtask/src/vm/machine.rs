@@ -59,6 +59,14 @@ impl Guest {
         Outcome::Passed(format!("{what}; {seconds:.0} s from power on to power off"))
     }
 
+    /// Whether what it was booted for held, where its script says that by itself.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self.code {
+            0 => self.passed(self.last_line()),
+            _ => Outcome::Failed(self.complaint()),
+        }
+    }
+
     /// How a script failed, and where to look. The daemon's log is in `daemon.log`.
     pub(crate) fn complaint(&self) -> String {
         format!(
@@ -72,7 +80,7 @@ impl Guest {
 
     /// What a file in its folder holds, if it is there.
     pub(crate) fn read(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.folder.path().join(name)).unwrap_or_default()).into_owned()
+        read(self.folder.path(), name)
     }
 }
 
@@ -190,8 +198,12 @@ impl Booted {
     }
 
     fn read(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.folder.path().join(name)).unwrap_or_default()).into_owned()
+        read(self.folder(), name)
     }
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    String::from_utf8_lossy(&fs::read(folder.join(name)).unwrap_or_default()).into_owned()
 }
 
 /// The place in the last line of QEMU's log that is about a pointer: `virtio_gpu_update_cursor scanout 0, x 10, y 20, move,

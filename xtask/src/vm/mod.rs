@@ -11,7 +11,6 @@ mod kernel;
 mod machine;
 pub(crate) mod screen;
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::failure::Result;
@@ -36,9 +35,7 @@ pub(crate) fn run(
     limit: Duration,
 ) -> Result<Guest> {
     let image = Image::build(workspace, name, &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
-    let programs = workspace.release("virgld");
-    let folder = programs.parent().unwrap_or(Path::new("/"));
-    let script = format!("cd {}\n{script}", folder.display());
+    let script = format!("cd {}\n{script}", workspace.release_folder().display());
     Machine { image: &image, gpu, words: "", script: &script, limit, screen: false }.run()
 }
 

@@ -47,12 +47,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let workspace = Workspace::load()?;
     workspace.build_release()?;
     let image = Image::build(&workspace, "bench", &["vfio_pci", "vfio_iommu_type1", "virtio_gpu"])?;
-    let programs = workspace.release("virgld");
-    let programs = programs.parent().unwrap_or(Path::new("/"));
+    let programs = workspace.release_folder();
     let (mut kernel, mut virgld, mut failed) = (Vec::new(), Vec::new(), 0_u32);
     for _ in 0..options.rounds {
         for (side, rounds) in [(Side::Kernel, &mut kernel), (Side::Virgld, &mut virgld)] {
-            match boot(&image, programs, &chosen, side) {
+            match boot(&image, &programs, &chosen, side) {
                 Ok(measured) => rounds.push(measured),
                 Err(_) if process::interrupted() => return Err(Failure::new("interrupted")),
                 // What the other rounds have measured is not lost for that.
